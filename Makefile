@@ -42,7 +42,7 @@ test: check
 	.venv/bin/pytest -n 2 --no-loadscope-reorder --max-worker-restart 0 $(PYTEST)
 
 attacks: install-dev
-	.venv/bin/pytest tests -n 2 --attacks -m 'not sdk_suite and not fuzz and not upgrade and not golden' $(PYTEST)
+	.venv/bin/pytest tests -n 2 --attacks -m 'not sdk_suite and not fuzz and not upgrade and not golden and not engines' $(PYTEST)
 
 neighbours: install-dev
 	.venv/bin/python -m bench.neighbours

@@ -3,10 +3,21 @@
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from app.engine_options import (
+    DEFAULT_MAX_LORA_RANK,
+    DEFAULT_OPTIONS,
+    MANAGED_KINDS,
+    EngineKind,
+    EngineOptions,
+    EngineOptionsError,
+    parse_engine,
+    parse_options,
+)
 
 
 class ModelKind(StrEnum):
@@ -71,6 +82,8 @@ class CatalogModel:
 
     `max_completion_tokens` limits answers to chats that name no limit of their own.
     `hub` and `license` are for exported models: where others find this base, and its licence.
+    `engine` is the kind of an engine that `luthier up` starts, URLs of running ones, or None for
+    the default engine.
     """
 
     id: str
@@ -79,7 +92,8 @@ class CatalogModel:
     methods: tuple[str, ...]
     context_length: int
     aliases: tuple[str, ...] = ()
-    engine: str | None = None
+    engine: str | tuple[str, ...] | None = None
+    engine_options: EngineOptions = DEFAULT_OPTIONS
     hub: str = ""
     license: str = ""
     max_completion_tokens: int = DEFAULT_MAX_COMPLETION_TOKENS
@@ -90,9 +104,32 @@ class CatalogModel:
         match = HUB_MODEL.fullmatch(self.hub or self.source.removeprefix("hf:"))
         return None if match is None else HubModel(match["repository"], match["revision"])
 
+    @property
+    def managed_engine(self) -> EngineKind | None:
+        """Kind of the engine that `luthier up` starts for this model, if it does."""
+        return EngineKind(str(self.engine)) if self.engine in MANAGED_KINDS else None
+
+    @property
+    def engine_urls(self) -> tuple[str, ...]:
+        """URLs of running engines that serve this model, without trailing slashes."""
+        if self.engine is None or self.managed_engine is not None:
+            return ()
+        urls = (self.engine,) if isinstance(self.engine, str) else self.engine
+        return tuple(url.rstrip("/") for url in urls)
+
+    @property
+    def max_lora_rank(self) -> int | None:
+        """Highest rank of adapters that the engine accepts; None if it is not known."""
+        default = DEFAULT_MAX_LORA_RANK if self.managed_engine is not None else None
+        return self.engine_options.max_lora_rank or default
+
     def to_json(self) -> dict[str, Any]:
         """The entry as JSON values, as in a run folder's spec.json."""
-        return {name: getattr(self, name) for name in self.__slots__}
+        values = {name: getattr(self, name) for name in self.__slots__}
+        options = values.pop("engine_options")
+        return (
+            values if options == DEFAULT_OPTIONS else values | {"engine_options": asdict(options)}
+        )
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "CatalogModel":
@@ -104,10 +141,11 @@ class CatalogModel:
         where = f"model {values.get('id', '?')!r}"
         lists = {"methods": values.get("methods"), "aliases": values.get("aliases", [])}
         try:
-            model = cls(
-                **{**values, **{name: _string_tuple(value) for name, value in lists.items()}}
-            )
-        except TypeError as error:
+            parsed: dict[str, Any] = {name: _string_tuple(value) for name, value in lists.items()}
+            parsed["engine"] = parse_engine(values.get("engine"))
+            parsed["engine_options"] = parse_options(values.get("engine_options", {}))
+            model = cls(**{**values, **parsed})
+        except (TypeError, EngineOptionsError) as error:
             raise CatalogError(f"{where}: {error}") from error
         problem = _find_error(model)
         if problem is not None:

@@ -92,7 +92,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     openapi.omit_default_422(app)
     openapi.serialize_once(app)
     app.state.shared = state
-    app.state.engines = EngineClient(settings, state.catalog)
+    app.state.engines = EngineClient(settings, state.catalog, state.store)
     app.state.recorder = TrafficRecorder(state.sessions)
     app.add_middleware(AdmissionMiddleware, state=state, max_part_bytes=MAX_PART_BYTES)
     if settings.cors_origins:

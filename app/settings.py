@@ -1,5 +1,6 @@
 """Settings: the operator's choices, read from the environment. Nothing else reads it."""
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -135,6 +136,11 @@ class Settings(BaseSettings):
         None,
         description="Bearer key of the engine at LUTHIER_ENGINE_URL; `luthier up` generates one at "
         "each start",
+    )
+    managed_engines: dict[str, str] = Field(
+        {},
+        description='URLs of the engines of `engine = "vllm"` and `"sglang"`, by base model, as '
+        "JSON; set by `luthier up`, which starts them",
     )
     organization_slug: str = Field(
         "luthier",
@@ -412,4 +418,6 @@ def _to_text(value: object) -> str:
         return value.get_secret_value()
     if isinstance(value, tuple):
         return ",".join(map(str, value))
+    if isinstance(value, dict):
+        return json.dumps(value)
     return str(value)

@@ -16,7 +16,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.reference import chat_templates, code_map, command_line, http, metrics, settings
+from scripts.reference import (
+    chat_templates,
+    code_map,
+    command_line,
+    engine_options,
+    http,
+    metrics,
+    settings,
+)
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -57,6 +65,7 @@ REGIONS = (
     Region("metrics", "reference/metrics.md", metrics.lines),
     Region("engine-metrics", "reference/metrics.md", metrics.engine_lines),
     Region("chat-templates", "reference/chat-templates.md", chat_templates.lines),
+    Region("engine-options", "guides/other-engines.md", engine_options.lines),
     Region("code-map", "contributing/code-map.md", code_map.lines),
 )
 

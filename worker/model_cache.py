@@ -10,7 +10,8 @@ from typing import IO, Any
 
 from app import logs
 from app.catalog import CatalogModel
-from worker.run_folder import MANIFEST_FILE, find_damage, write_manifest
+from app.manifests import MANIFEST_FILE, find_damage
+from worker.run_folder import write_manifest
 
 log = logs.get_logger(__name__)
 

@@ -13,6 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from app import logs
 from app.catalog import HF_LOCATION, CatalogModel
+from app.manifests import file_sha256
 from worker.model_cache import (
     MODEL_FILE_PATTERNS,
     ModelUnavailable,
@@ -20,7 +21,6 @@ from worker.model_cache import (
     is_cached,
     populate_once,
 )
-from worker.run_folder import file_sha256
 
 log = logs.get_logger(__name__)
 

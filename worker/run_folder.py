@@ -11,19 +11,19 @@
 The training process has no other interface: no database, no queue, no object storage.
 """
 
-import hashlib
 import json
 import os
 import stat
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
-MANIFEST_FILE = "manifest.json"
+from app.manifests import MANIFEST_FILE, ManifestEntry, file_sha256
+
 # In the last checkpoint of an encoder job with a validation file.
 EVALUATION_FILE = "evaluation.json"
 
@@ -334,14 +334,6 @@ class RunFolder:
         return sorted(steps, reverse=True)
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestEntry:
-    """Size and checksum of a checkpoint's file."""
-
-    bytes: int
-    sha256: str
-
-
 def write_manifest(folder: Path) -> None:
     """Write the manifest of a checkpoint's folder: `{"files": {name: {"bytes": …, "sha256": …}}}`.
 
@@ -353,36 +345,6 @@ def write_manifest(folder: Path) -> None:
         if path.is_file() and path.name != MANIFEST_FILE
     }
     atomic_write(folder / MANIFEST_FILE, json.dumps({"files": files}).encode())
-
-
-def read_manifest(data: bytes) -> dict[str, ManifestEntry]:
-    """Parse a manifest into its entries by file name."""
-    return {name: ManifestEntry(**values) for name, values in json.loads(data)["files"].items()}
-
-
-def find_damage(folder: Path, manifest: bytes, names: Collection[str] | None = None) -> str | None:
-    """Return the first file that is not as in the manifest, the manifest's own name if it cannot be
-    read, or None. `names` limits the check to these files."""
-    try:
-        entries = read_manifest(manifest)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return MANIFEST_FILE
-    for name in sorted(entries if names is None else names):
-        if name not in entries or Path(name).name != name:
-            return MANIFEST_FILE
-        path, entry = folder / name, entries[name]
-        # The size first, which costs nothing.
-        if not path.is_file() or path.stat().st_size != entry.bytes:
-            return name
-        if file_sha256(path) != entry.sha256:
-            return name
-    return None
-
-
-def file_sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def atomic_write(path: Path, data: bytes) -> None:

@@ -1,51 +1,42 @@
-"""HTTP client of the inference engines: forwards requests, loads and unloads adapters.
+"""Client of the inference engines: chooses a replica, and forwards requests and adapters to it.
 
-An engine is our own or any server with the same API (vLLM, SGLang). No state of an engine is relied
-on: an adapter that it does not know is loaded on demand, so a restarted engine recovers with the
-next request.
+An engine is our own or another server with OpenAI's API (vLLM, SGLang). No state of an engine is
+relied on: an adapter that it does not know is loaded on demand, so a restarted engine recovers with
+the next request.
 """
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import httpx
 import orjson
 
 from app import logs
 from app.catalog import Catalog, CatalogModel
-from app.errors import ModelDamaged, ServiceUnavailable
+from app.engine_options import EngineKind
+from app.inference.adapter_loading import AdapterAtEngine, AdapterLoader
+from app.inference.dialects import DIALECTS, is_unknown_adapter, name_models
+from app.inference.engine_connection import EngineConnection
+from app.inference.engine_errors import EngineTimeout, EngineUnavailable
+from app.inference.engine_http import READ_TIMEOUT_SECONDS, read_body, read_error
+from app.inference.foreign_answers import translate_answer, translate_error, translate_events
+from app.inference.foreign_requests import has_no_limit, translate_request, without_limit
+from app.inference.replicas import Replica, order_by_preference
 from app.models.registry import ResolvedModel
 from app.settings import Settings
-from app.wire.engine_metadata import METADATA_HEADER, PROJECT_HEADER, EngineMetadata, parse_header
+from app.storage import ObjectStore
+from app.wire.engine_metadata import METADATA_HEADER, EngineMetadata, parse_header
+
+__all__ = ["EngineClient", "EngineResponse", "EngineTimeout", "EngineUnavailable"]
 
 log = logs.get_logger(__name__)
 
-CONNECT_TIMEOUT_SECONDS = 5
-# Between two bytes of an engine. Long, because a queue of long prompts is slow.
-READ_TIMEOUT_SECONDS = 600
-# Below the 5 s after which servers close idle connections: reusing one as it closes fails.
-KEEPALIVE_EXPIRY_SECONDS = 2
-HEALTH_TIMEOUT_SECONDS = 2
-UNLOAD_TIMEOUT_SECONDS = 5
 # Response headers of an engine that clients get; all others are dropped.
 FORWARDED_HEADERS = ("content-type", "retry-after")
 EVENT_STREAM = "text/event-stream"
-
-
-class EngineUnavailable(ServiceUnavailable):
-    """The model's engine is unavailable. Please retry in a moment."""
-
-
-class EngineTimeout(EngineUnavailable):
-    """The model took too long to respond and was stopped. Set 'max_tokens', or use streaming."""
-
-    status = 504
-    # A retry would take as long again.
-    headers: ClassVar[dict[str, str]] = {"x-should-retry": "false"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,204 +53,248 @@ class EngineResponse:
 
 
 class EngineClient:
-    """Client of all engines of the catalog. One per process; call `close` at the end."""
+    """Client of all engines of the catalog. One per process; call `close` at the end.
+
+    `store` has the adapters that engines of other kinds need on their disk.
+    """
 
     def __init__(
         self,
         settings: Settings,
         catalog: Catalog,
+        store: ObjectStore | None = None,
         *,
         read_timeout_seconds: float = READ_TIMEOUT_SECONDS,
     ) -> None:
-        self._default_url = settings.engine_url
-        self._api_key = settings.engine_api_key
+        self._settings = settings
         self._catalog = catalog
-        self._client = httpx.AsyncClient(
-            timeout=httpx.Timeout(read_timeout_seconds, connect=CONNECT_TIMEOUT_SECONDS),
-            limits=httpx.Limits(max_connections=None, keepalive_expiry=KEEPALIVE_EXPIRY_SECONDS),
-            # Engines are on the internal network: an outbound proxy must not see their requests.
-            trust_env=False,
-            headers={"Accept-Encoding": "identity"},
-        )
+        self._connection = EngineConnection(settings, read_timeout_seconds=read_timeout_seconds)
+        self._adapters = AdapterLoader(settings, store, self._connection)
+        self._replicas: dict[CatalogModel, list[Replica]] = {}
 
     async def close(self) -> None:
-        await self._client.aclose()
-
-    def engine_url(self, base: CatalogModel) -> str:
-        """Base URL of a base model's engine, without a trailing slash."""
-        return (base.engine or self._default_url).rstrip("/")
+        await self._connection.close()
 
     @asynccontextmanager
     async def forward(
         self, model: ResolvedModel, path: str, body: Mapping[str, Any], *, project_id: str
     ) -> AsyncIterator[EngineResponse]:
-        """POST a project's request to the model's engine, which it shares with others.
+        """POST a project's request to one of the model's engines, which it shares with others.
 
-        Leaving the block early aborts the request there.
-
-        Raises EngineUnavailable, and EngineTimeout, which is one.
+        Another replica is asked if one is away before its first byte, never after. Leaving the
+        block early aborts the request there. Raises EngineUnavailable, EngineTimeout, which is one,
+        NotSupportedByEngine and ModelDamaged.
         """
-        url = self.engine_url(model.base)
-        upstream = await self._post_request(url + path, body, project_id)
-        if upstream.status_code == httpx.codes.NOT_FOUND and model.storage_prefix is not None:
-            await upstream.aclose()
-            await self.ensure_loaded(model)
-            upstream = await self._post_request(url + path, body, project_id)
-        try:
-            yield await _to_response(upstream)
-        finally:
-            await upstream.aclose()
-
-    async def ensure_loaded(self, model: ResolvedModel) -> None:
-        """Have the engine load a fine-tuned model's adapter.
-
-        Raises EngineUnavailable, and ModelDamaged if its stored files are damaged.
-        """
-        body = {
-            "lora_name": model.name,
-            "lora_path": model.storage_prefix,
-            "base_model_name": model.base.id,
-        }
-        url = self.engine_url(model.base) + "/v1/load_lora_adapter"
-        response = await self._post(url, body)
-        try:
-            text = await _read_body(response)
-        finally:
-            await response.aclose()
-        # vLLM answers an error if the adapter is loaded already, which is fine too.
-        if response.is_error and b"already" not in text:
-            log.error("engine.adapter_refused", model=model.name, status=response.status_code)
-            if _error_code(text) == ModelDamaged.code:
-                raise ModelDamaged
-            raise EngineUnavailable(
-                f"The engine could not load the model `{model.name}`. Please retry in a moment."
-            )
+        replicas = self._order(model, project_id)
+        failure = EngineUnavailable()
+        for replica in replicas:
+            async with AsyncExitStack() as stack:
+                stack.enter_context(replica.count_request())
+                try:
+                    request = _Request(model, path, body, project_id, replica is not replicas[-1])
+                    response = await self._ask(replica, request, stack)
+                except EngineTimeout:
+                    raise
+                except EngineUnavailable as error:
+                    failure = error
+                    continue
+                yield response
+                return
+        raise failure
 
     async def unload(self, model: ResolvedModel) -> None:
-        """Ask the engine to unload a fine-tuned model. Never raises: an engine that cannot be
-        reached gets no more requests for the model, and evicts it when it needs the memory."""
-        url = self.engine_url(model.base) + "/v1/unload_lora_adapter"
-        body = {"lora_name": model.name}
-        if self._is_own_engine(url) and model.storage_prefix is not None:
-            body["lora_path"] = model.storage_prefix
-        try:
-            response = await self._client.post(
-                url,
-                json=body,
-                headers=self._auth_headers(url),
-                timeout=UNLOAD_TIMEOUT_SECONDS,
-            )
-        except httpx.TransportError as error:
-            log.warning("engine.not_unloaded", model=model.name, reason=repr(error))
-            return
-        # 404, and vLLM's 400, mean that it has never served the model.
-        if response.is_server_error:
-            log.warning("engine.not_unloaded", model=model.name, status=response.status_code)
+        """Unload a fine-tuned model everywhere. Never raises."""
+        await self._adapters.unload(self._find_replicas(model.base), model)
 
     async def check_health(self) -> None:
-        """Raise EngineUnavailable unless every engine of the catalog is healthy."""
-        urls = {self.engine_url(base) for base in self._catalog}
-        await asyncio.gather(*(self._check_engine(url) for url in urls))
+        """Raise EngineUnavailable unless each model of the catalog has a healthy engine."""
+        groups = {tuple(replica.url for replica in self._find_replicas(b)) for b in self._catalog}
+        await asyncio.gather(*(self._check_any(urls) for urls in groups))
 
-    async def _check_engine(self, url: str) -> None:
-        try:
-            response = await self._client.get(f"{url}/health", timeout=HEALTH_TIMEOUT_SECONDS)
-        except httpx.TransportError as error:
-            raise EngineUnavailable(f"{url} does not respond: {error!r}") from error
-        if response.is_error:
-            raise EngineUnavailable(f"{url} is not healthy: status {response.status_code}")
+    async def _check_any(self, urls: Sequence[str]) -> None:
+        checks = [self._connection.check_health(url) for url in urls]
+        results = await asyncio.gather(*checks, return_exceptions=True)
+        problems = [result for result in results if result is not None]
+        if len(problems) == len(results):
+            raise problems[0] if problems else EngineUnavailable("The engine has no URL.")
 
-    def _is_own_engine(self, url: str) -> bool:
-        """True for the default engine; the others may be third parties'."""
-        return url.startswith(self._default_url.rstrip("/") + "/")
+    def _order(self, model: ResolvedModel, project_id: str) -> list[Replica]:
+        replicas = self._find_replicas(model.base)
+        if not replicas:
+            raise EngineUnavailable(
+                f"The engine of `{model.base.id}` is not running. `luthier up` starts it."
+            )
+        # One project's requests to a base model begin alike; those of an adapter share it.
+        return order_by_preference(replicas, model.storage_prefix or project_id)
 
-    def _auth_headers(self, url: str) -> dict[str, str]:
-        """The engine key, for the default engine only."""
-        if self._api_key is None or not self._is_own_engine(url):
-            return {}
-        return {"Authorization": f"Bearer {self._api_key.get_secret_value()}"}
+    def _find_replicas(self, base: CatalogModel) -> list[Replica]:
+        if base not in self._replicas:
+            self._replicas[base] = self._create_replicas(base)
+        return self._replicas[base]
 
-    async def _post_request(
-        self, url: str, body: Mapping[str, Any], project_id: str
-    ) -> httpx.Response:
-        headers = {PROJECT_HEADER: project_id} if self._is_own_engine(url) else {}
-        try:
-            return await self._post(url, body, headers)
-        except EngineUnavailable as error:
-            if isinstance(error.__cause__, httpx.ReadTimeout):
-                raise EngineTimeout from error
-            raise
+    def _create_replicas(self, base: CatalogModel) -> list[Replica]:
+        options = base.engine_options
+        if base.engine is None:
+            url = self._settings.engine_url.rstrip("/")
+            return [Replica(url, EngineKind.LUTHIER, base.id, is_trusted=True)]
+        if base.managed_engine is not None:
+            managed = self._settings.managed_engines.get(base.id)
+            urls = () if managed is None else (managed,)
+            return [Replica(url, base.managed_engine, base.id, is_trusted=True) for url in urls]
+        kind = EngineKind(options.kind) if options.kind else None
+        return [
+            Replica(url, kind, options.model or None, is_trusted=options.send_api_key)
+            for url in base.engine_urls
+        ]
 
-    async def _post(
-        self, url: str, body: Mapping[str, Any], extra_headers: Mapping[str, str] | None = None
-    ) -> httpx.Response:
-        headers = {
-            "Content-Type": "application/json",
-            **(extra_headers or {}),
-            **self._auth_headers(url),
-        }
-        # Not httpx's `json=`: it takes ten times as long for a long text, on the event loop.
-        content = orjson.dumps(body)
-        request = self._client.build_request("POST", url, content=content, headers=headers)
-        try:
-            return await self._client.send(request, stream=True)
-        except httpx.TransportError as error:
-            log.warning("engine.unreachable", url=url, reason=repr(error))
-            raise EngineUnavailable from error
+    async def _ask(
+        self, replica: Replica, request: "_Request", stack: AsyncExitStack
+    ) -> EngineResponse:
+        """Send a request to one replica, up to the first byte of its response."""
+        model = request.model
+        kind = await self._connection.identify(replica, model.base)
+        adapter = None
+        if model.storage_prefix is not None:
+            adapter = await self._adapters.place(replica, model, stack)
+        body = _build_body(kind, replica, request, adapter)
+        reply = await self._send(replica, request, body, stack)
+        if adapter is not None and is_unknown_adapter(kind, reply.upstream.status_code, reply.head):
+            await reply.upstream.aclose()
+            await self._adapters.load(replica, model, adapter)
+            reply = await self._send(replica, request, body, stack)
+        is_invalid = reply.upstream.status_code == httpx.codes.BAD_REQUEST
+        if is_invalid and kind != EngineKind.LUTHIER and has_no_limit(request.path, request.body):
+            await reply.upstream.aclose()
+            reply = await self._send(replica, request, without_limit(body), stack)
+        if reply.upstream.is_server_error and request.has_other_replicas:
+            log.warning("engine.failed", url=replica.url, status=reply.upstream.status_code)
+            raise EngineUnavailable
+        if kind == EngineKind.LUTHIER:
+            return _to_response(reply)
+        names = {replica.base_name or model.base.id: model.base.id}
+        if adapter is not None:
+            names[adapter.name] = model.name
+        return _to_translated_response(reply, model.name, names)
+
+    async def _send(
+        self,
+        replica: Replica,
+        request: "_Request",
+        body: Mapping[str, Any],
+        stack: AsyncExitStack,
+    ) -> "_Reply":
+        upstream = await self._connection.post(
+            replica, request.path, body, project_id=request.project_id
+        )
+        stack.push_async_callback(upstream.aclose)
+        is_stream = upstream.headers.get("content-type", "").startswith(EVENT_STREAM)
+        if not upstream.is_success or not is_stream:
+            return _Reply(upstream, await read_body(upstream), None)
+        rest = upstream.aiter_raw()
+        if replica.kind == EngineKind.LUTHIER and not request.has_other_replicas:
+            return _Reply(upstream, b"", rest)
+        return _Reply(upstream, await _read_first_chunk(rest, upstream), rest)
 
 
-async def _to_response(upstream: httpx.Response) -> EngineResponse:
-    headers = {
-        name: upstream.headers[name] for name in FORWARDED_HEADERS if name in upstream.headers
-    }
-    metadata = parse_header(upstream.headers.get(METADATA_HEADER))
-    if upstream.is_success and headers.get("content-type", "").startswith(EVENT_STREAM):
-        return EngineResponse(upstream.status_code, headers, _stream_events(upstream), metadata)
-    body = await _read_body(upstream)
-    # The API has resolved the model, so an engine that does not know it is our fault.
-    is_unknown = upstream.status_code == httpx.codes.NOT_FOUND
-    if is_unknown or (upstream.is_error and not _is_openai_error(body)):
-        log.error("engine.failed", url=str(upstream.url), status=upstream.status_code)
-        raise EngineUnavailable
-    return EngineResponse(upstream.status_code, headers, _single_chunk(body), metadata)
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A project's request, and whether another replica could still answer it."""
+
+    model: ResolvedModel
+    path: str
+    body: Mapping[str, Any]
+    project_id: str
+    has_other_replicas: bool
 
 
-async def _stream_events(upstream: httpx.Response) -> AsyncIterator[bytes]:
-    """Yield the bytes as they arrive; if the engine dies meanwhile, an error as the last event."""
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """An engine's response: its whole body as `head`, or the begin of a stream and its `rest`."""
+
+    upstream: httpx.Response
+    head: bytes
+    rest: AsyncIterator[bytes] | None
+
+
+def _build_body(
+    kind: EngineKind, replica: Replica, request: _Request, adapter: AdapterAtEngine | None
+) -> Mapping[str, Any]:
+    if kind == EngineKind.LUTHIER:
+        return request.body
+    facts = None if adapter is None else adapter.facts
+    body = translate_request(
+        request.path, request.body, request.model.base, engine=DIALECTS[kind].name, facts=facts
+    )
+    base_name = replica.base_name or request.model.base.id
+    return name_models(
+        kind, body, base=base_name, adapter=None if adapter is None else adapter.name
+    )
+
+
+async def _read_first_chunk(chunks: AsyncIterator[bytes], upstream: httpx.Response) -> bytes:
+    """Raises EngineUnavailable if there is none."""
     try:
-        async for chunk in upstream.aiter_raw():
-            yield chunk
-    except httpx.TransportError as error:
-        log.warning("engine.lost", url=str(upstream.url), reason=repr(error))
-        event = json.dumps(EngineUnavailable().body())
-        yield f"\n\ndata: {event}\n\n".encode()
-
-
-async def _single_chunk(body: bytes) -> AsyncIterator[bytes]:
-    yield body
-
-
-async def _read_body(upstream: httpx.Response) -> bytes:
-    try:
-        return await upstream.aread()
-    except httpx.TransportError as error:
+        return await anext(chunks)
+    except (httpx.TransportError, StopAsyncIteration) as error:
         log.warning("engine.lost", url=str(upstream.url), reason=repr(error))
         raise EngineUnavailable from error
 
 
-def _is_openai_error(body: bytes) -> bool:
-    return _read_error(body) is not None
+def _to_response(reply: _Reply) -> EngineResponse:
+    upstream = reply.upstream
+    headers = _select_headers(upstream)
+    metadata = parse_header(upstream.headers.get(METADATA_HEADER))
+    if reply.rest is not None:
+        chunks = _stream_events(reply.head, reply.rest, upstream)
+        return EngineResponse(upstream.status_code, headers, chunks, metadata)
+    # The API has resolved the model, so an engine that does not know it is our fault.
+    is_unknown = upstream.status_code == httpx.codes.NOT_FOUND
+    if is_unknown or (upstream.is_error and read_error(reply.head) is None):
+        log.error("engine.failed", url=str(upstream.url), status=upstream.status_code)
+        raise EngineUnavailable
+    return EngineResponse(upstream.status_code, headers, _single_chunk(reply.head), metadata)
 
 
-def _error_code(body: bytes) -> object:
-    return (_read_error(body) or {}).get("code")
+def _to_translated_response(reply: _Reply, name: str, names: dict[str, str]) -> EngineResponse:
+    """The response of an engine of another kind, in the form of our own.
+
+    Raises the error that it answered, as ours.
+    """
+    upstream = reply.upstream
+    if upstream.is_error:
+        raise translate_error(upstream.status_code, reply.head, names=names)
+    headers = _select_headers(upstream)
+    if reply.rest is None:
+        answer = translate_answer(reply.head, name=name)
+        return EngineResponse(upstream.status_code, headers, _single_chunk(answer), None)
+    chunks = translate_events(_chain(reply.head, reply.rest), name=name, names=names)
+    return EngineResponse(
+        upstream.status_code, headers, _stream_events(b"", chunks, upstream), None
+    )
 
 
-def _read_error(body: bytes) -> dict[str, Any] | None:
-    """Read OpenAI's error object, if the body is one."""
-    with suppress(ValueError):
-        document = json.loads(body)
-        if isinstance(document, dict) and isinstance(document.get("error"), dict):
-            error: dict[str, Any] = document["error"]
-            return error
-    return None
+def _select_headers(upstream: httpx.Response) -> dict[str, str]:
+    return {name: upstream.headers[name] for name in FORWARDED_HEADERS if name in upstream.headers}
+
+
+async def _stream_events(
+    head: bytes, rest: AsyncIterator[bytes], upstream: httpx.Response
+) -> AsyncIterator[bytes]:
+    """Yield the bytes as they arrive; if the engine dies meanwhile, an error as the last event."""
+    try:
+        async for chunk in _chain(head, rest):
+            yield chunk
+    except httpx.TransportError as error:
+        log.warning("engine.lost", url=str(upstream.url), reason=repr(error))
+        yield b"\n\ndata: " + orjson.dumps(EngineUnavailable().body()) + b"\n\n"
+
+
+async def _chain(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if head:
+        yield head
+    async for chunk in rest:
+        yield chunk
+
+
+async def _single_chunk(body: bytes) -> AsyncIterator[bytes]:
+    yield body

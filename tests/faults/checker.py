@@ -28,13 +28,14 @@ from sqlalchemy import Row
 from app.catalog import Catalog
 from app.db.session import create_database_engine, session_maker
 from app.jobs.restored_jobs import ATTEMPT_GAP
+from app.manifests import MANIFEST_FILE
 from app.operations import outbox_dispatch
 from app.operations.orphaned_objects import OrphanCollector
 from app.storage import MARKER_KEY, open_store
 from tests.faults.node import CANARY, ROOT, TRAINER_COMMAND
 from tests.faults.object_store import SECRET
 from tests.faults.scenario import TERMINAL, Scenario
-from worker.run_folder import MANIFEST_FILE, RunFolder, RunSpec
+from worker.run_folder import RunFolder, RunSpec
 
 DOCUMENTED_STATUSES = {200, 400, 401, 404, 408, 409, 413, 429, 503, 507}
 # The outbox retries after up to half a minute when the broker was away.

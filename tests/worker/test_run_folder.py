@@ -5,20 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from app.manifests import MANIFEST_FILE, ManifestEntry, file_sha256, read_manifest
 from worker.run_folder import (
-    MANIFEST_FILE,
     CheckpointWritten,
     Event,
     Failed,
-    ManifestEntry,
     Metrics,
     RunFolder,
     RunSpec,
     Started,
     UnsafeFile,
     atomic_write,
-    file_sha256,
-    read_manifest,
     write_manifest,
 )
 

@@ -14,22 +14,14 @@ from typing import Any
 
 from app.catalog import CatalogModel
 from app.logs import get_logger
+from app.manifests import MANIFEST_FILE, read_manifest
 from worker.evaluation.generate import generate
 from worker.evaluation.test_rows import TestRow, TestRows, read_test_rows
 from worker.evaluation.text_metrics import compute_metrics
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.loaded_model import LoadedModel, load_model, read_rendering_options
 from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
-from worker.run_folder import (
-    MANIFEST_FILE,
-    Evaluated,
-    EvaluatedModel,
-    ExitCode,
-    Preparing,
-    RunFolder,
-    TestAnswer,
-    read_manifest,
-)
+from worker.run_folder import Evaluated, EvaluatedModel, ExitCode, Preparing, RunFolder, TestAnswer
 from worker.training.environment import StopSignal
 
 # The supervisor kills a process that writes no events as hung.

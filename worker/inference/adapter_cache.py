@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from app import logs
+from app.manifests import MANIFEST_FILE
 from app.storage import ObjectStore, join_key
 from worker.inference import metrics
 from worker.inference.adapter_format import check_config
@@ -21,7 +22,7 @@ from worker.inference.adapter_memory import (
     temporary_path,
 )
 from worker.inference.metrics import AdapterCacheKind, AdapterSource
-from worker.run_folder import MANIFEST_FILE, write_manifest
+from worker.run_folder import write_manifest
 
 # Files on disk; an evicted adapter is fetched again when needed. Larger than the memory budgets of
 # several base models together, since adapters in memory are never evicted from disk.

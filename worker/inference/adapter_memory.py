@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from app import logs
+from app.manifests import MANIFEST_FILE, find_damage
 from worker.inference import metrics
 from worker.inference.metrics import AdapterCacheKind, AdapterSource
 from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
-from worker.run_folder import MANIFEST_FILE, find_damage
 
 # Weights in memory, per base model.
 MEMORY_BUDGET_BYTES = 2**30

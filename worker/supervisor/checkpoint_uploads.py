@@ -14,13 +14,9 @@ from app.jobs import checkpoints
 from app.jobs.checkpoints import StoredCheckpoint
 from app.jobs.leases import JobAssignment
 from app.jobs.states import LeaseLost
+from app.manifests import MANIFEST_FILE, read_manifest
 from app.storage import AlreadyExists, ObjectStore, StorageUnavailable, checkpoint_prefix, join_key
-from worker.run_folder import (
-    MANIFEST_FILE,
-    CheckpointWritten,
-    RunFolder,
-    read_manifest,
-)
+from worker.run_folder import CheckpointWritten, RunFolder
 
 log = logs.get_logger(__name__)
 

@@ -13,9 +13,10 @@ from app.db.session import DatabaseUnavailable, transaction
 from app.exports import archives, conversions
 from app.exports.archive_names import folder_name
 from app.exports.conversions import Conversion
+from app.manifests import MANIFEST_FILE, find_damage
 from app.storage import StorageUnavailable, export_key, join_key
 from worker.export_spec import ExportSpec, get_output_folder, write_spec
-from worker.run_folder import MANIFEST_FILE, ExitCode, Failed, RunFolder, find_damage
+from worker.run_folder import ExitCode, Failed, RunFolder
 from worker.supervisor import base_models, run_folders
 from worker.supervisor.attempt import TrainerContext
 from worker.supervisor.export_archives import HashingWriter, write_archive

@@ -12,18 +12,10 @@ from app.jobs import file_checks, leases
 from app.jobs.failures import JobErrorCode, JobFailure
 from app.jobs.leases import JobAssignment, ResumePoint, StoredFile
 from app.jobs.test_answers import StoredAnswer
+from app.manifests import MANIFEST_FILE, file_sha256, find_damage, read_manifest
 from app.settings import Settings
 from app.storage import ObjectStore, join_key
-from worker.run_folder import (
-    MANIFEST_FILE,
-    EvaluatedModel,
-    RunFolder,
-    RunSpec,
-    TestAnswer,
-    file_sha256,
-    find_damage,
-    read_manifest,
-)
+from worker.run_folder import EvaluatedModel, RunFolder, RunSpec, TestAnswer
 
 log = logs.get_logger(__name__)
 

@@ -27,14 +27,8 @@ from safetensors.torch import load_file, save_file
 from torch.optim import Optimizer
 
 from app.logs import get_logger
-from worker.run_folder import (
-    MANIFEST_FILE,
-    RunFolder,
-    file_sha256,
-    fsync_folder,
-    read_manifest,
-    write_manifest,
-)
+from app.manifests import MANIFEST_FILE, file_sha256, read_manifest
+from worker.run_folder import RunFolder, fsync_folder, write_manifest
 from worker.training.best_weights import BestWeights
 from worker.training.weights import TrainableWeights
 

@@ -50,7 +50,7 @@ async def test_a_disconnect_gives_the_engines_connection_back(
             await asyncio.Event().wait()
 
     await make_response(engines, "forever")(SCOPE, receive, send)
-    pool = engines._client._transport._pool  # type: ignore[attr-defined]
+    pool = engines._connection.client._transport._pool  # type: ignore[attr-defined]
     assert pool.connections == []
     assert await asyncio.to_thread(engine.aborted.wait, 60), "the engine was not aborted"
     await engines.close()

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,15 +67,23 @@ class EngineClient:
 def catalog_entry(model: CatalogModel, **changes: Any) -> str:
     """One table of models.toml; JSON strings, lists and numbers are valid TOML."""
     values = replace(model, **changes).to_json().items()
-    lines = [f"{name} = {json.dumps(value)}" for name, value in values if value is not None]
+    lines = [f"{name} = {json.dumps(value)}" for name, value in _flatten(values)]
     return "\n".join(["[[model]]", *lines, ""])
 
 
+def _flatten(values: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    for name, value in values:
+        if isinstance(value, dict):
+            yield from ((f"{name}.{inner}", each) for inner, each in value.items())
+        elif value is not None:
+            yield name, value
+
+
 @contextmanager
-def running_engine(home: Path, *entries: str) -> Iterator[EngineClient]:
+def running_engine(home: Path, *entries: str, port: int | None = None) -> Iterator[EngineClient]:
     """Run an engine with its data in `home`."""
     (home / "models.toml").write_text("\n".join(entries))
-    url = f"http://127.0.0.1:{free_port()}"
+    url = f"http://127.0.0.1:{port or free_port()}"
     server = make_server(
         Settings(
             home=home,

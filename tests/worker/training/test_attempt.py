@@ -8,18 +8,10 @@ import pytest
 import torch
 from peft import PeftModel
 
+from app.manifests import file_sha256, read_manifest
 from tests.worker.training.conftest import MakeRun, chat, events, write_rows
 from worker.modeling import load_adapter, load_base
-from worker.run_folder import (
-    CheckpointWritten,
-    ExitCode,
-    Failed,
-    Metrics,
-    RunFolder,
-    Started,
-    file_sha256,
-    read_manifest,
-)
+from worker.run_folder import CheckpointWritten, ExitCode, Failed, Metrics, RunFolder, Started
 from worker.training.attempt import run_attempt
 from worker.training.divergence import DivergenceDetector
 

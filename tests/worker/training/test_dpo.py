@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from app.manifests import file_sha256
 from tests.worker.training.conftest import MakeRun, events, write_rows
 from tests.worker.training.test_attempt import THOROUGH, adapter_bits, failure, metrics
 from worker.modeling import load_adapter
-from worker.run_folder import CheckpointWritten, ExitCode, RunFolder, Started, file_sha256
+from worker.run_folder import CheckpointWritten, ExitCode, RunFolder, Started
 from worker.training.attempt import run_attempt
 
 pytestmark = pytest.mark.usefixtures("training_settings")

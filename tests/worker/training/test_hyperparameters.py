@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from app.manifests import file_sha256
 from tests.worker.training.conftest import MakeRun, chat, events, write_rows
 from tests.worker.training.test_dpo import preference
 from worker.model.rendering import Renderer
@@ -20,7 +21,6 @@ from worker.run_folder import (
     Noted,
     RunFolder,
     Started,
-    file_sha256,
 )
 from worker.training.attempt import run_attempt
 

@@ -1,0 +1,82 @@
+"""Dialects of engines: how each kind names models, loads adapters, and says it knows none."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from app.engine_options import EngineKind
+from app.inference.engine_http import read_object
+
+# How each kind says that an adapter, or a model of this name, is not loaded.
+NOT_LOADED = ("does not exist", "never been loaded", "not loaded")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """Routes and fields of one kind of engine; `None` as a path means that it has no adapters."""
+
+    name: str
+    load_path: str | None
+    unload_path: str | None
+    # What an operator sets for the engine to load adapters.
+    adapter_switch: str = ""
+
+
+DIALECTS: Mapping[EngineKind, Dialect] = {
+    EngineKind.LUTHIER: Dialect("Luthier", "/v1/load_lora_adapter", "/v1/unload_lora_adapter"),
+    EngineKind.VLLM: Dialect(
+        "vLLM",
+        "/v1/load_lora_adapter",
+        "/v1/unload_lora_adapter",
+        "--enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True",
+    ),
+    EngineKind.SGLANG: Dialect(
+        "SGLang",
+        "/load_lora_adapter",
+        "/unload_lora_adapter",
+        "--enable-lora, --max-lora-rank and --lora-target-modules all",
+    ),
+    EngineKind.OTHER: Dialect("its engine", None, None),
+}
+
+
+def name_models(
+    kind: EngineKind, body: Mapping[str, Any], *, base: str, adapter: str | None
+) -> dict[str, Any]:
+    """The request's body with the names that the engine knows the models by."""
+    if adapter is None:
+        return {**body, "model": base}
+    if kind == EngineKind.SGLANG:
+        # Its field for an adapter's name; a model's name would be split at a colon.
+        return {**body, "model": base, "lora_path": adapter}
+    return {**body, "model": adapter}
+
+
+def is_unknown_adapter(kind: EngineKind, status: int, text: bytes) -> bool:
+    """True if a response says that the request's adapter is not loaded.
+
+    vLLM answers 404. SGLang answers 400, or in a stream, 200 and an event.
+    """
+    if kind != EngineKind.SGLANG:
+        return status == httpx.codes.NOT_FOUND
+    said = text.lower()
+    return any(phrase.encode() in said for phrase in NOT_LOADED) and (
+        status in (httpx.codes.BAD_REQUEST, httpx.codes.NOT_FOUND) or b'"error"' in said
+    )
+
+
+def read_reason(body: bytes) -> str:
+    """The engine's own sentence about a failure; empty if it gives none."""
+    document = read_object(body) or {}
+    error = document.get("error")
+    for value in (
+        error.get("message") if isinstance(error, dict) else error,
+        document.get("error_message"),
+        document.get("message"),
+        document.get("detail"),
+    ):
+        if isinstance(value, str) and value:
+            return value
+    return ""

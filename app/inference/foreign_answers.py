@@ -1,0 +1,144 @@
+"""Answers of other engines in the form of OpenAI's API: names, fields and errors."""
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import orjson
+
+from app import logs
+from app.errors import ApiError, InvalidRequest
+from app.inference.dialects import read_reason
+from app.inference.engine_errors import EngineUnavailable
+
+log = logs.get_logger(__name__)
+
+# Fields of a choice, or of its message, that some engines add, and that clients do not expect.
+EXTRA_FIELDS = (
+    "annotations",
+    "audio",
+    "matched_stop",
+    "prompt_text",
+    "prompt_token_ids",
+    "stop_reason",
+    "token_ids",
+)
+EXTRA_TOP_FIELDS = (
+    "kv_transfer_params",
+    "metadata",
+    "prompt_logprobs",
+    "prompt_text",
+    "prompt_token_ids",
+    "sglext",
+)
+# A line of an event stream that is longer is no event of an engine.
+MAX_EVENT_BYTES = 16 * 2**20
+
+
+def translate_answer(body: bytes, *, name: str) -> bytes:
+    """An answer under the model's own name. Raises EngineUnavailable if it is not JSON."""
+    try:
+        document = orjson.loads(body)
+    except ValueError as error:
+        log.error("engine.unreadable", model=name)
+        raise EngineUnavailable from error
+    if not isinstance(document, dict):
+        log.error("engine.unreadable", model=name)
+        raise EngineUnavailable
+    return orjson.dumps(_translate(document, name))
+
+
+def translate_error(status: int, body: bytes, *, names: dict[str, str]) -> ApiError:
+    """The error of an engine's response; `names` are ours for the engine's names of models."""
+    reason = read_reason(body)
+    if not 400 <= status < 500 or status in (401, 403, 404, 408, 429) or not reason:
+        log.error("engine.failed", status=status, reason=reason[:500])
+        return EngineUnavailable()
+    for at_engine, ours in names.items():
+        reason = reason.replace(at_engine, ours)
+    is_too_long = "context length" in reason or "longer than the model" in reason
+    code = "context_length_exceeded" if is_too_long else "invalid_value"
+    return InvalidRequest(reason, param=_find_param(body), code=code)
+
+
+async def translate_events(
+    chunks: AsyncIterator[bytes], *, name: str, names: dict[str, str]
+) -> AsyncIterator[bytes]:
+    """A stream's events under the model's own name, each as soon as it is complete."""
+    pending = b""
+    async for chunk in chunks:
+        *lines, pending = (pending + chunk).split(b"\n")
+        if len(pending) > MAX_EVENT_BYTES:
+            raise httpx.RemoteProtocolError("the engine sends an event without an end")
+        translated = [_translate_line(line, name, names) for line in lines]
+        if translated:
+            yield b"".join(translated)
+    if pending:
+        yield _translate_line(pending, name, names)
+
+
+def _translate_line(line: bytes, name: str, names: dict[str, str]) -> bytes:
+    data = line.removeprefix(b"data:").strip()
+    if not line.startswith(b"data:") or not data.startswith(b"{"):
+        return line.rstrip(b"\r") + b"\n"
+    with suppress(ValueError):
+        event = orjson.loads(data)
+        if "error" in event or event.get("object") == "error":
+            error = translate_error(_status_of(event), data, names=names)
+            return b"data: " + orjson.dumps(error.body()) + b"\n"
+        return b"data: " + orjson.dumps(_translate(event, name)) + b"\n"
+    return line + b"\n"
+
+
+def _translate(document: dict[str, Any], name: str) -> dict[str, Any]:
+    for field in EXTRA_TOP_FIELDS:
+        document.pop(field, None)
+    if "model" in document:
+        document["model"] = name
+    # OpenAI's has no null in these.
+    for field in ("usage", "service_tier", "system_fingerprint"):
+        if document.get(field, "") is None and document.get("object") != "chat.completion.chunk":
+            document.pop(field)
+    for choice in document.get("choices") or ():
+        _translate_choice(choice)
+    return document
+
+
+def _translate_choice(choice: dict[str, Any]) -> None:
+    message = choice.get("message")
+    delta = choice.get("delta")
+    parts = [part for part in (message, delta) if isinstance(part, dict)]
+    for part in (choice, *parts):
+        for field in EXTRA_FIELDS:
+            part.pop(field, None)
+    for part in parts:
+        _translate_message(part)
+    if isinstance(message, dict):
+        message.setdefault("refusal", None)
+        choice.setdefault("logprobs", None)
+
+
+def _translate_message(message: dict[str, Any]) -> None:
+    """vLLM has reasoning in `reasoning`, and empty fields where OpenAI's API has none."""
+    reasoning = message.pop("reasoning", None)
+    if reasoning is not None and not message.get("reasoning_content"):
+        message["reasoning_content"] = reasoning
+    for field in ("tool_calls", "function_call", "reasoning_content"):
+        if field in message and not message[field]:
+            message.pop(field)
+
+
+def _status_of(event: dict[str, Any]) -> int:
+    error = event["error"] if isinstance(event.get("error"), dict) else event
+    code = error.get("code")
+    return code if isinstance(code, int) else 500
+
+
+def _find_param(body: bytes) -> str | None:
+    with suppress(ValueError):
+        document = orjson.loads(body)
+        error = document.get("error") if isinstance(document, dict) else None
+        param = (error if isinstance(error, dict) else document).get("param")
+        return param if isinstance(param, str) else None
+    return None
