@@ -13,7 +13,7 @@ from openai import OpenAI
 from tests.contract.running_stack import BASE, Stack, run_stack, wait_for_job
 from tests.function_calls import TOOLS, make_questions, make_row
 
-pytestmark = [pytest.mark.golden, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.golden, pytest.mark.timeout(3600)]
 
 NUM_ROWS, NUM_HELD_OUT = 60, 20
 MIN_RIGHT = 0.9
@@ -62,7 +62,7 @@ def test_the_right_function_is_called_with_the_right_arguments(stack: Stack) -> 
     hyperparameters: Any = {"n_epochs": 4, "batch_size": 4}
     method: Any = {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
     job = client.fine_tuning.jobs.create(model=BASE, training_file=file.id, method=method, seed=1)
-    job = wait_for_job(client, job.id, seconds=1500)
+    job = wait_for_job(client, job.id, seconds=3000)
     assert job.status == "succeeded", job.error
     tuned = count_right(client, job.fine_tuned_model or "", held_out)
     base = count_right(client, BASE, held_out)

@@ -15,7 +15,7 @@ from tests.contract.running_stack import Stack, run_stack
 from tests.golden.test_exports import PROMPT, SIZES, SUMS, make_base
 from tests.polling import wait_until
 
-pytestmark = [pytest.mark.golden, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.golden, pytest.mark.timeout(3600)]
 
 RATE = "learning_rate_multiplier"
 HELD_OUT = [
@@ -64,7 +64,7 @@ def run_sweep(client: OpenAI, files: dict[str, str], **body: Any) -> dict[str, A
     def get() -> Any:
         return client.get(path, cast_to=object)
 
-    wait_until("the sweep has ended", lambda: get()["status"] != "running", seconds=1500)
+    wait_until("the sweep has ended", lambda: get()["status"] != "running", seconds=3000)
     return dict(get())
 
 
