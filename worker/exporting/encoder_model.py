@@ -68,6 +68,8 @@ def load_encoder(source: ExportSource) -> EncoderModel:
 @torch.no_grad()
 def _merge_lora(backbone: PreTrainedModel, tensors: dict[str, Tensor], scaling: float) -> None:
     for name, layer in find_linear_layers(backbone).items():
+        if f"{name}.lora_A.weight" not in tensors:
+            continue
         a, b = tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"]
         layer.weight += scaling * (b @ a)
 

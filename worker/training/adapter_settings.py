@@ -19,10 +19,24 @@ def check_target_modules(settings: LoraSettings, base: PreTrainedModel) -> None:
     """Raise TrainingError if one of the named modules is no linear layer of the model."""
     if isinstance(settings.target_modules, str):
         return
-    paths = list_linear_layers(base)
-    for name in settings.target_modules:
-        if not any(path == name or path.endswith(f".{name}") for path in paths):
+    find_targets(settings.target_modules, list_linear_layers(base))
+
+
+def find_targets(names: Sequence[str] | str, paths: Sequence[str]) -> list[str]:
+    """Find the layers among `paths` that `target_modules` names: all, or those with these ends.
+
+    Raises TrainingError if a name fits none.
+    """
+    if isinstance(names, str):
+        return list(paths)
+    for name in names:
+        if not any(_fits(path, name) for path in paths):
             raise _unknown_module(name, paths)
+    return [path for path in paths if any(_fits(path, name) for name in names)]
+
+
+def _fits(path: str, name: str) -> bool:
+    return path == name or path.endswith(f".{name}")
 
 
 def list_linear_layers(base: PreTrainedModel) -> list[str]:
@@ -51,9 +65,12 @@ def _unknown_module(name: str, paths: Sequence[str]) -> Exception:
 
 
 def inherit_settings(
-    settings: LoraSettings, initial: Adapter, base: PreTrainedModel
+    settings: LoraSettings, initial: Adapter, available: Sequence[str]
 ) -> LoraSettings:
-    """Take the shape of the adapter that training continues from; its dropout is the job's own."""
+    """Take the shape of the adapter that training continues from; its dropout is the job's own.
+
+    `available` are the paths of the layers that can have an adapter.
+    """
     paths = {
         name.removeprefix(PEFT_PREFIX).removesuffix(LORA_A_SUFFIX)
         for name in initial.tensors
@@ -63,7 +80,7 @@ def inherit_settings(
         settings,
         rank=initial.config["r"],
         alpha=initial.config["lora_alpha"],
-        target_modules=_describe_modules(paths, set(list_linear_layers(base))),
+        target_modules=_describe_modules(paths, set(available)),
     )
 
 

@@ -25,7 +25,11 @@ from worker.modeling import (
     set_adapter_weights,
 )
 from worker.run_folder import RunFolder, RunSpec
-from worker.training.adapter_settings import check_target_modules, inherit_settings
+from worker.training.adapter_settings import (
+    check_target_modules,
+    inherit_settings,
+    list_linear_layers,
+)
 from worker.training.best_weights import BestWeights
 from worker.training.chat_data import (
     OTHER_DATA_WARNING,
@@ -271,7 +275,7 @@ def _build_model(
     settings = choose_lora_settings(spec.hyperparameters)
     initial = load_adapter(folder.init_adapter) if folder.init_adapter.exists() else None
     if initial is not None:
-        settings = inherit_settings(settings, initial, base)
+        settings = inherit_settings(settings, initial, list_linear_layers(base))
     check_target_modules(settings, base)
     model = add_adapter(
         base,

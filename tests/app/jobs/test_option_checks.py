@@ -40,6 +40,14 @@ def build_job_body(
         ("embedding", {"class_weights": "balanced"}, "'embedding' has no classes to weight"),
         ("question_answering", {"class_weights": "balanced"}, "has no classes to weight"),
         ("classification", {"max_length": 257}, "reads at most 256 tokens"),
+        ("classification", {"max_seq_length": 257}, "reads at most 256 tokens"),
+        ("classification", {"keep": "best"}, "Add a validation_file"),
+        ("embedding", {"label_smoothing": 0.1}, "no classes over which probability"),
+        ("question_answering", {"label_smoothing": 0.1}, "no classes over which probability"),
+        ("token_classification", {"lora_rank": 8}, "choose tuning 'lora'"),
+        ("token_classification", {"lora_alpha": 8}, "choose tuning 'lora'"),
+        ("question_answering", {"lora_dropout": 0.1}, "choose tuning 'lora'"),
+        ("question_answering", {"target_modules": ["query"]}, "choose tuning 'lora'"),
     ],
 )
 def test_rejects_an_option_without_effect(
@@ -68,9 +76,59 @@ def test_accepts_options_with_effect(http: httpx.Client, files: list[str]) -> No
 
 
 @pytest.mark.parametrize(
+    ("chosen", "name", "words"),
+    [
+        ({"full": True, "tuning": "lora"}, "full", "two names of one option"),
+        ({"full": False, "tuning": "full"}, "full", "two names of one option"),
+        ({"max_seq_length": 64, "max_length": 32}, "max_seq_length", "max_length is 32"),
+        ({"full": True, "lora_rank": 4}, "lora_rank", "no adapter that lora_rank could shape"),
+    ],
+)
+def test_rejects_options_that_contradict_each_other(
+    http: httpx.Client, files: list[str], chosen: dict[str, Any], name: str, words: str
+) -> None:
+    body = build_job_body(files[0], "classification", **chosen)
+    error = expect_error(http.post(JOBS, json=body), 400)
+    assert error["param"] == f"method.classification.hyperparameters.{name}"
+    assert words in str(error["message"])
+
+
+def test_names_of_all_methods_are_those_of_encoders_too(
+    http: httpx.Client, files: list[str]
+) -> None:
+    chosen = {
+        "full": False, "lora_rank": 8, "lora_alpha": 16.0, "lora_dropout": 0.05,
+        "target_modules": ["query"], "weight_decay": 0.01, "warmup_ratio": 0.1,
+        "lr_schedule": "linear", "max_grad_norm": 0.5, "max_seq_length": 64, "long_rows": "drop",
+        "label_smoothing": 0.1, "early_stopping_patience": 2, "keep": "last",
+    }  # fmt: skip
+    body = build_job_body(files[0], "token_classification", **chosen)
+    answer = http.post(JOBS, json={**body, "validation_file": files[1]})
+    assert answer.status_code == 200, answer.text
+    shown = answer.json()["hyperparameters"]
+    own = {"tuning": "lora", "max_length": 64}
+    assert {**chosen, **own}.items() <= shown.items()
+    plain = http.post(JOBS, json=build_job_body(files[0], "classification")).json()
+    assert plain["hyperparameters"].keys().isdisjoint({*chosen} - {"early_stopping_patience"})
+
+
+@pytest.mark.parametrize("name", ["packing", "neftune_alpha", "gradient_checkpointing"])
+def test_options_of_chat_models_alone_are_refused_for_encoders(
+    http: httpx.Client, files: list[str], name: str
+) -> None:
+    body = build_job_body(files[0], "classification", **{name: 1})
+    error = expect_error(http.post(JOBS, json=body), 400)
+    assert error["code"] == "unknown_parameter"
+    assert "It belongs to method supervised" in str(error["message"])
+
+
+@pytest.mark.parametrize(
     ("method", "chosen"),
     [
         ("classification", {"tuning": "half"}),
+        ("classification", {"lora_rank": 257}),
+        ("embedding", {"max_seq_length": 8}),
+        ("classification", {"label_smoothing": 0.5}),
         ("embedding", {"max_length": 3}),
         ("classification", {"early_stopping_patience": 0}),
         ("dpo", {"beta": 5}),
@@ -138,6 +196,12 @@ class TestContinueTraining:
         assert "whose tuning is 'full'" in str(error["message"])
         same = build_job_body(files[0], "classification", model=tuned, tuning="full")
         assert http.post(JOBS, json=same).status_code == 200
+        synonym = build_job_body(files[0], "classification", model=tuned, full=False)
+        error = expect_error(http.post(JOBS, json=synonym), 400)
+        assert error["param"] == "method.classification.hyperparameters.full"
+        shaped = build_job_body(files[0], "classification", model=tuned, lora_rank=4)
+        error = expect_error(http.post(JOBS, json=shaped), 400)
+        assert "no adapter that lora_rank could shape" in str(error["message"])
 
     def test_accepts_either_generative_method(
         self, http: httpx.Client, files: list[str], session: Session, account: Account

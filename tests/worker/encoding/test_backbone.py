@@ -23,6 +23,7 @@ from worker.encoding.tokenizer import EncoderTokenizer
 from worker.training.encoders.classification import ClassificationObjective
 from worker.training.encoders.model import Encoder, EncoderWeights, add_lora, enable_full_tuning
 from worker.training.encoders.rows import TextRow
+from worker.training.recipe import LoraSettings
 
 CPU = torch.device("cpu")
 SHAPE = {"vocab_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": PAD}
@@ -110,7 +111,7 @@ def classifier(folder: Path, tokenizer: EncoderTokenizer, *, full: bool) -> Enco
     if full:
         enable_full_tuning(encoder, torch.float32)
     else:
-        add_lora(encoder, rank=4, alpha=8)
+        add_lora(encoder, LoraSettings(rank=4, alpha=8))
     return encoder
 
 
@@ -124,7 +125,7 @@ def test_training_reaches_every_layer_and_survives_saving(
         TextRow(text, torch.tensor([place % 2]).numpy(), place)
         for place, text in enumerate(tokenizer.tokenize(texts(4, 9, 5, 12)))
     ]
-    weights = EncoderWeights(encoder, "tiny", rank=4, alpha=8)
+    weights = EncoderWeights(encoder, "tiny", LoraSettings(rank=4, alpha=8))
     optimizer = torch.optim.AdamW(weights.parameters().values(), lr=1e-2)
     losses = []
     for _ in range(4):
@@ -142,7 +143,7 @@ def test_training_reaches_every_layer_and_survives_saving(
     adapter_folder.mkdir()
     weights.save(adapter_folder)
     reloaded = classifier(folder, tokenizer, full=full)
-    EncoderWeights(reloaded, "tiny", rank=4, alpha=8).load(adapter_folder)
+    EncoderWeights(reloaded, "tiny", LoraSettings(rank=4, alpha=8)).load(adapter_folder)
     assert objective.evaluate(rows) == ClassificationObjective(
         reloaded, max_tokens=512, max_rows=None
     ).evaluate(rows)
@@ -152,7 +153,7 @@ def test_lora_is_added_to_the_architectures_linear_layers(
     folder: Path, tokenizer: EncoderTokenizer, architecture: str
 ) -> None:
     encoder = classifier(folder, tokenizer, full=False)
-    names = EncoderWeights(encoder, "tiny", rank=4, alpha=8).parameters()
+    names = EncoderWeights(encoder, "tiny", LoraSettings(rank=4, alpha=8)).parameters()
     layers = {name.split(".lora_")[0].rpartition(".")[2] for name in names if ".lora_" in name}
     assert layers == TARGETS[architecture]
     assert read_shape(folder)[0] == 32

@@ -18,6 +18,7 @@ from worker.exporting.conversion import convert
 from worker.modeling import adapter_parameters, add_adapter, load_base, save_adapter
 from worker.training.encoders.methods import num_outputs
 from worker.training.encoders.model import Encoder, EncoderWeights, add_lora, enable_full_tuning
+from worker.training.recipe import LoraSettings
 
 CPU = torch.device("cpu")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -138,8 +139,8 @@ def tune_encoder(base: CatalogModel, task: EncoderTask, adapter: Path) -> Encode
     if task.tuning == "full":
         enable_full_tuning(encoder, torch.float32)
     else:
-        add_lora(encoder, rank=4, alpha=8)
-    weights = EncoderWeights(encoder, base.id, rank=4, alpha=8)
+        add_lora(encoder, LoraSettings(rank=4, alpha=8))
+    weights = EncoderWeights(encoder, base.id, LoraSettings(rank=4, alpha=8))
     for parameter in weights.parameters().values():
         parameter.data += torch.randn_like(parameter) * 0.1
     adapter.mkdir()

@@ -10,7 +10,10 @@ from torch.nn.functional import pad
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncoderLora:
-    """LoRA matrices by layer name: a [rank, in] and b [out, rank], b already scaled."""
+    """LoRA matrices by layer name: a [rank, in] and b [out, rank], b already scaled.
+
+    An adapter need not change every layer.
+    """
 
     a: Mapping[str, Tensor]
     b: Mapping[str, Tensor]
@@ -49,7 +52,7 @@ class AdapterBatch:
 
     def gather(self, name: str, layer: nn.Linear) -> tuple[Tensor, Tensor]:
         """Gather a layer's matrices per row: [rows, rank, in] and [rows, out, rank]."""
-        rank = max(len(lora.a[name]) for lora in self.distinct_loras)
+        rank = max(len(lora.a[name]) for lora in self.distinct_loras if name in lora.a)
         padded = [_pad_to_rank(lora, name, layer, rank) for lora in self.adapters]
         a, b = (torch.stack(matrices) for matrices in zip(*padded, strict=True))
         if len(self.adapters) == self.num_rows:
@@ -62,7 +65,7 @@ def _pad_to_rank(
     lora: EncoderLora | None, name: str, layer: nn.Linear, rank: int
 ) -> tuple[Tensor, Tensor]:
     """Return an adapter's matrices of a layer, zero-padded to `rank`."""
-    if lora is None:
+    if lora is None or name not in lora.a:
         zeros = layer.weight.new_zeros
         return zeros(rank, layer.in_features), zeros(layer.out_features, rank)
     a, b = lora.a[name], lora.b[name]
@@ -83,7 +86,7 @@ class MultiLoraLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [rows, length, in] -> [rows, length, out]"""
         out: Tensor = self.base(x)
-        if self._adapter_batch.adapter_index is None:
+        if not any(self._name in lora.a for lora in self._adapter_batch.distinct_loras):
             return out
         if len(self._adapter_batch.adapters) == 1:
             # One adapter for all rows: plain products, without a copy per row.

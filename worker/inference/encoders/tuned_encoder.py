@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +63,8 @@ def load_tuned_encoder(
     if task.tuning == "full":
         return TunedEncoder(task, None, _load_full_model(base, tensors), head, vocab_coverage)
     a, b = {}, {}
-    for name, layer in layers.items():
+    for name in _list_targets(adapter.config, layers):
+        layer = layers[name]
         try:
             lora_a = tensors.pop(f"{name}.lora_A.weight")
             lora_b = tensors.pop(f"{name}.lora_B.weight")
@@ -76,6 +78,16 @@ def load_tuned_encoder(
     if tensors:
         raise InvalidAdapter(f"The adapter has an unused weight: {min(tensors)}.")
     return TunedEncoder(task, EncoderLora(a, b), None, head, vocab_coverage)
+
+
+def _list_targets(config: Mapping[str, Any], layers: Mapping[str, nn.Linear]) -> list[str]:
+    """List the layers that have an adapter: all, unless the job was created with others."""
+    names = config.get("target_modules")
+    if not isinstance(names, list):
+        return list(layers)
+    return [
+        path for path in layers if any(path == name or path.endswith(f".{name}") for name in names)
+    ]
 
 
 def _copy_float32(tensor: Tensor) -> Tensor:

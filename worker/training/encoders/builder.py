@@ -1,49 +1,47 @@
 """Builds the training loop of an encoder job from its run folder."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from app.catalog import CatalogModel
-from worker.encoding.backbone import load_backbone, read_shape
-from worker.encoding.pooling import Pooling, read_pooling
-from worker.encoding.task import EncoderTask, Method
+from worker.encoding.backbone import find_linear_layers, load_backbone, read_shape
+from worker.encoding.pooling import read_pooling
+from worker.encoding.task import Method
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.model_sources import materialize
-from worker.modeling import choose_device, choose_dtype, load_tokenizer
+from worker.modeling import choose_device, choose_dtype, load_adapter, load_tokenizer
 from worker.run_folder import EVALUATION_FILE, RunFolder, RunSpec
+from worker.training.adapter_settings import inherit_settings
 from worker.training.best_weights import BestWeights
+from worker.training.chat_data import LongRowPolicy
 from worker.training.checkpoint import Checkpointer
 from worker.training.divergence import DivergenceDetector
 from worker.training.encoders import classification, methods
-from worker.training.encoders.data_warnings import (
-    answer_length_warnings,
-    dataset_warnings,
-    unspelled_entity_warnings,
-)
-from worker.training.encoders.drift_baseline import build_drift_baseline, build_vocab_coverage
+from worker.training.encoders.drift_baseline import build_drift_baseline
 from worker.training.encoders.final_evaluation import evaluate_as_served
+from worker.training.encoders.inputs import (
+    TrainingInputs,
+    build_inputs,
+    complete_task,
+    read_training_examples,
+)
 from worker.training.encoders.length_grouped_sampler import LengthGroupedSampler
-from worker.training.encoders.methods import DataSplit
+from worker.training.encoders.methods import DataSplit, LossOptions
 from worker.training.encoders.metrics import scalar_metrics
 from worker.training.encoders.model import Encoder, EncoderWeights, add_lora, enable_full_tuning
 from worker.training.encoders.objective import EncoderObjective
 from worker.training.encoders.recipe import choose_encoder_recipe
-from worker.training.encoders.warm_start import (
-    inherit_hyperparameters,
-    inherit_task,
-    read_initial_task,
-)
+from worker.training.encoders.warm_start import inherit_hyperparameters, read_initial_task
 from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.loop import TrainingLoop
 from worker.training.memory_check import check_memory
 from worker.training.micro_batch_limits import reduce_limits
 from worker.training.optimizer import build_optimizer
-from worker.training.recipe import LORA_ALPHA, LORA_RANK, Recipe
+from worker.training.recipe import Recipe, choose_lora_settings, drop_auto
 from worker.training.validation import Validation
 
 # Tokens per micro-batch for a model of MiniLM-L6's size (layers · width). Larger models get fewer:
@@ -51,17 +49,6 @@ from worker.training.validation import Validation
 MAX_TOKENS = {"cpu": 4096, "cuda": 32768}
 REFERENCE_MODEL_SIZE = 6 * 384
 MIN_TOKENS = 512
-
-
-@dataclass(frozen=True, slots=True)
-class _TrainingInputs:
-    """Task, tokenizer and tokenized data of a job."""
-
-    task: EncoderTask
-    tokenizer: EncoderTokenizer
-    train: DataSplit
-    valid: DataSplit | None
-    test: DataSplit | None = None
 
 
 def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> TrainingLoop[Any]:
@@ -72,29 +59,32 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
     method: Method = next(name for name in methods.METHODS if name == spec.method)
     base = CatalogModel.from_json(spec.model)
     model_folder = materialize(base, Path(spec.model_cache))
-    examples = methods.read_examples(method, folder.train_file, param="training_file")
     initial_task = read_initial_task(folder.init_adapter, method)
     hyperparameters = (
         spec.hyperparameters
         if initial_task is None
         else inherit_hyperparameters(spec.hyperparameters, initial_task)
     )
+    explicit = drop_auto(hyperparameters)
+    max_length = min(base.context_length, explicit.get("max_length", base.context_length))
+    long_rows = LongRowPolicy(explicit.get("long_rows", LongRowPolicy.TRUNCATE))
+    tokenizer = EncoderTokenizer(load_tokenizer(model_folder), max_length)
+    training = read_training_examples(folder, method, tokenizer, max_length, long_rows)
     hidden_size, model_type = read_shape(model_folder)
     recipe = choose_encoder_recipe(
         method,
         hyperparameters,
-        examples=len(examples),
+        examples=len(training.examples),
         hidden_size=hidden_size,
         model_type=model_type,
     )
-    max_length = min(base.context_length, recipe.extra.get("max_length", base.context_length))
-    tokenizer = EncoderTokenizer(load_tokenizer(model_folder), max_length)
-    inferred = methods.METHODS[method].infer_task(examples, max_length, tokenizer)
     pooling = read_pooling(model_folder, base.kind)
-    task = _build_task(recipe, inferred, initial_task, pooling)
-    inputs = _build_inputs(folder, task, tokenizer, examples)
+    task = complete_task(training.task, initial_task, recipe.extra["tuning"], pooling)
+    inputs = build_inputs(folder, replace(training, task=task), tokenizer, long_rows)
     torch.manual_seed(spec.seed)
-    encoder, weights = _build_model(folder, spec, base, model_folder, inputs)
+    encoder, weights, lora = _build_model(folder, spec, base, model_folder, inputs)
+    keep = explicit.get("keep", "best") if inputs.valid is not None else "last"
+    recipe = replace(recipe, extra={**recipe.extra, "keep": keep, **lora})
     return _build_loop(folder, spec, recipe, inputs, encoder, weights, stop)
 
 
@@ -102,7 +92,7 @@ def _build_loop(
     folder: RunFolder,
     spec: RunSpec,
     recipe: Recipe,
-    inputs: _TrainingInputs,
+    inputs: TrainingInputs,
     encoder: Encoder,
     weights: EncoderWeights,
     stop: StopSignal,
@@ -110,9 +100,12 @@ def _build_loop(
     train, valid = inputs.train, inputs.valid
     batch_size = min(recipe.batch_size, len(train.rows))
     limits = reduce_limits(_max_tokens(encoder), spec.micro_batch, batch_size)
-    is_balanced = recipe.extra.get("class_weights") == "balanced"
+    options = LossOptions(
+        has_balanced_classes=recipe.extra.get("class_weights") == "balanced",
+        label_smoothing=recipe.extra.get("label_smoothing", 0.0),
+    )
     objective = methods.METHODS[inputs.task.method].build_objective(
-        encoder, train, valid, limits, is_balanced
+        encoder, train, valid, limits, options
     )
     sampler = LengthGroupedSampler(train.rows, batch_size, recipe.n_epochs, spec.seed)
     parameters = list(weights.parameters().values())
@@ -123,7 +116,12 @@ def _build_loop(
             valid.rows, objective, sampler, lambda rows: scalar_metrics(objective.evaluate(rows))
         )
         patience = recipe.extra.get("early_stopping_patience")
-        best_weights = BestWeights(weights, f"valid_{objective.metric}", patience=patience)
+        best_weights = BestWeights(
+            weights,
+            f"valid_{objective.metric}",
+            patience=patience,
+            keep=recipe.extra["keep"] == "best",
+        )
     fingerprint = get_environment_fingerprint(encoder.device, choose_dtype(encoder.device))
     return TrainingLoop(
         folder=folder,
@@ -137,33 +135,22 @@ def _build_loop(
             folder, weights, optimizer, fingerprint, best_weights, recipe=recipe.report()
         ),
         stop=stop,
-        divergence=DivergenceDetector(
-            sampler.total_steps, None if is_balanced else _compute_chance_loss(inputs)
-        ),
+        divergence=DivergenceDetector(sampler.total_steps, _compute_chance_loss(inputs, options)),
         best_weights=best_weights,
         drift_baseline=build_drift_baseline(
             inputs.task, train.rows, unk_id=inputs.tokenizer.unk_token_id
         ),
-        data_warnings=list(_collect_warnings(inputs)),
+        data_warnings=inputs.warnings,
         final_files=lambda: _evaluation_file(spec, objective, valid, inputs.test, weights),
     )
 
 
-def _compute_chance_loss(inputs: _TrainingInputs) -> float | None:
-    if inputs.task.method != "classification":
+def _compute_chance_loss(inputs: TrainingInputs, options: LossOptions) -> float | None:
+    if inputs.task.method != "classification" or options.has_balanced_classes:
         return None
-    return classification.compute_chance_loss(inputs.train.examples, inputs.task)
-
-
-def _collect_warnings(inputs: _TrainingInputs) -> Iterator[str]:
-    train, valid = inputs.train, inputs.valid
-    yield from dataset_warnings(train.rows, valid.rows if valid else (), inputs.task)
-    splits = [("training", train)] + ([("validation", valid)] if valid else [])
-    for role, split in splits:
-        if inputs.task.method == "question_answering":
-            yield from answer_length_warnings(role, split.examples, split.rows)
-        if inputs.task.method == "token_classification":
-            yield from unspelled_entity_warnings(role, split.examples, split.rows, inputs.task)
+    return classification.compute_chance_loss(
+        inputs.train.examples, inputs.task, options.label_smoothing
+    )
 
 
 def _max_tokens(encoder: Encoder) -> int:
@@ -173,54 +160,17 @@ def _max_tokens(encoder: Encoder) -> int:
     return max(MIN_TOKENS, int(max_tokens))
 
 
-def _build_task(
-    recipe: Recipe,
-    inferred_task: EncoderTask,
-    initial_task: EncoderTask | None,
-    pooling: Pooling,
-) -> EncoderTask:
-    """Complete the file's task, or inherit that of the model that training continues from."""
-    task = replace(
-        inferred_task,
-        tuning=recipe.extra["tuning"],
-        pooling=pooling,
-    )
-    return task if initial_task is None else inherit_task(initial_task, task)
-
-
-def _build_inputs(
-    folder: RunFolder, task: EncoderTask, tokenizer: EncoderTokenizer, examples: methods.Examples
-) -> _TrainingInputs:
-    rows = methods.METHODS[task.method].build_rows(examples, task, tokenizer)
-    task = replace(
-        task, vocab_coverage=build_vocab_coverage(rows, unk_id=tokenizer.unk_token_id).to_base64()
-    )
-    return _TrainingInputs(
-        task,
-        tokenizer,
-        DataSplit(examples, rows),
-        _read_split(folder.valid_file, task, tokenizer, param="validation_file"),
-        _read_split(folder.test_file, task, tokenizer, param="test_file"),
-    )
-
-
-def _read_split(
-    path: Path, task: EncoderTask, tokenizer: EncoderTokenizer, *, param: str
-) -> DataSplit | None:
-    if not path.exists():
-        return None
-    examples = methods.read_examples(task.method, path, param=param)
-    return DataSplit(examples, methods.METHODS[task.method].build_rows(examples, task, tokenizer))
-
-
 def _build_model(
     folder: RunFolder,
     spec: RunSpec,
     base: CatalogModel,
     model_folder: Path,
-    inputs: _TrainingInputs,
-) -> tuple[Encoder, EncoderWeights]:
-    """Make a model for the task, with the weights of the model to continue from, if any."""
+    inputs: TrainingInputs,
+) -> tuple[Encoder, EncoderWeights, dict[str, Any]]:
+    """Make a model for the task, with the weights of the model to continue from, if any.
+
+    Also returns the shape of its adapter as hyperparameters, if it has one.
+    """
     device = choose_device()
     dtype = choose_dtype(device)
     check_memory(model_folder, dtype, device)
@@ -232,14 +182,19 @@ def _build_model(
         inputs.tokenizer,
         num_outputs=methods.num_outputs(inputs.task),
     )
+    settings = choose_lora_settings(spec.hyperparameters)
+    initial = load_adapter(folder.init_adapter) if folder.init_adapter.exists() else None
     if inputs.task.tuning == "lora":
-        add_lora(encoder, rank=LORA_RANK, alpha=LORA_ALPHA)
+        if initial is not None:
+            layers = list(find_linear_layers(encoder.backbone))
+            settings = inherit_settings(settings, initial, layers)
+        add_lora(encoder, settings)
     else:
         enable_full_tuning(encoder, dtype)
-    weights = EncoderWeights(encoder, spec.base_model, rank=LORA_RANK, alpha=LORA_ALPHA)
-    if folder.init_adapter.exists():
-        weights.load(folder.init_adapter)
-    return encoder, weights
+    weights = EncoderWeights(encoder, spec.base_model, settings)
+    if initial is not None:
+        weights.set_weights(initial.tensors)
+    return encoder, weights, settings.report() if inputs.task.tuning == "lora" else {}
 
 
 def _evaluation_file(

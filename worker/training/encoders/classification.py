@@ -81,15 +81,22 @@ def compute_balanced_class_weights(examples: Sequence[LabelledText], task: Encod
     return len(examples) / (len(row_counts) * row_counts)
 
 
-def compute_chance_loss(examples: Sequence[LabelledText], task: EncoderTask) -> float | None:
+def compute_chance_loss(
+    examples: Sequence[LabelledText], task: EncoderTask, label_smoothing: float = 0.0
+) -> float | None:
     """Compute the loss in nats of always predicting the labels' shares: their entropy.
 
-    None for several labels per text, whose loss is not that of a choice between them.
+    Smoothed targets have smoothed shares. None for several labels per text, whose loss is not that
+    of a choice between them.
     """
     if task.multi_label:
         return None
     counts = Counter(label for example in examples for label in example.labels)
-    return -sum(n / len(examples) * math.log(n / len(examples)) for n in counts.values())
+    spread = label_smoothing / len(task.labels)
+    shares = [
+        (1 - label_smoothing) * counts[label] / len(examples) + spread for label in task.labels
+    ]
+    return -sum(share * math.log(share) for share in shares if share)
 
 
 class ClassificationObjective(LengthGroupedObjective[TextRow]):
@@ -102,8 +109,10 @@ class ClassificationObjective(LengthGroupedObjective[TextRow]):
         max_tokens: int,
         max_rows: int | None,
         weights: Tensor | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(encoder, max_tokens=max_tokens, max_rows=max_rows)
+        self._label_smoothing = label_smoothing
         self.metric = "f1_micro" if encoder.task.multi_label else "accuracy"
         self._weights = None if weights is None else weights.to(encoder.device)
 
@@ -113,13 +122,18 @@ class ClassificationObjective(LengthGroupedObjective[TextRow]):
     def compute_loss(self, rows: Sequence[TextRow]) -> LossOutput:
         logits = self._compute_logits(rows)
         targets = self._stack_targets(rows)
+        # In training only, so that validation losses compare.
+        smoothing = self._label_smoothing if torch.is_grad_enabled() else 0.0
         if self.encoder.task.multi_label:
+            soft = targets * (1 - smoothing) + smoothing / 2
             losses = functional.binary_cross_entropy_with_logits(
-                logits, targets.float(), pos_weight=self._weights, reduction="none"
+                logits, soft, pos_weight=self._weights, reduction="none"
             ).mean(1)
             correct = ((logits > 0) == targets.bool()).all(1)
         else:
-            losses = functional.cross_entropy(logits, targets, self._weights, reduction="none")
+            losses = functional.cross_entropy(
+                logits, targets, self._weights, reduction="none", label_smoothing=smoothing
+            )
             correct = logits.argmax(1) == targets
         return LossOutput(loss=losses.sum(), num_items=len(rows), correct=correct.sum())
 

@@ -27,25 +27,37 @@ Examples = Sequence[Any]
 
 @dataclass(frozen=True, slots=True)
 class DataSplit:
-    """Examples of a file with their tokenized rows."""
+    """Examples of a file with their tokenized rows.
+
+    `numbers` are those of the examples in the file if some were left out, else none.
+    """
 
     examples: Examples
     rows: Sequence[Any]
+    numbers: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LossOptions:
+    """Options of a method's loss."""
+
+    has_balanced_classes: bool = False
+    label_smoothing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderMethodSpec:
     """Functions that implement a method.
 
-    `build_objective` gets the training data, the validation data, and whether class weights are
-    balanced.
+    `build_objective` gets the training data and the validation data.
     """
 
     read_examples: Callable[[Path], Examples]
     infer_task: Callable[[Any, int, EncoderTokenizer], EncoderTask]
     build_rows: Callable[[Any, EncoderTask, EncoderTokenizer], Sequence[Any]]
     build_objective: Callable[
-        [Encoder, DataSplit, DataSplit | None, MicroBatchLimits, bool], EncoderObjective[Any]
+        [Encoder, DataSplit, DataSplit | None, MicroBatchLimits, LossOptions],
+        EncoderObjective[Any],
     ]
 
 
@@ -69,15 +81,19 @@ def _build_classification(
     train: DataSplit,
     valid: DataSplit | None,
     limits: MicroBatchLimits,
-    is_balanced: bool,
+    options: LossOptions,
 ) -> EncoderObjective[Any]:
     weights = (
         classification.compute_balanced_class_weights(train.examples, encoder.task)
-        if is_balanced
+        if options.has_balanced_classes
         else None
     )
     return classification.ClassificationObjective(
-        encoder, max_tokens=limits.max_tokens, max_rows=limits.max_rows, weights=weights
+        encoder,
+        max_tokens=limits.max_tokens,
+        max_rows=limits.max_rows,
+        weights=weights,
+        label_smoothing=options.label_smoothing,
     )
 
 
@@ -86,11 +102,11 @@ def _build_token_classification(
     train: DataSplit,
     valid: DataSplit | None,
     limits: MicroBatchLimits,
-    is_balanced: bool,
+    options: LossOptions,
 ) -> EncoderObjective[Any]:
     weights = (
         token_classification.compute_balanced_tag_weights(train.rows, encoder.task)
-        if is_balanced
+        if options.has_balanced_classes
         else None
     )
     token_classification.init_bias_from_priors(encoder, train.rows)
@@ -100,6 +116,7 @@ def _build_token_classification(
         max_tokens=limits.max_tokens,
         max_rows=limits.max_rows,
         weights=weights,
+        label_smoothing=options.label_smoothing,
     )
 
 
@@ -108,7 +125,7 @@ def _build_question_answering(
     train: DataSplit,
     valid: DataSplit | None,
     limits: MicroBatchLimits,
-    is_balanced: bool,
+    options: LossOptions,
 ) -> EncoderObjective[Any]:
     examples = valid.examples if valid else ()
     return question_answering.QuestionAnsweringObjective(
@@ -121,7 +138,7 @@ def _build_embedding(
     train: DataSplit,
     valid: DataSplit | None,
     limits: MicroBatchLimits,
-    is_balanced: bool,
+    options: LossOptions,
 ) -> EncoderObjective[Any]:
     has_scores = isinstance(train.examples[0], ScoredTextPair)
     if valid is not None and isinstance(valid.examples[0], ScoredTextPair) != has_scores:

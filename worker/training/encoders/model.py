@@ -19,7 +19,9 @@ from worker.encoding.pooling import pool
 from worker.encoding.task import TASK_CONFIG_KEY, EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer, PaddedBatch, TokenizedText
 from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, load_adapter
+from worker.training.adapter_settings import find_targets
 from worker.training.lora import lora_linear
+from worker.training.recipe import LoraSettings
 
 # Prefix of all weight names in PEFT's adapters.
 PEFT_PREFIX = "base_model.model."
@@ -30,10 +32,11 @@ HEAD_DROPOUT = 0.1
 class LoraLinear(nn.Module):
     """A frozen linear layer with a trainable LoRA in float32. A is random, B is zero."""
 
-    def __init__(self, base: nn.Linear, *, rank: int, alpha: int) -> None:
+    def __init__(self, base: nn.Linear, *, rank: int, alpha: float, dropout: float = 0.0) -> None:
         super().__init__()
         self.base = base
         self.scaling = alpha / rank
+        self.dropout = nn.Dropout(dropout)
         device = base.weight.device
         self.a = nn.Parameter(torch.empty(rank, base.in_features, device=device))
         self.b = nn.Parameter(torch.zeros(base.out_features, rank, device=device))
@@ -42,6 +45,10 @@ class LoraLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] -> [..., out]"""
         a, b = self.a.to(x.dtype), self.b.to(x.dtype)
+        if self.dropout.training and self.dropout.p:
+            delta = self.dropout(x) @ a.T @ b.T
+            dropped: Tensor = self.base(x) + self.scaling * delta
+            return dropped
         flat = x.reshape(-1, x.shape[-1])
         out = lora_linear(flat, self.base.weight, self.base.bias, a, b, self.scaling)
         return out.view(*x.shape[:-1], out.shape[-1])
@@ -68,6 +75,7 @@ class Encoder(nn.Module):
         nn.init.normal_(self.head.weight, std=HEAD_INIT_STD)
         nn.init.zeros_(self.head.bias)
         self.autocast_dtype: torch.dtype | None = None
+        self.adapters: list[LoraLinear] = []
 
     def compute_token_states(self, texts: Sequence[TokenizedText]) -> tuple[Tensor, PaddedBatch]:
         """Compute the last layer's hidden states [rows, length, width]; also return the batch."""
@@ -85,21 +93,31 @@ class Encoder(nn.Module):
         return pool(hidden, batch.mask, self.task.pooling)
 
     def train(self, mode: bool = True) -> "Encoder":
-        """Switch only the head's dropout; the backbone's own dropout stays off.
+        """Switch only the dropout of head and adapters; the backbone's own dropout stays off.
 
         On a CPU, generating its random numbers takes longer than the matrix products, and few
         weights are trained, so that little regularization is needed.
         """
         self.training = mode
         self.dropout.train(mode)
+        for layer in self.adapters:
+            layer.dropout.train(mode)
         return self
 
 
-def add_lora(encoder: Encoder, *, rank: int, alpha: int) -> None:
-    """Add a new LoRA to every linear layer of the backbone."""
-    for name, layer in find_linear_layers(encoder.backbone).items():
+def add_lora(encoder: Encoder, settings: LoraSettings) -> None:
+    """Add a new LoRA to the linear layers of the backbone, or to those that the settings name.
+
+    Raises TrainingError if the backbone has no layer of a name.
+    """
+    layers = find_linear_layers(encoder.backbone)
+    for name in find_targets(settings.target_modules, list(layers)):
+        adapter = LoraLinear(
+            layers[name], rank=settings.rank, alpha=settings.alpha, dropout=settings.dropout
+        )
         parent = encoder.backbone.get_submodule(name.rpartition(".")[0])
-        setattr(parent, name.rpartition(".")[2], LoraLinear(layer, rank=rank, alpha=alpha))
+        setattr(parent, name.rpartition(".")[2], adapter)
+        encoder.adapters.append(adapter)
 
 
 def enable_full_tuning(encoder: Encoder, dtype: torch.dtype) -> None:
@@ -118,11 +136,10 @@ def enable_full_tuning(encoder: Encoder, dtype: torch.dtype) -> None:
 class EncoderWeights:
     """Trainable weights of an encoder, in PEFT's adapter format."""
 
-    def __init__(self, encoder: Encoder, base_model: str, *, rank: int, alpha: int) -> None:
+    def __init__(self, encoder: Encoder, base_model: str, settings: LoraSettings) -> None:
         self._encoder = encoder
         self._base_model = base_model
-        self._rank = rank
-        self._alpha = alpha
+        self._settings = settings
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Trainable parameters by their names on disk: LoRA weights as PEFT names them."""
@@ -169,8 +186,10 @@ class EncoderWeights:
         ]
         config: dict[str, object] = LoraConfig(
             task_type="FEATURE_EXTRACTION",
-            r=self._rank,
-            lora_alpha=self._alpha,
+            r=self._settings.rank,
+            # PEFT's type is narrower than what it computes with.
+            lora_alpha=self._settings.alpha,  # type: ignore[arg-type]
+            lora_dropout=self._settings.dropout,
             target_modules=targets,
             inference_mode=True,
             base_model_name_or_path=self._base_model,

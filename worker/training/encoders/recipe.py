@@ -14,6 +14,8 @@ weight decay    full: 0.01 on matrices, not on norms and biases, as in BERT's ow
 tuning          full for token classification and question answering, whose token states must move
                 far from those of a sentence encoder; otherwise lora with rank 16 and alpha 32 on
                 all linear layers. Both train a new head
+long_rows       truncate, as the served model does
+keep            best, if there is a validation file
 """
 
 from collections.abc import Mapping
@@ -21,7 +23,7 @@ from typing import Any
 
 from worker.encoding.task import Method, Tuning
 from worker.training.learning_rates import LLAMA_EXPONENT, compute_rate, lora_learning_rate
-from worker.training.recipe import Recipe, choose_optimizer_settings
+from worker.training.recipe import Recipe, choose_optimizer_settings, drop_auto
 
 EPOCHS: Mapping[Method, int] = {
     "classification": 3,
@@ -50,7 +52,14 @@ HALF_LEARNING_RATE_METHODS: tuple[Method, ...] = (
     "embedding",
 )
 WEIGHT_DECAY: Mapping[Tuning, float] = {"lora": 0.0, "full": 0.01}
-EXTRA_HYPERPARAMETERS = ("tuning", "class_weights", "early_stopping_patience", "max_length")
+EXTRA_HYPERPARAMETERS = (
+    "full",
+    "class_weights",
+    "early_stopping_patience",
+    "max_length",
+    "max_seq_length",
+    "label_smoothing",
+)
 
 
 def choose_encoder_recipe(
@@ -65,9 +74,7 @@ def choose_encoder_recipe(
 
     A job that resumes has the values of its first attempt, `base_learning_rate` among them.
     """
-    explicit = {
-        name: value for name, value in hyperparameters.items() if value not in ("auto", None)
-    }
+    explicit = drop_auto(hyperparameters)
     tuning: Tuning = explicit.get("tuning", TUNING[method])
     batch_size = min(int(explicit.get("batch_size") or auto_batch_size(method, examples)), examples)
     return Recipe(
@@ -79,6 +86,7 @@ def choose_encoder_recipe(
         **{"weight_decay": WEIGHT_DECAY[tuning], **choose_optimizer_settings(explicit)},
         extra={
             "tuning": tuning,
+            "long_rows": explicit.get("long_rows", "truncate"),
             **{name: explicit[name] for name in EXTRA_HYPERPARAMETERS if name in explicit},
         },
     )

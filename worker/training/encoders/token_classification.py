@@ -129,8 +129,10 @@ class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
         max_tokens: int,
         max_rows: int | None,
         weights: Tensor | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(encoder, max_tokens=max_tokens, max_rows=max_rows)
+        self._label_smoothing = label_smoothing
         # Examples of the validation file, to which `example_index` of its rows refers.
         self._examples = examples
         self._weights = None if weights is None else weights.to(encoder.device)
@@ -143,7 +145,11 @@ class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
         targets = torch.from_numpy(np.concatenate([_unit_targets(row) for row in rows]))
         is_learned = (targets >= 0).to(self.encoder.device)
         logits, targets = logits[is_learned], targets.to(self.encoder.device)[is_learned]
-        losses = functional.cross_entropy(logits, targets, self._weights, reduction="none")
+        # In training only, so that validation losses compare.
+        smoothing = self._label_smoothing if torch.is_grad_enabled() else 0.0
+        losses = functional.cross_entropy(
+            logits, targets, self._weights, reduction="none", label_smoothing=smoothing
+        )
         correct = (logits.argmax(1) == targets).sum()
         return LossOutput(loss=losses.sum(), num_items=len(targets), correct=correct)
 

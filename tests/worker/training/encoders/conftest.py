@@ -13,6 +13,7 @@ from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.training.encoders.methods import num_outputs
 from worker.training.encoders.model import Encoder, add_lora
+from worker.training.recipe import LoraSettings
 
 MakeEncoder = Callable[[EncoderTask], Encoder]
 
@@ -46,7 +47,7 @@ def make_encoder(tiny_encoder_folder: Path) -> MakeEncoder:
         )
         tokenizer = EncoderTokenizer(words_tokenizer(token_types=True), task.max_length)
         encoder = Encoder(backbone, task, tokenizer, num_outputs=num_outputs(task))
-        add_lora(encoder, rank=4, alpha=8)
+        add_lora(encoder, LoraSettings(rank=4, alpha=8))
         return encoder
 
     return make

@@ -16,9 +16,10 @@ from worker.encoding.tags import bio_tag_names
 from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.training.encoders import classification, methods, token_classification
-from worker.training.encoders.methods import METHODS, DataSplit
+from worker.training.encoders.methods import METHODS, DataSplit, LossOptions
 from worker.training.encoders.model import Encoder, EncoderWeights
 from worker.training.micro_batch_limits import MicroBatchLimits
+from worker.training.recipe import LoraSettings
 
 LABELS = ["common"] * 23 + ["rare"] * 2
 # These texts are equal except for their labels: by frequency alone the rare label looks like noise.
@@ -33,7 +34,9 @@ LIMITS = MicroBatchLimits(4096)
 def build_objective(encoder: Encoder, examples: Any, *, balanced: bool) -> tuple[Any, DataSplit]:
     parts = METHODS[encoder.task.method]
     data = DataSplit(examples, parts.build_rows(examples, encoder.task, encoder.tokenizer))
-    return parts.build_objective(encoder, data, None, LIMITS, balanced), data
+    return parts.build_objective(
+        encoder, data, None, LIMITS, LossOptions(has_balanced_classes=balanced)
+    ), data
 
 
 def test_single_label_weights_equal_scikit_learns() -> None:
@@ -108,7 +111,7 @@ def test_a_rare_label_is_predicted_with_balanced_weights(
 ) -> None:
     encoder = make_encoder(TASK)
     learned, data = build_objective(encoder, EXAMPLES, balanced=balanced)
-    trained = EncoderWeights(encoder, "tiny", rank=4, alpha=8).parameters().values()
+    trained = EncoderWeights(encoder, "tiny", LoraSettings(rank=4, alpha=8)).parameters().values()
     optimizer = torch.optim.AdamW(trained, lr=1e-2)
     for _ in range(40):
         learned.compute_loss(data.rows).loss.backward()

@@ -21,10 +21,12 @@ from worker.inference.encoders import tasks
 from worker.inference.encoders.engine import EncoderEngine
 from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.encoders.tuned_encoder import TunedEncoder
-from worker.training.encoders import question_answering
-from worker.training.encoders.data_warnings import answer_length_warnings, dataset_warnings
+from worker.training.chat_data import LongRowPolicy
+from worker.training.encoders import long_texts, question_answering
+from worker.training.encoders.data_warnings import answer_length_warnings
 from worker.training.encoders.model import Encoder, EncoderWeights
 from worker.training.encoders.question_answering import QuestionAnsweringObjective, build_rows
+from worker.training.recipe import LoraSettings
 
 # Windows of 24 tokens, of which a question of one word leaves 20 for the context.
 TASK = EncoderTask(
@@ -57,7 +59,7 @@ def encoder(make_encoder: MakeEncoder) -> Encoder:
     encoder.dropout.p = 0.0
     rows = build_rows(EXAMPLES, TASK, encoder.tokenizer)
     objective = QuestionAnsweringObjective(encoder, EXAMPLES, max_tokens=4096, max_rows=None)
-    trained = EncoderWeights(encoder, "tiny", rank=4, alpha=8).parameters().values()
+    trained = EncoderWeights(encoder, "tiny", LoraSettings(rank=4, alpha=8)).parameters().values()
     optimizer = torch.optim.AdamW(trained, lr=5e-3)
     for _ in range(50):
         objective.compute_loss(rows).loss.backward()
@@ -82,10 +84,11 @@ def test_a_truncated_question_is_warned_of_once_for_all_its_windows() -> None:
     tokenizer = EncoderTokenizer(words_tokenizer(token_types=True), TASK.max_length)
     long_question = make_example(" ".join(WORDS[:13]), WORDS[4:34], "w12")
     rows = build_rows([*EXAMPLES, long_question], TASK, tokenizer)
-    (warning,) = dataset_warnings(rows, (), TASK)
+    long = long_texts.list_truncated(rows)
+    (warning,) = long_texts.warn(long, 4, TASK, "training file", LongRowPolicy.TRUNCATE)
     assert warning == (
         "1 of 4 examples of the training file have a question longer than 12 tokens, half of the "
-        "model's 24; it is truncated."
+        "model's 24: examples 4. They are truncated, as texts of requests are."
     )
 
 
@@ -133,7 +136,7 @@ def test_an_answer_in_the_second_window_and_no_answer_are_found(encoder: Encoder
 def test_serving_gives_the_answers_of_training(
     encoder: Encoder, tiny_encoder_folder: Path, tmp_path: Path
 ) -> None:
-    EncoderWeights(encoder, "tiny", rank=4, alpha=8).save(tmp_path)
+    EncoderWeights(encoder, "tiny", LoraSettings(rank=4, alpha=8)).save(tmp_path)
     cpu = torch.device("cpu")
     base = load_backbone(tiny_encoder_folder, dtype=torch.float32, device=cpu, max_length=64)
     engine = EncoderEngine(

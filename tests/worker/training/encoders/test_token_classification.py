@@ -10,6 +10,7 @@ from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.training.encoders.model import EncoderWeights
 from worker.training.encoders.token_classification import TokenClassificationObjective, build_rows
+from worker.training.recipe import LoraSettings
 
 TASK = EncoderTask(method="token_classification", labels=("place",), max_length=32)
 EXAMPLES = [
@@ -29,7 +30,7 @@ def test_a_word_without_a_token_belongs_to_the_surrounding_entity(
     rows = build_rows(EXAMPLES, TASK, EncoderTokenizer(tokenizer, TASK.max_length))
     assert [len(row.text.ids) for row in rows] == [6, 6]
     objective = TokenClassificationObjective(encoder, EXAMPLES, max_tokens=4096, max_rows=None)
-    trained = EncoderWeights(encoder, "tiny", rank=4, alpha=8).parameters().values()
+    trained = EncoderWeights(encoder, "tiny", LoraSettings(rank=4, alpha=8)).parameters().values()
     optimizer = torch.optim.AdamW(trained, lr=5e-3)
     for _ in range(50):
         objective.compute_loss(rows).loss.backward()
