@@ -57,8 +57,8 @@ def read_training_examples(
     others.
     """
     examples = methods.read_examples(method, folder.train_file, param="training_file")
-    infer_task = methods.METHODS[method].infer_task
-    task = infer_task(examples, max_length, tokenizer)
+    # Also from examples that are left out: other files may have their labels.
+    task = methods.METHODS[method].infer_task(examples, max_length, tokenizer)
     if long_rows == LongRowPolicy.TRUNCATE:
         return TrainingExamples(examples, task)
     long = long_texts.find_long(examples, task, tokenizer)
@@ -68,7 +68,7 @@ def read_training_examples(
         return TrainingExamples(examples, task)
     kept, numbers = long_texts.leave_out(examples, long)
     warnings = long_texts.warn(long, len(examples), task, "training file", long_rows)
-    return TrainingExamples(kept, infer_task(kept, max_length, tokenizer), numbers, warnings)
+    return TrainingExamples(kept, task, numbers, warnings)
 
 
 def complete_task(

@@ -30,7 +30,6 @@ TAGGED = [
     {"tokens": [WORDS[n], "w9", WORDS[n + 1]], "tags": ["B-X" if n % 2 else "O", "O", "O"]}
     for n in range(24)
 ]
-RUINOUS = {"n_epochs": 3, "learning_rate_multiplier": 100}
 MakeRun = Callable[..., RunFolder]
 
 
@@ -159,7 +158,12 @@ def test_dropout_of_adapters_is_off_in_evaluation(make: MakeRun) -> None:
     still = {"learning_rate_multiplier": 1e-12, "lora_dropout": 0.9, "n_epochs": 2}
     folder = make(valid=ROWS[:8], **still)
     train(folder)
-    losses = [event.values["full_valid_loss"] for event in find(folder, Metrics)]
+    losses = [
+        event.values["full_valid_loss"]
+        for event in find(folder, Metrics)
+        if "full_valid_loss" in event.values
+    ]
+    assert len(losses) == 2
     assert losses[0] == pytest.approx(losses[-1], abs=1e-5)
 
 
@@ -190,20 +194,19 @@ def test_the_loss_at_chance_is_that_of_smoothed_labels() -> None:
     assert classification.compute_chance_loss(examples, task, 0.1) == pytest.approx(float(expected))
 
 
-class TestKeep:
-    @pytest.mark.parametrize("keep", ["best", "last"])
-    def test_the_epoch_that_becomes_the_model(self, make: MakeRun, keep: str) -> None:
-        folder = make(valid=ROWS, keep=keep, **RUINOUS)
-        checkpoint = train(folder)
-        assert resolved(folder)["keep"] == keep
-        values = [
-            event.values["valid_accuracy"]
-            for event in find(folder, Metrics)
-            if "valid_accuracy" in event.values
-        ]
-        report = json.loads((checkpoint / "evaluation.json").read_bytes())
-        assert report["accuracy"] == (max(values) if keep == "best" else values[-1])
-        assert values[-1] < max(values), "the last epoch is not the best one"
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_epoch_that_becomes_the_model(make: MakeRun, keep: str) -> None:
+    folder = make(valid=ROWS[:1], keep=keep, n_epochs=3)
+    checkpoint = train(folder)
+    assert resolved(folder)["keep"] == keep
+    values = {
+        event.step: event.values["valid_accuracy"]
+        for event in find(folder, Metrics)
+        if "valid_accuracy" in event.values
+    }
+    best = max(values, key=lambda step: values[step])
+    assert best < max(values), "of three results on one row, the last is not better than all others"
+    assert differs(checkpoint, folder.checkpoint(best)) == (keep == "last")
 
 
 class TestLongRows:
@@ -224,9 +227,7 @@ class TestLongRows:
             "are truncated, as texts of requests are."
         ]
 
-    def test_dropped_examples_are_told_and_their_labels_are_not_learned(
-        self, make: MakeRun
-    ) -> None:
+    def test_dropped_examples_are_told_and_their_labels_stay_known(self, make: MakeRun) -> None:
         folder = make(rows=self.rows(), valid=self.rows(), long_rows="drop", batch_size=1)
         checkpoint = train(folder)
         started = find(folder, Started)[0]
@@ -236,7 +237,7 @@ class TestLongRows:
             "are left out (long_rows is 'drop')."
         )
         assert "2 of 24 examples of the validation file" in started.data_warnings[1]
-        assert read_task(checkpoint).labels == ("even", "odd")
+        assert read_task(checkpoint).labels == ("even", "odd", "only here")
 
     @pytest.mark.parametrize("role", ["training_file", "validation_file"])
     def test_an_error_names_them(self, make: MakeRun, role: str) -> None:
@@ -256,7 +257,7 @@ class TestLongRows:
 
     def test_numbers_in_warnings_are_those_of_the_file(self, make: MakeRun) -> None:
         rows = [
-            {"text": f"{WORDS[n]} ab w9", "entities": [{"start": 0, "end": 2, "label": "X"}]}
+            {"text": f"{WORDS[n]} ab w9", "entities": [{"start": 0, "end": 3, "label": "X"}]}
             for n in range(10, 12)
         ]
         long = {"text": " ".join(WORDS[:20]), "entities": []}
