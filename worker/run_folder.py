@@ -4,6 +4,8 @@
     train.jsonl          the training file; valid.jsonl and test.jsonl are optional
     test_answers.jsonl   the answers to rows of test.jsonl of earlier attempts (optional)
     init/                the adapter that training continues from (optional)
+    rows/                rendered rows of the files, written by training and kept for the job's next
+                         attempt on this machine; it never depends on them
     events.jsonl         one JSON record per line, appended by training, tailed by the supervisor
     checkpoints/step-N/  complete once it exists: written to a partial folder, fsynced, renamed
     stop                 created by the supervisor: save a checkpoint after this step and exit 75
@@ -245,6 +247,10 @@ class RunFolder:
     @property
     def init_adapter(self) -> Path:
         return self.path / "init"
+
+    @property
+    def rows(self) -> Path:
+        return self.path / "rows"
 
     @property
     def events(self) -> Path:

@@ -9,6 +9,7 @@ directive.
 All times are read from the database's clock, so no machine's clock can end or prolong a lease.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -18,7 +19,16 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app.db import clock
-from app.db.tables import AttemptOutcome, File, FineTunedModel, Job, JobAttempt, JobLease, JobState
+from app.db.tables import (
+    TERMINAL_STATES,
+    AttemptOutcome,
+    File,
+    FineTunedModel,
+    Job,
+    JobAttempt,
+    JobLease,
+    JobState,
+)
 from app.jobs import checkpoints, engine_comparison, events, scheduling, states, test_answers
 from app.jobs.events import NewEvent
 from app.jobs.test_answers import StoredAnswer
@@ -230,6 +240,12 @@ def get_outcome(
     if row is None or row.outcome is None:
         return None
     return row.outcome, row.exit_code
+
+
+def list_unfinished(session: Session, job_ids: Sequence[str]) -> set[str]:
+    """List those of the jobs that may be attempted again."""
+    unfinished = Job.state.not_in(TERMINAL_STATES)
+    return set(session.scalars(select(Job.id).where(Job.id.in_(job_ids), unfinished)))
 
 
 def is_owner(session: Session, job_id: str, attempt: int) -> bool:

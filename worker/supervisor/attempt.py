@@ -1,7 +1,6 @@
 """One attempt at one job, from the acquired lease to its outcome."""
 
 import hashlib
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -99,7 +98,7 @@ class Attempt:
             # The lease expires, and the reconciler requeues the job.
             log.warning("attempt.abandoned", job=self._assignment.job_id, reason=str(error))
         finally:
-            shutil.rmtree(self._folder.path, ignore_errors=True)
+            run_folders.remove(self._folder, self._assignment.job_id, self._context.settings)
 
     def _run_and_record(self) -> None:
         assignment = self._assignment

@@ -16,6 +16,7 @@ from app.manifests import MANIFEST_FILE, file_sha256, find_damage, read_manifest
 from app.settings import Settings
 from app.storage import ObjectStore, join_key
 from worker.run_folder import EvaluatedModel, RunFolder, RunSpec, TestAnswer
+from worker.supervisor import kept_rows
 
 log = logs.get_logger(__name__)
 
@@ -68,6 +69,7 @@ def prepare(
     # User data: readable by the owner only.
     folder.path.mkdir(mode=0o700)
     folder.checkpoints.mkdir()
+    kept_rows.restore(folder, assignment.job_id, settings)
     _fetch_data(assignment.training_file, "training", folder.train_file, store)
     if assignment.validation_file is not None:
         _fetch_data(assignment.validation_file, "validation", folder.valid_file, store)
@@ -187,8 +189,20 @@ def retain_log(folder: RunFolder, settings: Settings) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove(folder: RunFolder, job_id: str, settings: Settings) -> None:
+    """Remove a run folder whose processes have all ended; keep its rows for the job's next attempt.
+
+    `remove_stale` removes the rows if there is none.
+    """
+    kept_rows.keep(folder, job_id, settings)
+    shutil.rmtree(folder.path, ignore_errors=True)
+
+
 def remove_stale(settings: Settings, sessions: SessionMaker) -> None:
-    """Remove run folders that killed trainers left behind. Raises DatabaseUnavailable."""
+    """Remove run folders that killed trainers left behind, and the rows of jobs that have ended.
+
+    Raises DatabaseUnavailable.
+    """
     for path in sorted(get_runs_folder(settings).glob("*")):
         match = RUN_FOLDER_NAME.fullmatch(path.name)
         if match is None:
@@ -197,4 +211,8 @@ def remove_stale(settings: Settings, sessions: SessionMaker) -> None:
             is_running = leases.is_owner(session, match["job_id"], int(match["attempt"]))
         if not is_running:
             log.info("run_folder.removed", folder=path.name)
-            shutil.rmtree(path, ignore_errors=True)
+            remove(RunFolder(path), match["job_id"], settings)
+    if jobs := kept_rows.list_jobs(settings):
+        with transaction(sessions) as session:
+            unfinished = leases.list_unfinished(session, jobs)
+        kept_rows.remove_all_but(unfinished, settings)

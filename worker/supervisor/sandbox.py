@@ -33,7 +33,7 @@ LOCK_FOLDER = Path("/run/luthier-training")
 # From capabilities(7): chown, kill, setgid, setuid.
 NEEDED_CAPABILITIES = sum(1 << number for number in (0, 5, 6, 7))
 # Folders and files of the run folder that training may write to.
-WRITABLE = ("events.jsonl", "checkpoints", "export", "tmp")
+WRITABLE = ("events.jsonl", "checkpoints", "export", "rows", "tmp")
 ACCELERATORS = ("nvidia*", "dri/*", "kfd")
 KILL_ALL = (sys.executable, "-I", "-S", "-c", "import os; os.kill(-1, 9)")
 

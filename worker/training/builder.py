@@ -61,6 +61,7 @@ from worker.training.recipe import (
     drop_auto,
 )
 from worker.training.ref_logprobs import RefLogprobsPrecomputer
+from worker.training.rendered_rows import compute_key, read_files
 from worker.training.sampler import EpochSampler
 from worker.training.serving_check.bounds import needs_base
 from worker.training.serving_check.trained import measure_rows
@@ -102,7 +103,11 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
     long_rows = LongRowPolicy(
         drop_auto(spec.hyperparameters).get("long_rows", method.default_long_rows)
     )
-    data, validation_rows = _read_data(folder, renderer, method, long_rows)
+    read = partial(
+        method.read_rows, long_rows=long_rows, report_progress=make_progress_reporter(folder)
+    )
+    key = compute_key(model_folder, renderer, method=spec.method, long_rows=long_rows)
+    data, validation_rows = read_files(folder, renderer, read, key)
     device = choose_device()
     check_memory(model_folder, choose_dtype(device), device)
     base = load_base(model_folder, dtype=choose_dtype(device), device=device)
@@ -159,21 +164,6 @@ def _with_rendering(
     )
 
 
-def _read_data(
-    folder: RunFolder, renderer: Renderer, method: _ChatMethod, long_rows: LongRowPolicy
-) -> tuple[ChatData[Any], Sequence[Any]]:
-    """Read the training file, and the rows of the validation file if there is one."""
-    read = partial(
-        method.read_rows, long_rows=long_rows, report_progress=make_progress_reporter(folder)
-    )
-    data = read(folder.train_file, renderer, param="training_file")
-    if not folder.valid_file.exists():
-        return data, ()
-    validation = read(folder.valid_file, renderer, param="validation_file")
-    warnings = list(dict.fromkeys([*data.warnings, *validation.warnings]))
-    return replace(data, warnings=warnings), validation.rows
-
-
 def _build_loop(
     folder: RunFolder,
     spec: RunSpec,
@@ -215,9 +205,13 @@ def _build_loop(
         stop=stop,
         divergence=DivergenceDetector(sampler.total_steps),
         best_weights=best_weights,
-        start_comparison=StartComparison(validation_rows, objective, role="validation")
-        if validation_rows
-        else StartComparison(rows, training_objective, role="training"),
+        start_comparison=StartComparison(
+            validation_rows or rows,
+            objective if validation_rows else training_objective,
+            role="validation" if validation_rows else "training",
+            trained_tokens=recipe.n_epochs * training_objective.num_tokens(rows),
+            report_progress=make_progress_reporter(folder),
+        ),
     )
 
 

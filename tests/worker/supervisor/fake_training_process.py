@@ -54,7 +54,15 @@ class FakeTraining:
     def request_stop(self, *_: object) -> None:
         self.stop_requested = True
 
+    def keep_rows(self) -> None:
+        """Add this attempt to what earlier ones have kept as rows."""
+        path = self.folder.rows / "training_file.safetensors"
+        kept = path.read_text() if path.exists() else ""
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{kept}{self.spec.attempt} ")
+
     def run(self) -> int:
+        self.keep_rows()
         self.inject_fault(0)
         step, state = self.resume()
         tokens = 10 * len(self.folder.train_file.read_bytes().splitlines())
