@@ -139,7 +139,7 @@ class TrainingLoop(Generic[RowT]):
         if is_last and step < self.sampler.total_steps:
             self._append_started(step, step)
         if is_last:
-            self._compare_with_start()
+            self._compare_with_start(values)
         files = {**self._state_files(), **(self.final_files() if is_last else {})}
         self.checkpointer.write(step, files)
         self.folder.append_event(CheckpointWritten(step=step, servable=servable, values=values))
@@ -148,9 +148,9 @@ class TrainingLoop(Generic[RowT]):
         start = {} if self.start_comparison is None else self.start_comparison.to_files()
         return {**self.divergence.to_files(), **start}
 
-    def _compare_with_start(self) -> None:
+    def _compare_with_start(self, values: Mapping[str, float]) -> None:
         """Warn if the weights of the model are worse than those that training started from."""
-        warning = None if self.start_comparison is None else self.start_comparison.warn()
+        warning = None if self.start_comparison is None else self.start_comparison.warn(values)
         if warning is not None:
             self.folder.append_event(Noted(key="start", message=warning, is_warning=True))
 

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -13,44 +13,68 @@ from worker.training.objectives import Objective
 RowT = TypeVar("RowT")
 
 STATE_FILE = "start.json"
-# Rows that are compared, evenly spaced in the file. Each costs two forward passes in all, in which
-# nothing is reported and no stop is noticed, so they must not take much longer than a step.
-MAX_ROWS = 64
-MAX_TOKENS = 4096
+# Bound of the tokens that are measured: a share of those that are trained, which a forward pass
+# costs a third of, but as many as a small job's.
+MAX_TOKEN_SHARE = 0.05
+MIN_TOKENS = 4096
+# Mean loss of the whole validation file, by which the best epoch is chosen.
+WHOLE_FILE_LOSS = "full_valid_loss"
 
 
 class StartComparison(Generic[RowT]):
-    """Losses before the first and after the last step: a model that learned has the lower one."""
+    """Losses before the first and after the last step: a model that learned has the lower one.
 
-    def __init__(self, rows: Sequence[RowT], objective: Objective[RowT], *, role: str) -> None:
-        """Compare on some of `rows`, those of the job's `role` file."""
-        step = -(-len(rows) // MAX_ROWS)
-        self._rows = _take_tokens(rows[::step], objective)
+    The whole file is compared, as the best epoch is chosen by it, or evenly spaced rows of one that
+    is large for its job.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[RowT],
+        objective: Objective[RowT],
+        *,
+        role: str,
+        trained_tokens: int,
+        report_progress: Callable[[int], None],
+    ) -> None:
+        """Compare on `rows`, those of the job's `role` file, or on some of them."""
+        max_tokens = max(MIN_TOKENS, int(MAX_TOKEN_SHARE * trained_tokens))
+        self._rows = _select(rows, objective, max_tokens)
+        self._is_whole_validation = role == "validation" and len(self._rows) == len(rows)
         self._objective = objective
         self._role = role
+        self._report_progress = report_progress
         self._start_loss: float | None = None
 
     def begin(self, checkpoint: Path | None) -> None:
         """Measure the start's loss, or read it from the checkpoint that training resumes from.
 
-        Checkpoints of previous versions have none: nothing is compared then.
+        No stop is noticed meanwhile. Nothing is compared if the checkpoint is of a previous
+        version, which measured other rows or none.
         """
         if checkpoint is None:
             self._start_loss = self._measure()
         elif (checkpoint / STATE_FILE).exists():
-            self._start_loss = json.loads((checkpoint / STATE_FILE).read_bytes())["loss"]
+            state = json.loads((checkpoint / STATE_FILE).read_bytes())
+            if state.get("num_rows") == len(self._rows):
+                self._start_loss = state["loss"]
 
     def to_files(self) -> Mapping[str, bytes]:
         """Make the state that a resumed run needs."""
         if self._start_loss is None:
             return {}
-        return {STATE_FILE: json.dumps({"loss": self._start_loss}).encode()}
+        state = {"loss": self._start_loss, "num_rows": len(self._rows)}
+        return {STATE_FILE: json.dumps(state).encode()}
 
-    def warn(self) -> str | None:
-        """Return a sentence if the model's loss now is higher than it was at the start."""
+    def warn(self, values: Mapping[str, float]) -> str | None:
+        """Return a sentence if the model's loss is higher than it was at the start.
+
+        `values` are the metrics of the epoch that became the model.
+        """
         if self._start_loss is None:
             return None
-        loss = self._measure()
+        loss = values.get(WHOLE_FILE_LOSS) if self._is_whole_validation else None
+        loss = self._measure() if loss is None else loss
         if loss <= self._start_loss:
             return None
         return (
@@ -61,12 +85,17 @@ class StartComparison(Generic[RowT]):
 
     @torch.no_grad()
     def _measure(self) -> float:
-        parts = self._objective.split(self._rows)
-        losses = [self._objective.compute_loss(part).loss.item() for part in parts]
-        return sum(losses) / self._objective.num_items(self._rows)
+        total, done = 0.0, 0
+        for part in self._objective.split(self._rows):
+            total += self._objective.compute_loss(part).loss.item()
+            done += len(part)
+            self._report_progress(done)
+        return total / self._objective.num_items(self._rows)
 
 
-def _take_tokens(rows: Sequence[RowT], objective: Objective[RowT]) -> Sequence[RowT]:
-    """Take the first row, and those after it until they have MAX_TOKENS together."""
-    totals = itertools.accumulate(objective.num_tokens([row]) for row in rows)
-    return rows[: max(1, sum(total <= MAX_TOKENS for total in totals))]
+def _select(rows: Sequence[RowT], objective: Objective[RowT], max_tokens: int) -> Sequence[RowT]:
+    """Select all rows, or evenly spaced ones that have `max_tokens` together, but at least one."""
+    step = -(-objective.num_tokens(rows) // max_tokens)
+    spaced = rows[:: max(1, step)]
+    totals = itertools.accumulate(objective.num_tokens([row]) for row in spaced)
+    return spaced[: max(1, sum(total <= max_tokens for total in totals))]
