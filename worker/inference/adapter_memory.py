@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
@@ -69,7 +70,10 @@ Weights = TypeVar("Weights", bound=SizedWeights)
 
 
 class AdapterMemoryCache(Generic[Weights]):
-    """An LRU cache of loaded adapters, limited by their bytes. Not thread-safe."""
+    """An LRU cache of loaded adapters, limited by their bytes.
+
+    Used by one thread, except for `is_loaded` and `preload`.
+    """
 
     def __init__(
         self, load: Callable[[AdapterFiles], Weights], *, max_bytes: int = MEMORY_BUDGET_BYTES
@@ -80,26 +84,41 @@ class AdapterMemoryCache(Generic[Weights]):
         # Summed once: weights of many layers take milliseconds.
         self._sizes: dict[AdapterFiles, int] = {}
         self._num_bytes = 0
+        # Loaded ahead, and not asked for yet.
+        self._preloaded: set[AdapterFiles] = set()
+        self._num_discarded = 0
+        # Not held while an adapter is loaded.
+        self._lock = threading.Lock()
 
     def discard(self, files: AdapterFiles) -> Weights | None:
         """Drop an adapter; returns its weights if it was loaded."""
-        weights = self._loaded.pop(files, None)
-        if weights is not None:
-            self._forget(files)
+        with self._lock:
+            self._num_discarded += 1
+            weights = self._loaded.pop(files, None)
+            if weights is not None:
+                self._forget(files)
         return weights
-
-    def _forget(self, files: AdapterFiles) -> None:
-        files.reference_counts[files.folder] -= 1
-        self._count(-1, -self._sizes.pop(files))
-
-    def _count(self, number: int, num_bytes: int) -> None:
-        self._num_bytes += num_bytes
-        metrics.ADAPTERS_IN_MEMORY.inc(number)
-        metrics.ADAPTER_MEMORY.inc(num_bytes)
 
     def holds(self, weights: Weights) -> bool:
         """Check that these weights are still cached."""
-        return any(loaded is weights for loaded in self._loaded.values())
+        with self._lock:
+            return any(loaded is weights for loaded in self._loaded.values())
+
+    def is_loaded(self, files: AdapterFiles) -> bool:
+        return files in self._loaded
+
+    def preload(self, files: AdapterFiles) -> None:
+        """Load an adapter that `get` will be asked for, in another thread than the one that does.
+
+        It is not kept if an adapter was discarded meanwhile, which may have been this one. Raises
+        what `get` raises.
+        """
+        num_discarded = self._num_discarded
+        weights = self._read(files)
+        with self._lock:
+            if files not in self._loaded and num_discarded == self._num_discarded:
+                self._insert(files, weights)
+                self._preloaded.add(files)
 
     def get(self, files: AdapterFiles) -> Weights:
         """Return an adapter, verifying and loading it if needed.
@@ -107,25 +126,44 @@ class AdapterMemoryCache(Generic[Weights]):
         Raises DamagedLocalAdapter, and the errors of loading: OSError, ValueError or
         InvalidAdapter.
         """
-        is_loaded = files in self._loaded
-        metrics.count_lookup(AdapterCacheKind.MEMORY, is_hit=is_loaded)
-        if not is_loaded:
-            self._add(files)
-        self._loaded.move_to_end(files)
+        with self._lock:
+            weights = self._loaded.get(files)
+            is_hit = weights is not None and files not in self._preloaded
+            metrics.count_lookup(AdapterCacheKind.MEMORY, is_hit=is_hit)
+            self._preloaded.discard(files)
+            if weights is not None:
+                self._loaded.move_to_end(files)
+                return weights
+        weights = self._read(files)
+        with self._lock:
+            if files not in self._loaded:
+                self._insert(files, weights)
+            return self._loaded[files]
+
+    def _read(self, files: AdapterFiles) -> Weights:
+        with metrics.time_load(AdapterSource.DISK):
+            files.verify()
+            return self._load(files)
+
+    def _insert(self, files: AdapterFiles, weights: Weights) -> None:
+        self._loaded[files] = weights
+        files.reference_counts[files.folder] += 1
+        self._sizes[files] = weights.nbytes
+        self._count(1, self._sizes[files])
         # Sequences hold their adapter themselves, so an eviction here does not affect them.
         while len(self._loaded) > 1 and self._num_bytes > self._max_bytes:
             evicted, _ = self._loaded.popitem(last=False)
             self._forget(evicted)
-        return self._loaded[files]
 
-    def _add(self, files: AdapterFiles) -> None:
-        with metrics.time_load(AdapterSource.DISK):
-            files.verify()
-            weights = self._load(files)
-        self._loaded[files] = weights
-        self._sizes[files] = weights.nbytes
-        files.reference_counts[files.folder] += 1
-        self._count(1, self._sizes[files])
+    def _forget(self, files: AdapterFiles) -> None:
+        self._preloaded.discard(files)
+        files.reference_counts[files.folder] -= 1
+        self._count(-1, -self._sizes.pop(files))
+
+    def _count(self, number: int, num_bytes: int) -> None:
+        self._num_bytes += num_bytes
+        metrics.ADAPTERS_IN_MEMORY.inc(number)
+        metrics.ADAPTER_MEMORY.inc(num_bytes)
 
 
 def find_adapter_damage(folder: Path) -> str | None:

@@ -1,6 +1,6 @@
 """The interface between the engine and a model's forward pass."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,6 +32,12 @@ class Decoder(KvSlots, Protocol):
 
     def check_adapter(self, files: AdapterFiles) -> None:
         """Raise InvalidAdapter if the adapter does not match this model."""
+
+    def preload_adapter(self, files: AdapterFiles) -> Callable[[], None] | None:
+        """Return a function that loads an adapter, for another thread; None if it is loaded.
+
+        Whatever is not loaded yet `begin_prefill` loads, for which all streams wait.
+        """
 
     def evict(self, adapter: AdapterFiles, used_slots: Collection[int]) -> bool:
         """Erase an adapter's weights, and what it computed, except in `used_slots`.

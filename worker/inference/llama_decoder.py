@@ -6,6 +6,7 @@ nothing else (`llama_weights.unsupported_reason`); the rest use `TransformersDec
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -108,6 +109,9 @@ class LlamaDecoder:
 
     def check_adapter(self, files: AdapterFiles) -> None:
         self._load_adapter(files)
+
+    def preload_adapter(self, files: AdapterFiles) -> Callable[[], None] | None:
+        return None if self._adapters.is_loaded(files) else partial(self._adapters.preload, files)
 
     def evict(self, adapter: AdapterFiles, used_slots: Collection[int]) -> bool:
         self._prefixes.discard(adapter.prefix)

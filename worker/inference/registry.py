@@ -1,6 +1,7 @@
 """Registry of causal models: base models, loaded on first use, and adapters on them."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from app.storage.object_keys import validate_key
 from app.wire.engine import LoadAdapterRequest
 from worker.bucket_models import fetch_from_bucket
 from worker.inference.adapter_cache import AdapterDiskCache
-from worker.inference.adapter_memory import AdapterFiles
+from worker.inference.adapter_memory import AdapterFiles, DamagedLocalAdapter
 from worker.inference.engine_thread import EngineThread
 from worker.inference.loaded_model import (
     LoadedModel,
@@ -85,6 +86,10 @@ class ModelRegistry:
         entry = self._adapter_entries.get(name)
         if entry is not None and entry.files.touch():
             base = await self._model_cache.get(entry.base)
+            if preload := base.engine.decoder.preload_adapter(entry.files):
+                # What fails here fails again, with its error, where the adapter is needed.
+                with suppress(DamagedLocalAdapter, OSError, ValueError):
+                    await run_in_thread(preload)
             return ServedCausalModel(name, base, entry.files, entry.rendering_options)
         model = self._find_base(name)
         if model is None:

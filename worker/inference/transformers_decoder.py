@@ -1,7 +1,7 @@
 """Fallback decoder for any causal model of transformers: one sequence at a time, slow."""
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -49,6 +49,9 @@ class TransformersDecoder:
 
     def check_adapter(self, files: AdapterFiles) -> None:
         self._load_adapter(files)
+
+    def preload_adapter(self, files: AdapterFiles) -> Callable[[], None] | None:
+        return None if self._adapters.is_loaded(files) else partial(self._adapters.preload, files)
 
     def evict(self, adapter: AdapterFiles, used_slots: Collection[int]) -> bool:
         self._adapters.discard(adapter)

@@ -288,3 +288,34 @@ class TestMemory:
         files = folder.fetch("a")
         assert memory.get(files) is memory.get(files)
         assert loaded_prefixes == ["a"]
+
+    def test_an_adapter_is_loaded_ahead(
+        self,
+        load: Callable[[AdapterFiles], Weights],
+        loaded_prefixes: list[str],
+        store: LocalStore,
+        folder: AdapterDiskCache,
+    ) -> None:
+        memory = AdapterMemoryCache(load, max_bytes=50)
+        for name in "ab":
+            store_adapter(store, name)
+        a, b = (folder.fetch(name) for name in "ab")
+        for files in (a, b):
+            memory.preload(files)
+        assert [memory.is_loaded(files) for files in (a, b)] == [False, True], "40 bytes of 50"
+        memory.get(b)
+        assert loaded_prefixes == ["a", "b"]
+
+    def test_an_adapter_deleted_while_it_is_loaded_ahead_is_not_kept(
+        self, store: LocalStore, folder: AdapterDiskCache
+    ) -> None:
+        def load_and_delete(files: AdapterFiles) -> Weights:
+            memory.discard(files)
+            return Weights(40)
+
+        memory = AdapterMemoryCache(load_and_delete)
+        store_adapter(store, "a")
+        files = folder.fetch("a")
+        memory.preload(files)
+        assert not memory.is_loaded(files)
+        assert files.reference_counts[files.folder] == 0
