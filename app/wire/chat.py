@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, field_validator
 from pydantic_core import PydanticCustomError
 
-from app.wire.engine import MAX_MESSAGES, ChoiceLogprobs
+from app.wire.chat_messages import MAX_MESSAGES
+from app.wire.engine import ChoiceLogprobs
 from app.wire.sampling import Usage
 from app.wire.template_switches import TemplateSwitches
 from app.wire.tools import MAX_TOOLS, CalledFunction, ToolCall

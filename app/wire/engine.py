@@ -4,8 +4,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
@@ -13,9 +11,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from app.wire.chat_messages import MAX_MESSAGES, RequestMessage
+from app.wire.refusals import refusal
 from app.wire.response_format import ResponseFormat
 from app.wire.sampling import FinishReason, SamplingRequest, StrictModel, Usage
 from app.wire.template_switches import TemplateSwitches, join_switches
+from app.wire.tool_results import check_tool_results
 from app.wire.tools import (
     AUTO,
     CalledFunction,
@@ -27,70 +28,13 @@ from app.wire.tools import (
     ToolChoice,
     ToolChoiceField,
     Tools,
+    check_choice,
 )
-
-# Rendering costs time for each message; more than any conversation needs. Examples of training
-# files have the same limit.
-MAX_MESSAGES = 2_048
 
 # Calls per answer, of which a model may otherwise write thousands.
 MAX_CALLS = 128
 
 ChatFinishReason = FinishReason | Literal["tool_calls", "function_call"]
-Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
-
-
-class ContentPart(BaseModel):
-    """Part of a message: text, or an assistant's refusal."""
-
-    model_config = ConfigDict(strict=True)
-
-    type: str
-    text: str | None = None
-    refusal: str | None = None
-
-    @model_validator(mode="after")
-    def _check_text(self) -> Self:
-        if self.type not in ("text", "refusal"):
-            rule = "this model reads text only, not parts of type {type}"
-            raise PydanticCustomError("not_text", rule, {"type": repr(self.type)})
-        if getattr(self, self.type) is None:
-            rule = "a part of type {type} needs the field {type}"
-            raise PydanticCustomError("no_text", rule, {"type": repr(self.type)})
-        return self
-
-
-def _to_parts(content: Any) -> Any:
-    """Normalize both forms of content to parts, so that errors name one form."""
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    if content is None or isinstance(content, list):
-        return content
-    raise PydanticCustomError("content", "expected a text or a list of parts")
-
-
-class RequestMessage(BaseModel):
-    """One turn. Unknown fields, such as those that responses have, are dropped."""
-
-    model_config = ConfigDict(strict=True)
-
-    role: Role
-    content: Annotated[list[ContentPart] | None, BeforeValidator(_to_parts)] = None
-    name: str | None = None
-    refusal: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    tool_call_id: str | None = None
-    # The legacy form of one call.
-    function_call: dict[str, Any] | None = None
-    # Reasoning of an earlier answer; what becomes of it is up to the model's template.
-    reasoning_content: str | None = None
-
-    @model_validator(mode="after")
-    def _check_content(self) -> Self:
-        if self.content is None and self.role != "assistant":
-            rule = "a message of the role {role} needs a content"
-            raise PydanticCustomError("no_content", rule, {"role": repr(self.role)})
-        return self
 
 
 class ChatCompletionRequest(SamplingRequest):
@@ -120,15 +64,16 @@ class ChatCompletionRequest(SamplingRequest):
     @model_validator(mode="after")
     def _check_choice(self) -> Self:
         if self.tools and self.functions:
-            raise PydanticCustomError("functions", "expected 'tools' or 'functions', but not both")
-        names = {definition["name"] for definition in self.function_definitions}
-        unknown = sorted((self.choice.names or frozenset()) - names)
-        if unknown:
-            rule = "the function {name} that must or may be called is not defined"
-            raise PydanticCustomError("unknown_function", rule, {"name": repr(unknown[0])})
-        if self.choice.mode == "required" and not names:
-            rule = "a call is required, but no functions are defined in 'tools'"
-            raise PydanticCustomError("no_functions", rule)
+            rule = "Invalid 'functions': expected 'tools' or 'functions', but not both."
+            raise refusal(rule, param="functions", code="invalid_value")
+        tools = None if self.tools is None else [tool.function for tool in self.tools]
+        check_choice("tool_choice", self.tool_choice, tools)
+        check_choice("function_call", self.function_call, self.functions)
+        return self
+
+    @model_validator(mode="after")
+    def _check_history(self) -> Self:
+        check_tool_results(self.messages)
         return self
 
     @property

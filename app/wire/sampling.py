@@ -123,17 +123,35 @@ class PromptTokensDetails(BaseModel):
     cached_tokens: int
 
 
+class CompletionTokensDetails(BaseModel):
+    """Parts of the answers. `reasoning_tokens` are those up to the end of reasoning."""
+
+    audio_tokens: int
+    reasoning_tokens: int
+
+
 class Usage(BaseModel):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
 
     @classmethod
-    def of(cls, prompt_tokens: int, completion_tokens: int, *, cached_tokens: int = 0) -> "Usage":
+    def of(
+        cls,
+        prompt_tokens: int,
+        completion_tokens: int,
+        *,
+        cached_tokens: int = 0,
+        reasoning_tokens: int = 0,
+    ) -> "Usage":
         return cls(
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
             total_tokens=prompt_tokens + completion_tokens,
             prompt_tokens_details=PromptTokensDetails(audio_tokens=0, cached_tokens=cached_tokens),
+            completion_tokens_details=CompletionTokensDetails(
+                audio_tokens=0, reasoning_tokens=reasoning_tokens
+            ),
         )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt
+from pydantic import AfterValidator, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from app.wire.base import max_items
@@ -11,9 +11,21 @@ from app.wire.base import max_items
 MAX_SWITCHES = 16
 MAX_SWITCH_CHARS = 256
 
-SwitchText = Annotated[str, Field(max_length=MAX_SWITCH_CHARS)]
-# No lists and objects: a template's own variables hold the messages.
-SwitchValue = StrictBool | StrictInt | StrictFloat | SwitchText | None
+
+def _check_value(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > MAX_SWITCH_CHARS:
+        rule = "expected at most {max_length} character(s)"
+        raise PydanticCustomError("switch", rule, {"max_length": MAX_SWITCH_CHARS})
+    if isinstance(value, dict | list):
+        # A template's own variables hold the messages.
+        raise PydanticCustomError("switch", "expected true, false, a number, a string or null")
+    return value
+
+
+# Not a union of types, whose errors name the first of them as a part of the field.
+SwitchValue = Annotated[
+    Any, PlainValidator(_check_value, json_schema_input_type=bool | int | float | str | None)
+]
 
 
 # What a request has fields for, and arguments of transformers' `apply_chat_template`: engines pass

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.wire.base import max_items
+from app.wire.refusals import refusal
 
 # OpenAI's limit.
 MAX_TOOLS = 128
@@ -25,60 +26,57 @@ MAX_NAME_CHARS = 64
 NAME_PATTERN = r"^[a-zA-Z0-9_-]+$"
 
 
-class Function(BaseModel):
-    """A function that the model may call. `parameters` is the JSON schema of its arguments."""
+class KeepsSent(BaseModel):
+    """A definition that is passed on as it was sent: templates write the order of its keys."""
 
     model_config = ConfigDict(strict=True)
+
+    _sent: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_sent(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        definition = handler(value)
+        definition._sent = value
+        return definition
+
+    @property
+    def sent(self) -> dict[str, Any]:
+        return self._sent
+
+
+class Function(KeepsSent):
+    """A function that the model may call. `parameters` is the JSON schema of its arguments."""
 
     name: str = Field(min_length=1, max_length=MAX_NAME_CHARS, pattern=NAME_PATTERN)
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
-    _sent: dict[str, Any] = PrivateAttr(default_factory=dict)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _keep_sent(cls, value: Any, handler: ModelWrapValidatorHandler["Function"]) -> "Function":
-        function = handler(value)
-        function._sent = value
-        return function
-
-    @property
-    def sent(self) -> dict[str, Any]:
-        """As it was sent: templates write a definition in the order of its keys."""
-        return self._sent
 
 
-class Tool(BaseModel):
-    model_config = ConfigDict(strict=True)
-
+class Tool(KeepsSent):
     type: Literal["function"]
     function: Function
-    _sent: dict[str, Any] = PrivateAttr(default_factory=dict)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _keep_sent(cls, value: Any, handler: ModelWrapValidatorHandler["Tool"]) -> "Tool":
-        tool = handler(value)
-        tool._sent = value
-        return tool
-
-    @property
-    def sent(self) -> dict[str, Any]:
-        return self._sent
 
 
 def _check_tools(tools: list[Tool]) -> list[Tool]:
-    _check_names([tool.function.name for tool in tools])
+    _check_names([tool.function.name for tool in tools], "tools")
     return tools
 
 
 def _check_functions(functions: list[Function]) -> list[Function]:
-    _check_names([function.name for function in functions])
+    _check_names([function.name for function in functions], "functions")
     return functions
 
 
-def _check_names(names: Sequence[str]) -> None:
+def _check_names(names: Sequence[str], field: str) -> None:
+    if not names:
+        raise refusal(
+            f"Invalid '{field}': empty array. Expected an array with minimum length 1, but got an "
+            "empty array instead.",
+            param=field,
+            code="empty_array",
+        )
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         rule = "expected functions of different names, but two have the name {name}"
@@ -139,6 +137,29 @@ def _parse_function_call(value: Any) -> ToolChoice | None:
         case {"name": str(name)}:
             return ToolChoice("required", frozenset([name]))
     raise _rule("function_call", CALL_RULE)
+
+
+def check_choice(
+    field: Literal["tool_choice", "function_call"],
+    choice: ToolChoice | None,
+    definitions: Sequence[Function] | None,
+) -> None:
+    """Raise PydanticCustomError if a choice is of functions that are not defined."""
+    if choice is None:
+        return
+    place = "tools" if field == "tool_choice" else "functions"
+    if definitions is None:
+        raise refusal(
+            f"Invalid value for '{field}': '{field}' is only allowed when '{place}' are specified.",
+            param=field,
+        )
+    unknown = sorted((choice.names or frozenset()) - {each.name for each in definitions})
+    if unknown:
+        raise refusal(
+            f"Invalid value for '{field}': no function named {unknown[0][:MAX_NAME_CHARS]!r} was "
+            f"specified in the '{place}' parameter.",
+            param=field,
+        )
 
 
 def _rule(kind: Literal["tool_choice", "function_call"], rule: str) -> PydanticCustomError:

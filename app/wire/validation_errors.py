@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from app.errors import InvalidRequest
+from app.wire.refusals import REFUSAL
 
 # Longer inputs are not echoed in a message: they may be training text.
 MAX_ECHOED_INPUT_LENGTH = 40
@@ -35,10 +36,13 @@ PLAIN_MESSAGES = {
 def to_invalid_request(errors: Sequence[Any], *, body: object = None) -> InvalidRequest:
     """Describe the first error of `ValidationError.errors()`, whose `loc` lies inside the body."""
     error = errors[0]
+    if error["type"] == REFUSAL:
+        context = error["ctx"]
+        return InvalidRequest(context["sentence"], param=context["param"], code=context["code"])
     kind, param = error["type"], _param_path(error["loc"], body)
     if kind == "json_invalid":
         reason = error["ctx"]["error"]
-        return InvalidRequest(f"The request body is not valid JSON: {reason}.")
+        return InvalidRequest(f"The request body cannot be read as JSON: {reason}.")
     if param is None and (kind == "missing" or PLAIN_MESSAGES.get(kind) == "expected an object"):
         return InvalidRequest(
             "The request body must be a JSON object, sent with Content-Type: application/json."

@@ -141,4 +141,5 @@ class ChatCompletionBuilder:
             generation.prompt_tokens,
             generation.completion_tokens,
             cached_tokens=generation.cached_tokens,
+            reasoning_tokens=sum(answer.reasoning_tokens for answer in self._answers),
         )

@@ -40,6 +40,7 @@ class ChatAnswer:
     calls: list[ToolCall] = field(default_factory=list)
     logprobs: list[ContentLogprob] = field(default_factory=list)
     finish_reason: ChatFinishReason | None = None
+    reasoning_tokens: int = 0
 
     def add(self, update: ChoiceUpdate) -> Iterator[Delta]:
         """Add an update, and yield what it adds to the message."""
@@ -48,7 +49,10 @@ class ChatAnswer:
         if self.parser is None:
             parts: list[Part] = [TextPart(text)] if text else []
         else:
+            was_in_reasoning = self.parser.is_in_reasoning
             parts = self.parser.push(text)
+            if was_in_reasoning or self.parser.is_in_reasoning:
+                self.reasoning_tokens = update.num_tokens
             if update.finish_reason is not None:
                 parts += self.parser.finish()
         for part in parts:

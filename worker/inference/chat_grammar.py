@@ -12,7 +12,7 @@ from worker.inference.grammar.call_rules import CallRules
 from worker.inference.grammar.compiler import COST_PER_CHARACTER, GrammarCompiler, InvalidGrammar
 from worker.inference.grammar.grammar import Grammar
 from worker.inference.grammar.lark import Literals
-from worker.inference.grammar.schema_rules import InvalidSchema, read_schema
+from worker.inference.grammar.schema_rules import COMBINATIONS, InvalidSchema, read_schema
 from worker.inference.loaded_model import LoadedModel
 from worker.inference.response_format import (
     compile_json,
@@ -95,5 +95,15 @@ def _read_parameters(request: ChatCompletionRequest, name: str) -> dict[str, Any
     except InvalidSchema as error:
         message = f"Invalid schema for function '{name}': {error}"
         raise InvalidRequest(message, param=param) from error
+    return _close(schema)
+
+
+def _close(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Narrow the values of a schema to arguments that a function takes."""
     # Without a type, a schema allows any value; arguments are an object.
-    return schema if "type" in schema or "$ref" in schema else {**schema, "type": "object"}
+    closed = parameters if "$ref" in parameters else {"type": "object", **parameters}
+    others = COMBINATIONS | {"patternProperties"}
+    if "properties" in parameters and not others & parameters.keys():
+        # Names that a schema does not have are no parameters of the function, unless it says so.
+        closed.setdefault("additionalProperties", False)
+    return closed

@@ -1,6 +1,7 @@
 """One request in the engine, seen from the server: engine events in, text out."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -28,11 +29,15 @@ from worker.inference.registry import ServedCausalModel
 
 @dataclass(frozen=True, slots=True)
 class ChoiceUpdate:
-    """A text delta of a choice. The choice's last one has a `finish_reason`."""
+    """A text delta of a choice. The choice's last one has a `finish_reason`.
+
+    `num_tokens` are those of the choice so far.
+    """
 
     choice: int
     delta: TextDelta
     finish_reason: FinishReason | None = None
+    num_tokens: int = 0
 
 
 @dataclass(slots=True)
@@ -84,6 +89,7 @@ class Generation:
         self.cached_tokens = 0
         # The prompt's tokens, if requested; complete before the first update.
         self.prompt_logprobs: list[tuple[int, Logprobs | None]] = []
+        self._num_tokens: Counter[int] = Counter()
         self.num_choices = _resolve_num_choices(request, base)
         self._open = {
             choice: ChoiceText(base.vocabulary, request.stop or (), special)
@@ -139,9 +145,10 @@ class Generation:
             yield self._finish_choice(event.choice, event.reason)
             return
         self.completion_tokens += 1
+        self._num_tokens[event.choice] += 1
         delta = text.push(event)
         if delta:
-            yield ChoiceUpdate(event.choice, delta)
+            yield ChoiceUpdate(event.choice, delta, num_tokens=self._num_tokens[event.choice])
         if text.has_stopped:
             self._thread.abort(self._engine, self._request, event.choice)
             yield self._finish_choice(event.choice, "stop")
@@ -149,7 +156,8 @@ class Generation:
     def _finish_choice(self, choice: int, reason: FinishReason) -> ChoiceUpdate:
         text = self._open.pop(choice)
         delta = text.finish()
-        return ChoiceUpdate(choice, delta, "stop" if text.has_stopped else reason)
+        reason = "stop" if text.has_stopped else reason
+        return ChoiceUpdate(choice, delta, reason, self._num_tokens[choice])
 
     def _emit(self, event: Event) -> None:
         """Pass an event to the event loop. Called from the engine thread."""

@@ -206,7 +206,9 @@ class TestBodies:
         assert len(str(error["message"])) > 10
 
     def test_error_names_the_problem(self, http: httpx.Client) -> None:
-        assert "not valid JSON" in str(expect_error(self.create(http, b"{"), 400)["message"])
+        assert "cannot be read as JSON" in str(
+            expect_error(self.create(http, b"{"), 400)["message"]
+        )
         missing = expect_error(self.create(http, b"{}"), 400)
         assert missing["message"] == "Missing required parameter: 'model'."
         assert (missing["param"], missing["code"]) == ("model", "missing_required_parameter")

@@ -11,6 +11,12 @@ from app.wire.engine import ChatCompletionChunk, ChatCompletionRequest, ChunkCho
 from app.wire.validation_errors import to_invalid_request
 
 HELLO = {"role": "user", "content": "Hello"}
+FUNCTION = {"name": "f", "parameters": {}}
+TOOL = {"type": "function", "function": FUNCTION}
+CALLED = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
+CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "a", **CALLED}]}
+TWO_CALLS = {**CALL, "tool_calls": [{"id": "a", **CALLED}, {"id": "b", **CALLED}]}
+RESULT = {"role": "tool", "content": "4", "tool_call_id": "a"}
 PLAIN: dict[str, Any] = {"model": "m", "messages": [HELLO]}
 
 
@@ -61,7 +67,6 @@ class TestValid:
             {"parallel_tool_calls": False},
             {"response_format": {"type": "text"}},
             {"response_format": {"type": "json_object"}},
-            {"tools": []},
             {"logprobs": False, "top_logprobs": None},
         ],
         ids=lambda fields: next(iter(fields)),
@@ -108,6 +113,8 @@ class TestInvalid:
             ({"response_format": {"type": "json_schema"}}, "response_format", "json_schema"),
             ({"tools": [{"type": "f", "function": {"name": "f"}}]}, "tools[0].type", "function"),
             ({"functions": [{"name": "f g"}]}, "functions[0].name", "pattern"),
+            ({"chat_template_kwargs": {"a": "x" * 257}}, "chat_template_kwargs.a", "256"),
+            ({"chat_template_kwargs": {"a": []}}, "chat_template_kwargs.a", "a string"),
             ({"chat_template_kwargs": {"a b": 1}}, "chat_template_kwargs.a b", "variables"),
             *(
                 ({"chat_template_kwargs": {name: "x"}}, f"chat_template_kwargs.{name}", name)
@@ -122,6 +129,70 @@ class TestInvalid:
         assert (error.status, error.error_code) == (400, "invalid_value")
         assert error.error_param == param
         assert word in error.message
+
+    @pytest.mark.parametrize(
+        ("changes", "param", "sentence"),
+        [
+            ({"tools": []}, "tools", "Invalid 'tools': empty array. Expected an array with"),
+            ({"functions": []}, "functions", "Invalid 'functions': empty array. Expected an array"),
+            ({"tools": [TOOL], "functions": [FUNCTION]}, "functions", "but not both"),
+            ({"tool_choice": "auto"}, "tool_choice", "only allowed when 'tools' are specified"),
+            ({"tool_choice": "none"}, "tool_choice", "only allowed when 'tools' are specified"),
+            ({"function_call": "auto"}, "function_call", "allowed when 'functions' are specified"),
+            (
+                {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+                "tool_choice",
+                "no function named 'g' was specified in the 'tools' parameter",
+            ),
+            (
+                {"functions": [FUNCTION], "function_call": {"name": "g"}},
+                "function_call",
+                "no function named 'g' was specified in the 'functions' parameter",
+            ),
+        ],
+    )
+    def test_choices_of_functions_are_refused_as_by_openai(
+        self, changes: dict[str, Any], param: str, sentence: str
+    ) -> None:
+        error = reject(json.dumps({**PLAIN, **changes}))
+        assert (error.status, error.error_param) == (400, param)
+        assert sentence in error.message
+        assert ("tool_choice" in error.message) == ("tool_choice" in changes)
+
+    @pytest.mark.parametrize(
+        ("messages", "place", "word"),
+        [
+            ([HELLO, RESULT], "messages[1].role", "must be a response to a preceding message"),
+            ([HELLO, CALL, {**RESULT, "tool_call_id": "b"}], "messages[2].role", "response"),
+            ([HELLO, CALL, RESULT, RESULT], "messages[3].role", "must be a response"),
+            ([HELLO, CALL, HELLO], "messages[2].role", "did not have response messages: a"),
+            ([HELLO, CALL, HELLO, RESULT], "messages[2].role", "did not have response"),
+            ([HELLO, CALL], "messages[2].role", "did not have response messages: a"),
+            ([HELLO, TWO_CALLS, RESULT, HELLO], "messages[3].role", "response messages: b"),
+            ([HELLO, CALL, {"role": "tool", "content": "4"}], "messages[2].tool_call_id", "Miss"),
+        ],
+    )
+    def test_broken_histories(self, messages: Any, place: str, word: str) -> None:
+        error = reject(json.dumps({**PLAIN, "messages": messages}))
+        assert (error.status, error.error_param) == (400, place)
+        assert word in error.message
+
+    @pytest.mark.parametrize(
+        "messages",
+        [
+            [HELLO, CALL, RESULT],
+            [HELLO, TWO_CALLS, {**RESULT, "tool_call_id": "b"}, RESULT, HELLO],
+            [HELLO, CALL, RESULT, CALL, RESULT],
+            [HELLO, {"role": "assistant", "content": "Hi", "tool_calls": []}, HELLO],
+            [
+                HELLO,
+                {"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}},
+                {"role": "function", "name": "f", "content": "4"},
+            ],
+        ],
+    )
+    def test_whole_histories(self, messages: Any) -> None:
+        assert len(parse(messages=messages).messages) == len(messages)
 
     def test_missing_field(self) -> None:
         error = reject(json.dumps({"model": "m"}))

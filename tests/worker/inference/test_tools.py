@@ -270,7 +270,7 @@ class TestChoice:
                 "tools[0].function.parameters",
             ),
             ({"tool_choice": "sometimes"}, "tool_choice"),
-            ({"tools": None, "tool_choice": "required"}, None),
+            ({"tools": None, "tool_choice": "required"}, "tool_choice"),
             ({"tools": None, "functions": FUNCTIONS * 2}, "functions"),
             ({"tools": None, "functions": FUNCTIONS, "function_call": "often"}, "function_call"),
             ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),

@@ -53,11 +53,17 @@ def engine(
 
 
 @pytest.fixture
-def ask(engine: EngineClient) -> Any:
+def client(engine: EngineClient) -> Iterator[OpenAI]:
+    with engine.client as client:
+        yield client
+
+
+@pytest.fixture
+def ask(client: OpenAI) -> Any:
     def parse(**changes: Any) -> Any:
         fields: Any = {"model": "tiny", "messages": ASK, "tools": TOOLS, "response_format": Report}
         values = {**fields, **changes}
-        return engine.client.chat.completions.parse(max_tokens=300, **values)
+        return client.chat.completions.parse(max_tokens=300, **values)
 
     return parse
 
@@ -96,10 +102,10 @@ def test_no_other_text(ask: Any, script: Script) -> None:
 
 
 @pytest.mark.parametrize("text", [CALL, '{"state": "on"}'])
-def test_streams(engine: EngineClient, script: Script, text: str) -> None:
+def test_streams(client: OpenAI, script: Script, text: str) -> None:
     script.write(text)
     request: Any = {"model": "tiny", "messages": ASK, "tools": TOOLS, "response_format": Report}
-    with engine.client.chat.completions.stream(**request) as stream:
+    with client.chat.completions.stream(**request) as stream:
         message = stream.get_final_completion().choices[0].message
     if text == CALL:
         (call,) = message.tool_calls or ()
@@ -123,6 +129,24 @@ def test_a_required_call_comes_before_json(ask: Any, script: Script) -> None:
     assert choice.message.tool_calls[0].function.parsed_arguments.place.room in ("kitchen", "hall")
 
 
+def test_a_forced_call_has_no_other_arguments(client: OpenAI) -> None:
+    parameters = {"type": "object", "properties": {"on": {"type": "boolean"}}}
+    function = {"name": "lamp", "parameters": parameters}
+    response: Any = client.chat.completions.create(
+        model="tiny",
+        messages=ASK,
+        tools=[{"type": "function", "function": function}],
+        tool_choice="required",
+        parallel_tool_calls=False,
+        max_tokens=200,
+        n=4,
+        seed=1,
+    )
+    for choice in response.choices:
+        (call,) = choice.message.tool_calls
+        assert set(json.loads(call.function.arguments)) <= {"on"}
+
+
 def test_without_choice_of_tools_there_is_json(ask: Any, script: Script) -> None:
     script.write(CALL)
     (choice,) = ask(tool_choice="none").choices
@@ -139,14 +163,13 @@ def test_without_choice_of_tools_there_is_json(ask: Any, script: Script) -> None
     ],
 )
 def test_the_schema_that_is_invalid_is_named(
-    engine: EngineClient, field: str, part: Any, param: str
+    client: OpenAI, field: str, part: Any, param: str
 ) -> None:
     wrong = {"type": "object", "properties": {"a": part}}
     right: dict[str, Any] = {"type": "object", "properties": {}}
     schemas = {"tools": right, "response_format": right} | {field: wrong}
     tool = {"type": "function", "function": {"name": "f", "parameters": schemas["tools"]}}
     wanted = {"name": "r", "schema": schemas["response_format"]}
-    client: OpenAI = engine.client
     request: Any = {
         "tools": [tool],
         "response_format": {"type": "json_schema", "json_schema": wanted},

@@ -43,7 +43,7 @@ class AnswerParser:
             else None
         )
         self._reading = self._read(is_reasoning=is_reasoning)
-        self.is_done = self.is_cut = False
+        self.is_done = self.is_cut = self.is_in_reasoning = False
         self._advance()
 
     @property
@@ -91,6 +91,7 @@ class AnswerParser:
 
     def _read_reasoning(self) -> Reading[None]:
         """Read up to the end of the reasoning; white space around it is the template's."""
+        self.is_in_reasoning = True
         end = self._format.reasoning_end
         space, has_begun = "", False
         while char := (yield from self._reader.next()):
@@ -100,6 +101,7 @@ class AnswerParser:
             if char == end[:1]:
                 self._reader.back()
                 if (yield from self._matches(end)):
+                    self.is_in_reasoning = False
                     return
                 char = yield from self._reader.next()
             self._say(ReasoningPart, (space if has_begun else "") + char)

@@ -115,7 +115,7 @@ class ObjectCallReader(CallReader):
         if not has_begun:
             raise NotACall
         self._write("" if has_arguments else "{}")
-        return (yield from self._reader.try_match(self._ends)) == 0
+        return (yield from self._reader.try_match(self._ends, may_be_cut=True)) == 0
 
     def _read_text(self, first: str) -> Reading[str]:
         if first != '"':
@@ -156,7 +156,7 @@ class NamedCallReader(CallReader):
             raise NotACall
         self._begin(name)
         yield from read_json(self._reader, first, self._write)
-        return (yield from self._reader.try_match(self._ends)) == 0
+        return (yield from self._reader.try_match(self._ends, may_be_cut=True)) == 0
 
 
 class ParameterCallReader(CallReader):

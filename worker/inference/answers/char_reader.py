@@ -91,14 +91,24 @@ class CharReader:
                 return matched
         return None
 
-    def try_match(self, literals: Sequence[str]) -> Reading[int | None]:
-        """Read as `match` does, but read nothing if there is another text."""
+    def _has_cut(self, literals: Sequence[str]) -> bool:
+        """Check whether one of these texts begins at the mark, and is cut by the end of all."""
+        rest = "".join(self._text[self._mark :].split())
+        return self._has_ended and any(text.startswith(rest) for text in literals if text)
+
+    def try_match(
+        self, literals: Sequence[str], *, may_be_cut: bool = False
+    ) -> Reading[int | None]:
+        """Read as `match` does, but read nothing if there is another text.
+
+        With `may_be_cut`, the beginning of one of these texts at the end of all text is read too.
+        """
         self.mark()
         try:
             index = yield from self.match(literals)
         except NotACall:
             index = None
-        if index is None:
+        if index is None and not (may_be_cut and self._has_cut(literals)):
             self.rewind()
         else:
             self.release()

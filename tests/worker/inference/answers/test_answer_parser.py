@@ -1,6 +1,7 @@
 """Parts of an answer, whatever pieces it arrives in."""
 
 import json
+from collections import deque
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from worker.inference.answers.answer_parser import AnswerParser
 from worker.inference.answers.char_reader import MAX_TRIAL_CHARS
 from worker.inference.answers.parts import TextPart
 from worker.inference.chat_answer import find_special_texts, make_answer
+from worker.inference.choice_text import TextDelta
+from worker.inference.generation import ChoiceUpdate
 from worker.model.rendering import ChatPrompt
 from worker.model.rendering.answer_format import AnswerFormat
 from worker.model.rendering.call_format import (
@@ -194,3 +197,26 @@ def test_special_tokens_are_in_texts_that_are_parsed_only(with_tools: bool) -> N
     )
     assert find_special_texts(request, prompt) == ({5: "\ufdd0"} if with_tools else {})
     assert (make_answer(request, prompt).parser is not None) == with_tools
+
+
+@pytest.mark.parametrize("size", range(len("</call>")))
+def test_a_cut_end_of_a_call_is_no_text(size: int) -> None:
+    answer = read(make_parser(TAGS), [f"<call>\n{LOOK}\n", "</call>"[:size]])
+    assert (answer.calls, answer.text) == ([("look", ARGUMENTS)], "")
+
+
+def test_another_text_after_a_call_stays() -> None:
+    answer = read(make_parser(TAGS), [f"<call>\n{LOOK}\n</cab"])
+    assert answer.text == "</cab"
+
+
+def test_tokens_of_reasoning_are_counted_up_to_its_end() -> None:
+    request = ChatCompletionRequest.model_validate(
+        {"model": "m", "messages": [{"role": "user", "content": "a"}]}
+    )
+    format = AnswerFormat({}, reasoning_begin="<think>", reasoning_end="</think>")
+    answer = make_answer(request, ChatPrompt([1], begins_reasoning=False, answer_format=format))
+    for number, text in enumerate(["<think>", "so", "</think>", "\n", "yes"], start=1):
+        update = ChoiceUpdate(0, TextDelta(text), num_tokens=number)
+        deque(answer.add(update), maxlen=0)
+    assert (answer.reasoning, answer.reasoning_tokens) == ("so", 3)
