@@ -9,7 +9,7 @@ PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 endif
 
-.PHONY: help up test upgrade-test attacks neighbours soak faults fault-smoke golden sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean sbom
+.PHONY: help up test upgrade-test attacks neighbours soak faults fault-smoke golden clients sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean sbom
 
 help:
 	@echo 'make up         install, start everything, fine-tune the example, and serve until Ctrl-C'
@@ -21,6 +21,7 @@ help:
 	@echo 'make upgrade-test  upgrade a home folder that the previous version wrote'
 	@echo 'make fault-smoke  run the shortest of those scenarios'
 	@echo 'make golden     train, serve and export models of each family, and load the exports in the libraries they are for'
+	@echo 'make clients    call the API by LangChain, instructor, pydantic-ai and OpenAI'"'"'s Agents SDK'
 	@echo 'make sdk-suite  run the OpenAI SDK'"'"'s own tests against this API'
 	@echo 'make fuzz       generate requests from the OpenAPI document and check every response'
 	@echo 'make mutants    mutation testing: remove safeguards one at a time and check that a test fails'
@@ -42,7 +43,7 @@ test: check
 	.venv/bin/pytest -n 2 --no-loadscope-reorder --max-worker-restart 0 $(PYTEST)
 
 attacks: install-dev
-	.venv/bin/pytest tests -n 2 --attacks -m 'not sdk_suite and not fuzz and not upgrade and not golden and not engines' $(PYTEST)
+	.venv/bin/pytest tests -n 2 --attacks -m 'not sdk_suite and not fuzz and not upgrade and not golden and not engines and not clients' $(PYTEST)
 
 neighbours: install-dev
 	.venv/bin/python -m bench.neighbours
@@ -61,6 +62,18 @@ fault-smoke: install-dev
 
 golden: install-dev
 	.venv/bin/pytest tests -m golden $(PYTEST)
+
+# The libraries have an environment of their own: they need another version of OpenAI's SDK than our tests.
+CLIENTS_VENV = .venv-clients
+
+clients: install-dev $(CLIENTS_VENV)/.installed
+	.venv/bin/pytest tests/clients -m clients $(PYTEST)
+
+$(CLIENTS_VENV)/.installed: requirements/clients.lock
+	rm -rf $(CLIENTS_VENV)
+	$(PYTHON) -m venv $(CLIENTS_VENV)
+	$(CLIENTS_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/clients.lock
+	touch $@
 
 sdk-suite: install-dev
 	.venv/bin/pytest tests/sdk_suite -m sdk_suite $(PYTEST)
@@ -115,4 +128,4 @@ python:
 		echo 'Luthier needs Python 3.11 or newer, and $(PYTHON) is older.' >&2; exit 1; fi
 
 clean:
-	rm -rf .venv $(DOCS_VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
+	rm -rf .venv $(DOCS_VENV) $(CLIENTS_VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info

@@ -27,6 +27,7 @@ INPUTS = {
     "fuzz": ("--no-deps", "requirements/fuzz.in"),
     "uv": ("requirements/uv.in",),
     "docs": ("requirements/docs.in",),
+    "clients": ("requirements/clients.in",),
     "torch": (*PINS, "requirements/torch.in"),
     "api": (*PINS, "pyproject.toml"),
 }

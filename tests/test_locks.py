@@ -82,7 +82,7 @@ def test_every_pin_has_hashes(name: str) -> None:
     assert [name for name, hashes in pins.items() if not hashes] == []
 
 
-@pytest.mark.parametrize("name", ["runtime", "dev", "docs", "fuzz", "sdk-suite", "uv"])
+@pytest.mark.parametrize("name", ["runtime", "dev", "docs", "fuzz", "sdk-suite", "clients", "uv"])
 def test_every_pin_that_is_written_by_hand_is_locked(name: str) -> None:
     lines = (ROOT / "requirements" / f"{name}.in").read_text().splitlines()
     written = {canonicalize_name(Requirement(x).name) for x in lines if x and x[0] != "#"}
