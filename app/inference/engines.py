@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import orjson
 
 from app import logs
 from app.catalog import Catalog, CatalogModel
@@ -20,36 +19,25 @@ from app.engine_options import EngineKind
 from app.inference.adapter_loading import AdapterAtEngine, AdapterLoader
 from app.inference.dialects import DIALECTS, is_unknown_adapter, name_models
 from app.inference.engine_connection import EngineConnection
-from app.inference.engine_errors import EngineTimeout, EngineUnavailable
-from app.inference.engine_http import READ_TIMEOUT_SECONDS, read_body, read_error
-from app.inference.foreign_answers import translate_answer, translate_error, translate_events
+from app.inference.engine_errors import EngineTimeout, EngineUnavailable, NotSupportedByEngine
+from app.inference.engine_http import READ_TIMEOUT_SECONDS, read_body
+from app.inference.engine_responses import (
+    EVENT_STREAM,
+    EngineResponse,
+    Reply,
+    error_response,
+    to_response,
+    to_translated_response,
+)
 from app.inference.foreign_requests import has_no_limit, translate_request, without_limit
 from app.inference.replicas import Replica, order_by_preference
 from app.models.registry import ResolvedModel
 from app.settings import Settings
 from app.storage import ObjectStore
-from app.wire.engine_metadata import METADATA_HEADER, EngineMetadata, parse_header
 
 __all__ = ["EngineClient", "EngineResponse", "EngineTimeout", "EngineUnavailable"]
 
 log = logs.get_logger(__name__)
-
-# Response headers of an engine that clients get; all others are dropped.
-FORWARDED_HEADERS = ("content-type", "retry-after")
-EVENT_STREAM = "text/event-stream"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineResponse:
-    """An engine's response: all its bytes in one chunk, or a stream of server-sent events.
-
-    `metadata` is for monitoring and not sent to the client.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    chunks: AsyncIterator[bytes]
-    metadata: EngineMetadata | None
 
 
 class EngineClient:
@@ -83,7 +71,7 @@ class EngineClient:
 
         Another replica is asked if one is away before its first byte, never after. Leaving the
         block early aborts the request there. Raises EngineUnavailable, EngineTimeout, which is one,
-        NotSupportedByEngine and ModelDamaged.
+        and ModelDamaged.
         """
         replicas = self._order(model, project_id)
         failure = EngineUnavailable()
@@ -93,6 +81,8 @@ class EngineClient:
                 try:
                     request = _Request(model, path, body, project_id, replica is not replicas[-1])
                     response = await self._ask(replica, request, stack)
+                except NotSupportedByEngine as error:
+                    response = error_response(error)
                 except EngineTimeout:
                     raise
                 except EngineUnavailable as error:
@@ -170,11 +160,11 @@ class EngineClient:
             log.warning("engine.failed", url=replica.url, status=reply.upstream.status_code)
             raise EngineUnavailable
         if kind == EngineKind.LUTHIER:
-            return _to_response(reply)
+            return to_response(reply)
         names = {replica.base_name or model.base.id: model.base.id}
         if adapter is not None:
             names[adapter.name] = model.name
-        return _to_translated_response(reply, model.name, names)
+        return to_translated_response(reply, model.name, names)
 
     async def _send(
         self,
@@ -182,18 +172,18 @@ class EngineClient:
         request: "_Request",
         body: Mapping[str, Any],
         stack: AsyncExitStack,
-    ) -> "_Reply":
+    ) -> "Reply":
         upstream = await self._connection.post(
             replica, request.path, body, project_id=request.project_id
         )
         stack.push_async_callback(upstream.aclose)
         is_stream = upstream.headers.get("content-type", "").startswith(EVENT_STREAM)
         if not upstream.is_success or not is_stream:
-            return _Reply(upstream, await read_body(upstream), None)
+            return Reply(upstream, await read_body(upstream), None)
         rest = upstream.aiter_raw()
         if replica.kind == EngineKind.LUTHIER and not request.has_other_replicas:
-            return _Reply(upstream, b"", rest)
-        return _Reply(upstream, await _read_first_chunk(rest, upstream), rest)
+            return Reply(upstream, b"", rest)
+        return Reply(upstream, await _read_first_chunk(rest, upstream), rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,15 +195,6 @@ class _Request:
     body: Mapping[str, Any]
     project_id: str
     has_other_replicas: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    """An engine's response: its whole body as `head`, or the begin of a stream and its `rest`."""
-
-    upstream: httpx.Response
-    head: bytes
-    rest: AsyncIterator[bytes] | None
 
 
 def _build_body(
@@ -238,63 +219,3 @@ async def _read_first_chunk(chunks: AsyncIterator[bytes], upstream: httpx.Respon
     except (httpx.TransportError, StopAsyncIteration) as error:
         log.warning("engine.lost", url=str(upstream.url), reason=repr(error))
         raise EngineUnavailable from error
-
-
-def _to_response(reply: _Reply) -> EngineResponse:
-    upstream = reply.upstream
-    headers = _select_headers(upstream)
-    metadata = parse_header(upstream.headers.get(METADATA_HEADER))
-    if reply.rest is not None:
-        chunks = _stream_events(reply.head, reply.rest, upstream)
-        return EngineResponse(upstream.status_code, headers, chunks, metadata)
-    # The API has resolved the model, so an engine that does not know it is our fault.
-    is_unknown = upstream.status_code == httpx.codes.NOT_FOUND
-    if is_unknown or (upstream.is_error and read_error(reply.head) is None):
-        log.error("engine.failed", url=str(upstream.url), status=upstream.status_code)
-        raise EngineUnavailable
-    return EngineResponse(upstream.status_code, headers, _single_chunk(reply.head), metadata)
-
-
-def _to_translated_response(reply: _Reply, name: str, names: dict[str, str]) -> EngineResponse:
-    """The response of an engine of another kind, in the form of our own.
-
-    Raises the error that it answered, as ours.
-    """
-    upstream = reply.upstream
-    if upstream.is_error:
-        raise translate_error(upstream.status_code, reply.head, names=names)
-    headers = _select_headers(upstream)
-    if reply.rest is None:
-        answer = translate_answer(reply.head, name=name)
-        return EngineResponse(upstream.status_code, headers, _single_chunk(answer), None)
-    chunks = translate_events(_chain(reply.head, reply.rest), name=name, names=names)
-    return EngineResponse(
-        upstream.status_code, headers, _stream_events(b"", chunks, upstream), None
-    )
-
-
-def _select_headers(upstream: httpx.Response) -> dict[str, str]:
-    return {name: upstream.headers[name] for name in FORWARDED_HEADERS if name in upstream.headers}
-
-
-async def _stream_events(
-    head: bytes, rest: AsyncIterator[bytes], upstream: httpx.Response
-) -> AsyncIterator[bytes]:
-    """Yield the bytes as they arrive; if the engine dies meanwhile, an error as the last event."""
-    try:
-        async for chunk in _chain(head, rest):
-            yield chunk
-    except httpx.TransportError as error:
-        log.warning("engine.lost", url=str(upstream.url), reason=repr(error))
-        yield b"\n\ndata: " + orjson.dumps(EngineUnavailable().body()) + b"\n\n"
-
-
-async def _chain(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    if head:
-        yield head
-    async for chunk in rest:
-        yield chunk
-
-
-async def _single_chunk(body: bytes) -> AsyncIterator[bytes]:
-    yield body

@@ -9,9 +9,11 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app.errors import ServiceUnavailable
 from app.http.dependencies import AppState, run_autocommit
 from app.http_server.disconnects import run_until_disconnect
-from app.inference.engines import EVENT_STREAM, EngineClient, EngineUnavailable
+from app.inference.engine_responses import EVENT_STREAM
+from app.inference.engines import EngineClient
 from app.inference.metrics import RequestMeter
 from app.models import registry
 from app.models.registry import ModelTask, ResolvedModel
@@ -73,7 +75,7 @@ class ProxyResponse(Response):
         """Count the request, and record its outcome and duration if its model is monitored."""
         try:
             yield
-        except EngineUnavailable:
+        except ServiceUnavailable:
             self._outcome = RequestOutcome.SERVER_ERROR
             raise
         finally:

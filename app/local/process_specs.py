@@ -3,22 +3,29 @@
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import httpx
 from pydantic import ValidationError
 
+from app.catalog import CatalogModel
 from app.local.processes import ProcessSpec
 from app.operations.schemas import Readiness
 from app.settings import Settings
 
-# Processes stop before their dependencies.
-STOP_ORDER = (("demo",), ("api",), ("trainer",), ("engine", "io"), ("valkey",), ("postgres",))
+ENGINE = "engine"
 # Time for a trainer to write a checkpoint and release its job.
 DRAIN_SECONDS = 30
 # /readyz itself waits three seconds for a dependency that hangs.
 READINESS_TIMEOUT_SECONDS = 8
 CELERY_OPTIONS = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+
+
+def stop_order(names: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """The stages in which processes stop: before their dependencies."""
+    engines = (name for name in names if name.startswith(ENGINE))
+    return (("demo",), ("api",), ("trainer",), (*engines, "io"), ("valkey",), ("postgres",))
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -32,11 +39,25 @@ def environment(settings: Settings) -> dict[str, str]:
 
 def engine_spec(settings: Settings) -> ProcessSpec:
     return ProcessSpec(
-        name="engine",
+        name=ENGINE,
         command=(sys.executable, "-m", "worker.inference"),
         environment=environment(settings),
         log=log_path(settings, "engine"),
         is_ready=lambda: is_ok(f"{settings.engine_url}/health"),
+    )
+
+
+def managed_engine_spec(settings: Settings, model: CatalogModel, url: str) -> ProcessSpec:
+    """Spec of the engine of another kind that serves one base model."""
+    name = f"{ENGINE}-{model.id.replace('/', '--')}"
+    return ProcessSpec(
+        name=name,
+        command=(sys.executable, "-m", "worker.managed_engine", model.id, url),
+        environment=environment(settings),
+        log=log_path(settings, name),
+        is_ready=lambda: is_ok(f"{url}/health"),
+        # Its workers are processes of their own, and hold the accelerator's memory.
+        kill_group_on_exit=True,
     )
 
 

@@ -48,6 +48,8 @@ class ProcessSpec:
     kill_signal: signal.Signals = signal.SIGKILL
     # User to run as; only root can set it.
     user: str | None = None
+    # Whether what it leaves behind when it exits is killed before it is restarted.
+    kill_group_on_exit: bool = False
     # Not restarted when it exits.
     run_once: bool = False
 
@@ -154,6 +156,12 @@ def kill_all(processes: list[psutil.Process]) -> None:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(running, timeout=5)
+
+
+def kill_group(leader: int) -> None:
+    """Kill what is left of the session of a child that has exited."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -17,6 +17,7 @@ from app.local.processes import (
     descendants,
     describe_exit,
     kill_all,
+    kill_group,
     rotate_log,
     spawn,
     tail,
@@ -180,6 +181,8 @@ class Supervisor:
             self.echo(f"{process.spec.name}: {process.health_problem}")
 
     def _on_exit(self, process: ManagedProcess, status: int) -> None:
+        if process.spec.kill_group_on_exit and process.popen is not None:
+            kill_group(process.popen.pid)
         process.popen = None
         process.consecutive_exits += 1
         if process.spec.run_once:

@@ -35,7 +35,7 @@ def up(settings: Settings, *, demo: bool, echo: Echo) -> None:
     StartFailed, each with a message for the operator, after everything started has been stopped.
     """
     # A broken catalog would make every process fail, one after the other.
-    Catalog.load(settings.models_file)
+    catalog = Catalog.load(settings.models_file)
     home = Home(settings.home)
     with home.lock(), SignalCounter() as signals:
         for name in home.kill_leftovers():
@@ -47,7 +47,7 @@ def up(settings: Settings, *, demo: bool, echo: Echo) -> None:
             ballast.keep()
         supervisor = Supervisor(signals, echo, home.record_processes)
         try:
-            serving = start(settings, home, supervisor, echo)
+            serving = start(settings, catalog, home, supervisor, echo)
             if demo:
                 supervisor.start(process_specs.demo_spec(serving))
             while True:
@@ -59,17 +59,19 @@ def up(settings: Settings, *, demo: bool, echo: Echo) -> None:
         except ShutdownRequested:
             echo("\nStopping (Ctrl-C again to hurry) …")
         finally:
-            supervisor.stop(*process_specs.STOP_ORDER)
+            supervisor.stop(*process_specs.stop_order(supervisor.processes))
             home.clear_records()
         echo("Stopped.")
 
 
-def start(settings: Settings, home: Home, supervisor: Supervisor, echo: Echo) -> Settings:
+def start(
+    settings: Settings, catalog: Catalog, home: Home, supervisor: Supervisor, echo: Echo
+) -> Settings:
     """Start all processes and wait until the API serves requests.
 
     Returns the settings that they run with.
     """
-    settings = _with_engine_endpoint(settings)
+    settings = with_managed_engines(_with_engine_endpoint(settings), catalog)
     is_first = not (settings.home / "cache").exists()
     # First, because it takes longest to load and depends on nothing else.
     supervisor.start(process_specs.engine_spec(settings))
@@ -86,6 +88,8 @@ def start(settings: Settings, home: Home, supervisor: Supervisor, echo: Echo) ->
     if is_first:
         echo("The engine converts the base model. This takes half a minute, once.")
     supervisor.wait_until_ready("api", "engine")
+    # Not waited for: they take minutes, in which the other models are served.
+    _start_managed_engines(settings, catalog, supervisor)
     # Last: on two cores, nothing else would make progress while they load.
     supervisor.start(process_specs.trainer_spec(settings))
     supervisor.start(process_specs.io_spec(settings))
@@ -151,6 +155,27 @@ def _with_engine_endpoint(settings: Settings) -> Settings:
         "engine_api_key": settings.engine_api_key or SecretStr(secrets.token_urlsafe(32)),
     }
     return settings.model_copy(update=update)
+
+
+def with_managed_engines(settings: Settings, catalog: Catalog) -> Settings:
+    """Settings with the URL of each engine that Luthier starts, on free ports."""
+    urls: dict[str, str] = {}
+    taken: set[int] = set()
+    for model in catalog:
+        if model.managed_engine is not None:
+            port = ports.first_free_port(model.engine_options.port)
+            while port in taken:
+                port = ports.first_free_port(port + 1)
+            taken.add(port)
+            urls[model.id] = f"http://127.0.0.1:{port}"
+    return settings.model_copy(update={"managed_engines": urls})
+
+
+def _start_managed_engines(settings: Settings, catalog: Catalog, supervisor: Supervisor) -> None:
+    for model in catalog:
+        if model.id in settings.managed_engines:
+            url = settings.managed_engines[model.id]
+            supervisor.start(process_specs.managed_engine_spec(settings, model, url))
 
 
 def _with_embedded_servers(settings: Settings, supervisor: Supervisor) -> Settings:

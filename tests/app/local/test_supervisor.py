@@ -215,6 +215,34 @@ time.sleep(600)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="parent-death signals need Linux")
+def test_what_a_child_leaves_behind_is_killed_before_it_is_restarted(
+    supervisor: Supervisor, program: Callable[..., ProcessSpec], tmp_path: Path
+) -> None:
+    """Workers of an engine hold the accelerator's memory, which its successor needs."""
+    worker = tmp_path / "worker"
+    code = (
+        "import pathlib, subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"pathlib.Path({str(worker)!r}).write_text(str(child.pid))\n"
+    )
+    supervisor.start(program(code, kill_group_on_exit=True, is_ready=lambda: False))
+
+    def has_exited() -> bool:
+        supervisor.poll()
+        return bool(supervisor.processes["child"].consecutive_exits)
+
+    wait_until("the child has exited", has_exited)
+    pid = int(worker.read_text())
+    wait_until("its worker is gone", lambda: not _is_running(pid))
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return is_alive(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path / "log"), STUBBORN],

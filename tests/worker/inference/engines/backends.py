@@ -157,16 +157,15 @@ class Served:
     tuned: str
     prefix: str
     app: FastAPI
-    home: Path
 
 
 @contextmanager
 def running_api(
-    home: Path, entry: CatalogModel, settings: Settings
+    home: Path, settings: Settings, *entries: CatalogModel
 ) -> Iterator[tuple[FastAPI, str]]:
-    """Serve the API with one base model in its catalog."""
+    """Serve the API with these base models in its catalog."""
     models_file = home / "api-models.toml"
-    models_file.write_text(catalog_entry(entry))
+    models_file.write_text("\n".join(map(catalog_entry, entries)))
     app = create_app(settings.model_copy(update={"home": home, "models_file": models_file}))
     with run_server(app) as url:
         app.state.shared.store.check()
@@ -174,16 +173,22 @@ def running_api(
 
 
 def serve_tuned(
-    app: FastAPI, url: str, sessions: SessionMaker, backend: Backend, name: str, home: Path
+    app: FastAPI,
+    url: str,
+    sessions: SessionMaker,
+    base: CatalogModel,
+    base_folder: Path,
+    name: str,
+    **adapter: Any,
 ) -> Served:
     """Store an adapter of the base model, as a job does, for a new account."""
     account = create_account(sessions, "acme")
     with transaction(sessions) as session:
         project = session.get_one(Project, account.principal.project_id)
-        job = make_job(session, project, base_model=backend.entry.id)
+        job = make_job(session, project, base_model=base.id)
         model = make_model(session, job, name)
         prefix = model.storage_prefix
-    store_adapter(app, backend.folder, backend.entry.id, prefix)
+    store_adapter(app, base_folder, base.id, prefix, **adapter)
     secret = account.secret
     return Served(
         http=httpx.Client(
@@ -194,11 +199,10 @@ def serve_tuned(
         openai=OpenAI(
             base_url=f"{url}/v1", api_key=secret, max_retries=0, _strict_response_validation=True
         ),
-        base=backend.entry.id,
+        base=base.id,
         tuned=name,
         prefix=prefix,
         app=app,
-        home=home,
     )
 
 

@@ -61,6 +61,13 @@ class StandIn:
     def restart(self) -> None:
         self.adapters.clear()
 
+    def reset(self) -> None:
+        """Forget everything, between tests."""
+        self.restart()
+        self.failing_with = None
+        for seen in (self.loads, self.unloads, self.bodies):
+            seen.clear()
+
     async def health(self) -> Response:
         return Response(status_code=200 if self.is_healthy else 503)
 

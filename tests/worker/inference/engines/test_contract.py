@@ -113,15 +113,15 @@ def api(
     settings = Settings(
         home=home, database_url=database_url, redis_url=redis_url, s3_bucket=None
     ).model_copy(update=backend.settings())
-    with running_api(home, backend.entry, settings) as (app, url):
-        yield app, url, home
+    with running_api(home, settings, backend.entry) as (app, url):
+        yield app, url
 
 
 @pytest.fixture
 def served(api: Any, sessions: SessionMaker, backend: Backend) -> Iterator[Served]:
-    app, url, home = api
+    app, url = api
     name = TUNED.format(secrets.token_hex(4))
-    served = serve_tuned(app, url, sessions, backend, name, home)
+    served = serve_tuned(app, url, sessions, backend.entry, backend.folder, name)
     with served.http, served.openai:
         yield served
 
