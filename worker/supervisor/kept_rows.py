@@ -20,7 +20,9 @@ log = logs.get_logger(__name__)
 
 # Names that training gives to the rows of the job's files.
 FILES = ("training_file.safetensors", "validation_file.safetensors")
+# Bound of the rows of all jobs together, and as a share of the disk.
 MAX_BYTES = 8 * 2**30
+MAX_DISK_SHARE = 0.05
 MAX_AGE_SECONDS = 7 * 24 * 3600.0
 
 
@@ -92,10 +94,11 @@ def _is_old(folder: Path) -> bool:
 
 
 def _evict(root: Path) -> None:
-    """Remove the least recently kept rows beyond MAX_BYTES."""
+    """Remove the least recently kept rows beyond the bounds."""
+    limit = min(MAX_BYTES, MAX_DISK_SHARE * shutil.disk_usage(root).total)
     newest_first = sorted(root.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
     total = 0
     for folder in newest_first:
         total += sum(path.stat().st_size for path in folder.iterdir())
-        if total > MAX_BYTES:
+        if total > limit:
             shutil.rmtree(folder, ignore_errors=True)

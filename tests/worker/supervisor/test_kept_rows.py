@@ -1,6 +1,7 @@
 """Rendered rows of a job stay on the machine until it ends, and reach no other job."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -82,10 +83,13 @@ def test_a68_what_training_plants_instead_of_rows_is_not_kept(
     assert (secret.stat().st_uid, secret.stat().st_mode) == (before.st_uid, before.st_mode)
 
 
+@pytest.mark.parametrize("bound", ["MAX_BYTES", "MAX_DISK_SHARE"])
 def test_the_least_recently_kept_rows_give_way(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, bound: str
 ) -> None:
-    monkeypatch.setattr(kept_rows, "MAX_BYTES", 250)
+    settings.home.mkdir()
+    size = shutil.disk_usage(settings.home).total if bound == "MAX_DISK_SHARE" else 1
+    monkeypatch.setattr(kept_rows, bound, 250 / size)
     for age, job_id in ((30, "ftjob-A"), (10, "ftjob-B"), (20, "ftjob-C")):
         kept_rows.keep(make_folder(settings, job_id, b"x" * 100), job_id, settings)
         folder = get_kept(settings, job_id).parent
