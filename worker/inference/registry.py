@@ -1,5 +1,6 @@
 """Registry of causal models: base models, loaded on first use, and adapters on them."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ class ModelRegistry:
         self._model_cache = ModelCache(lambda model: _fetch_and_load(model, cache, settings))
         self._renderings = ModelCache(lambda model: load_rendering(model, cache))
         self._adapter_entries: dict[str, _AdapterEntry] = {}
+        # Adapters that are being loaded into memory.
+        self._preloads: dict[AdapterFiles, asyncio.Future[None]] = {}
         self.is_ready = False
 
     async def warm_up(self) -> None:
@@ -86,10 +89,7 @@ class ModelRegistry:
         entry = self._adapter_entries.get(name)
         if entry is not None and entry.files.touch():
             base = await self._model_cache.get(entry.base)
-            if preload := base.engine.decoder.preload_adapter(entry.files):
-                # What fails here fails again, with its error, where the adapter is needed.
-                with suppress(DamagedLocalAdapter, OSError, ValueError):
-                    await run_in_thread(preload)
+            await self._preload(base, entry.files)
             return ServedCausalModel(name, base, entry.files, entry.rendering_options)
         model = self._find_base(name)
         if model is None:
@@ -97,6 +97,19 @@ class ModelRegistry:
             self._adapter_entries.pop(name, None)
             raise ModelNotFound(name)
         return ServedCausalModel(name, await self._model_cache.get(model), None)
+
+    async def _preload(self, base: LoadedModel, files: AdapterFiles) -> None:
+        """Load an adapter into memory beside the engine's thread: once for all that wait for it."""
+        loading = self._preloads.get(files)
+        if loading is None:
+            preload = base.engine.decoder.preload_adapter(files)
+            if preload is None:
+                return
+            loading = self._preloads[files] = run_in_thread(preload)
+            loading.add_done_callback(lambda _: self._preloads.pop(files))
+        # What fails here fails again, with its error, where the adapter is needed.
+        with suppress(DamagedLocalAdapter, OSError, ValueError):
+            await asyncio.shield(loading)
 
     async def get_rendering(self, name: str) -> ModelRendering:
         """Return a base model's renderer, without loading the model.
