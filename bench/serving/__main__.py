@@ -119,7 +119,7 @@ def warm_up(peer: Peer, cells: list[Cell], vocab_size: int) -> None:
     """Have every adapter and prompt length used once, so that nothing is loaded in a round."""
     adapters = max(cell.adapters for cell in cells)
     for length in sorted({cell.prompt_tokens for cell in cells}):
-        cell = Cell(adapters, max(adapters, 4), length)
+        cell = Cell(adapters, max(adapters, 4), length, tokens=4)
         questions = make_questions(cell, cell.clients, seed=-1, vocab_size=vocab_size)
         send_all(peer, cell, questions, -1)
 
