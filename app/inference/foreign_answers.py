@@ -1,6 +1,6 @@
 """Answers of other engines in the form of OpenAI's API: names, fields and errors."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from typing import Any
 
@@ -14,24 +14,16 @@ from app.inference.engine_errors import EngineUnavailable
 
 log = logs.get_logger(__name__)
 
-# Fields of a choice, or of its message, that some engines add, and that clients do not expect.
-EXTRA_FIELDS = (
-    "annotations",
-    "audio",
-    "matched_stop",
-    "prompt_text",
-    "prompt_token_ids",
-    "stop_reason",
-    "token_ids",
-)
-EXTRA_TOP_FIELDS = (
-    "kv_transfer_params",
-    "metadata",
-    "prompt_logprobs",
-    "prompt_text",
-    "prompt_token_ids",
-    "sglext",
-)
+# Fields of OpenAI's API; engines have others of their own, which clients do not expect.
+TOP_FIELDS = {
+    *("id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"),
+    # Of embeddings.
+    "data",
+}
+CHOICE_FIELDS = {"index", "message", "delta", "text", "logprobs", "finish_reason"}
+MESSAGE_FIELDS = {
+    *("role", "content", "refusal", "tool_calls", "function_call", "reasoning_content"),
+}
 # A line of an event stream that is longer is no event of an engine.
 MAX_EVENT_BYTES = 16 * 2**20
 
@@ -92,8 +84,7 @@ def _translate_line(line: bytes, name: str, names: dict[str, str]) -> bytes:
 
 
 def _translate(document: dict[str, Any], name: str) -> dict[str, Any]:
-    for field in EXTRA_TOP_FIELDS:
-        document.pop(field, None)
+    _keep(document, TOP_FIELDS)
     if "model" in document:
         document["model"] = name
     # OpenAI's has no null in these.
@@ -108,12 +99,10 @@ def _translate(document: dict[str, Any], name: str) -> dict[str, Any]:
 def _translate_choice(choice: dict[str, Any]) -> None:
     message = choice.get("message")
     delta = choice.get("delta")
-    parts = [part for part in (message, delta) if isinstance(part, dict)]
-    for part in (choice, *parts):
-        for field in EXTRA_FIELDS:
-            part.pop(field, None)
-    for part in parts:
-        _translate_message(part)
+    _keep(choice, CHOICE_FIELDS)
+    for part in (message, delta):
+        if isinstance(part, dict):
+            _translate_message(part)
     if isinstance(message, dict):
         message.setdefault("refusal", None)
         choice.setdefault("logprobs", None)
@@ -124,9 +113,15 @@ def _translate_message(message: dict[str, Any]) -> None:
     reasoning = message.pop("reasoning", None)
     if reasoning is not None and not message.get("reasoning_content"):
         message["reasoning_content"] = reasoning
+    _keep(message, MESSAGE_FIELDS)
     for field in ("tool_calls", "function_call", "reasoning_content"):
         if field in message and not message[field]:
             message.pop(field)
+
+
+def _keep(fields: dict[str, Any], known: Collection[str]) -> None:
+    for field in fields.keys() - known:
+        del fields[field]
 
 
 def _status_of(event: dict[str, Any]) -> int:

@@ -116,6 +116,8 @@ class Vllm:
         command += ["--enable-lora", "--max-lora-rank", "8", "--max-model-len", "512"]
         command += ["--max-num-seqs", "4", "--enable-auto-tool-choice"]
         command += ["--tool-call-parser", "hermes"]
+        # A model with random weights writes spaces where a grammar lets it.
+        command += ["--structured-outputs-config", '{"disable_any_whitespace": true}']
         environment = {
             **os.environ,
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",

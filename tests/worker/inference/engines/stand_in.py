@@ -206,6 +206,8 @@ def _envelope(body: dict[str, Any], object: str, choice: dict[str, Any]) -> dict
         "service_tier": None,
         "system_fingerprint": "vllm-0.32.0",
         "kv_transfer_params": None,
+        "ec_transfer_params": None,
+        "metrics": None,
     }
 
 
