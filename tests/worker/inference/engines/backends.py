@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -117,7 +117,8 @@ class Vllm:
         command += ["--max-num-seqs", "4", "--enable-auto-tool-choice"]
         command += ["--tool-call-parser", "hermes"]
         # A model with random weights writes spaces where a grammar lets it.
-        command += ["--structured-outputs-config", '{"disable_any_whitespace": true}']
+        grammar = {"backend": "xgrammar", "disable_any_whitespace": True}
+        command += ["--structured-outputs-config", json.dumps(grammar)]
         environment = {
             **os.environ,
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
@@ -135,7 +136,8 @@ class Vllm:
         if self.process is None:
             return
         # With its engine and workers, which are processes of their own.
-        os.killpg(self.process.pid, 9)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, 9)
         self.process.wait()
         self.process = None
 
