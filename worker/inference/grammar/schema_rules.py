@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from worker.inference.grammar.finite_values import has_finite_value
+
 Schema = Mapping[str, Any]
 Path = tuple[str | int, ...]
 
@@ -72,6 +74,8 @@ def read_schema(schema: Schema, *, strict: bool) -> dict[str, Any]:
     if strict:
         _check_strict_root(schema)
     result: dict[str, Any] = reader.read(schema, (), 0)
+    if reader.num_references and not has_finite_value(result):
+        raise InvalidSchema("no text can fulfil it: its required parts contain themselves.")
     return result
 
 

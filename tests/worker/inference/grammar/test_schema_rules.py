@@ -164,3 +164,45 @@ def test_combinations_without_other_assertions_are_no_conjunctions() -> None:
     wrapped = {"allOf": [{"$ref": "#/$defs/d"}], "description": "A single reference"}
     properties = {f"a{n}": optional for n in range(20)} | {f"b{n}": wrapped for n in range(20)}
     read_schema(closed(properties, **{"$defs": {"d": TEXT}}), strict=False)
+
+
+ITSELF = {"$ref": "#"}
+NODE = {"$ref": "#/$defs/node"}
+
+
+def make_object(**properties: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": [*properties]}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        ITSELF,
+        make_object(a=ITSELF),
+        make_object(a={"anyOf": [ITSELF, make_object(b=ITSELF)]}),
+        make_object(a={"type": "array", "items": ITSELF, "minItems": 1}),
+        {**make_object(a=NODE), "$defs": {"node": make_object(b=NODE)}},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
+    ],
+    ids=str,
+)
+def test_a_schema_without_a_finite_value_is_refused(schema: Any) -> None:
+    with pytest.raises(InvalidSchema, match="no text can fulfil it"):
+        read_schema(schema, strict=False)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {**make_object(a=ITSELF), "required": []},
+        make_object(a={"anyOf": [ITSELF, {"type": "null"}]}),
+        make_object(a={"type": "array", "items": ITSELF}),
+        make_object(a={**ITSELF, "type": ["object", "null"]}) | {"required": []},
+        {**make_object(a=NODE), "$defs": {"node": make_object(b={"anyOf": [NODE, True]})}},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"type": "null"}}},
+        make_object(a={"enum": [{"$ref": "#"}]}),
+    ],
+    ids=str,
+)
+def test_a_schema_that_refers_to_itself_may_end(schema: Any) -> None:
+    assert read_schema(schema, strict=False)
