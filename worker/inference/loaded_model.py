@@ -17,6 +17,7 @@ from worker.inference.fair_executor import FairExecutor
 from worker.inference.grammar.compiler import GrammarCompiler
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.llama_weights import unsupported_reason
+from worker.inference.native.build import get_kernels_folder
 from worker.inference.native.kernels import load_kernels
 from worker.inference.transformers_decoder import TransformersDecoder
 from worker.inference.vocabulary import Vocabulary
@@ -39,9 +40,6 @@ from worker.modeling import (
 # More threads would only compete for the interpreter's lock; the second one tokenizes, which does
 # not need it, while the first renders.
 RENDERING_THREADS = 2
-
-# In the home folder's cache, beside that of the models.
-KERNELS_FOLDER = "kernels"
 
 SAMPLING_DEFAULTS = ("temperature", "top_p", "top_k", "repetition_penalty")
 
@@ -111,7 +109,7 @@ def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
     decoder: Decoder
     kernels = None
     if reason is None:
-        kernels = load_kernels(cache.parent / KERNELS_FOLDER, base.dtype) if is_cpu else None
+        kernels = load_kernels(get_kernels_folder(cache), base.dtype) if is_cpu else None
         decoder = LlamaDecoder(base, context_length=model.context_length, kernels=kernels)
     else:
         decoder = TransformersDecoder(base, context_length=model.context_length)

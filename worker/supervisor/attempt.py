@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any
 
 from app import ids, logs
-from app.catalog import Catalog
+from app.catalog import Catalog, ModelKind
 from app.db.session import (
     DatabaseUnavailable,
     SessionMaker,
@@ -25,6 +25,7 @@ from app.jobs.states import LeaseLost
 from app.settings import Settings
 from app.storage import ObjectStore, StorageUnavailable, file_key
 from worker.host_memory import HostMemory
+from worker.inference.native import build as kernels
 from worker.run_folder import EVALUATION_FILE, ExitCode
 from worker.supervisor import (
     base_models,
@@ -132,6 +133,8 @@ class Attempt:
                 timeout_seconds=FIRST_EVENT_TIMEOUT_FACTOR
                 * context.settings.training_stall_timeout_seconds,
             )
+            if model.kind == ModelKind.CAUSAL:
+                kernels.prepare(models)
         needed = list_needed_paths(context.command, model.source)
         with open_sandbox(models, needed) as sandbox:
             run_folders.prepare(

@@ -1,4 +1,4 @@
-"""Compilation of `kernels.c`, once per home folder and kind of CPU.
+"""Compilation of `kernels.c`, once per folder of base models and kind of CPU.
 
     python -m worker.inference.native.build FOLDER
 
@@ -14,6 +14,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,21 @@ X86_LEVELS = (
     CpuLevel("x86-64-v3", frozenset({"avx2", "fma", "bmi2", "f16c"}), ("-march=x86-64-v3",)),
     BASELINE,
 )
+
+
+def get_kernels_folder(models: Path) -> Path:
+    """The folder of compiled libraries: in that of base models, all that sandboxed training reads.
+
+    A trained model is compared with what the engine computes, and so by the same kernels.
+    """
+    return models / ".kernels"
+
+
+def prepare(models: Path) -> None:
+    """Compile what is missing, for processes that cannot write to the folder."""
+    for dtype in DTYPES:
+        with suppress(KernelsUnavailable):
+            find_or_build(get_kernels_folder(models), dtype)
 
 
 def list_levels() -> tuple[CpuLevel, ...]:
@@ -104,9 +120,9 @@ def find_or_build(folder: Path, dtype: str) -> Path:
 
 
 def _require_private(path: Path) -> None:
-    """Raise KernelsUnavailable if other users could have put their code there."""
+    """Raise KernelsUnavailable if users other than root could have put their code there."""
     status = path.stat()
-    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise KernelsUnavailable(f"{path} belongs to another user, or others can write to it")
 
 

@@ -86,6 +86,18 @@ class TestFallback:
         with pytest.raises(KernelsUnavailable, match="another user"):
             find_or_build(folder, "float32")
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="files of root")
+    def test_sandboxed_training_uses_what_root_compiled(
+        self, use_compiler: Use, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        use_compiler(COPY_SOURCE)
+        build.prepare(tmp_path)
+        use_compiler(None)
+        monkeypatch.setattr(os, "geteuid", lambda: 60_800)
+        for dtype in build.DTYPES:
+            path = find_or_build(build.get_kernels_folder(tmp_path), dtype)
+            assert path.parent.parent == tmp_path
+
     def test_a_folder_that_others_can_write_to_is_not_used(self, tmp_path: Path) -> None:
         folder = tmp_path / "kernels"
         folder.mkdir()
