@@ -58,6 +58,8 @@ def managed_engine_spec(settings: Settings, model: CatalogModel, url: str) -> Pr
         is_ready=lambda: is_ok(f"{url}/health"),
         # Its workers are processes of their own, and hold the accelerator's memory.
         kill_group_on_exit=True,
+        # Only its own base model is served by it.
+        is_optional=True,
     )
 
 

@@ -52,6 +52,8 @@ class ProcessSpec:
     kill_group_on_exit: bool = False
     # Not restarted when it exits.
     run_once: bool = False
+    # Whether the others keep running if it fails to start.
+    is_optional: bool = False
 
 
 def spawn(spec: ProcessSpec) -> "subprocess.Popen[bytes]":

@@ -78,6 +78,7 @@ class ManagedProcess:
     restart_at: float = 0.0
     consecutive_exits: int = 0
     has_been_ready: bool = False
+    has_failed_to_start: bool = False
     health_problem: str | None = None
     next_health_check_at: float = 0.0
 
@@ -124,7 +125,8 @@ class Supervisor:
     def poll(self) -> None:
         """Check every process once: restart, health check, log rotation.
 
-        Raises StartFailed for a process that keeps exiting before it is ready.
+        Raises StartFailed for a process that keeps exiting before it is ready, unless it is
+        optional: that is reported once, and tried again ever more rarely.
         """
         now = time.monotonic()
         for process in self.processes.values():
@@ -156,7 +158,10 @@ class Supervisor:
         try:
             process.popen = spawn(process.spec)
         except OSError as error:
-            raise StartFailed(f"{process.spec.name} cannot be started: {error}") from error
+            self._on_failed_start(process, f"{process.spec.name} cannot be started: {error}", error)
+            process.consecutive_exits += 1
+            process.restart_at = time.monotonic() + _backoff_seconds(process)
+            return
         process.started_at = time.monotonic()
         self.on_pids_changed(self.pids())
 
@@ -170,6 +175,7 @@ class Supervisor:
             process.has_been_ready = now - process.started_at > ASSUMED_READY_SECONDS
         elif process.spec.is_ready():
             process.has_been_ready = True
+            process.has_failed_to_start = False
             self.echo(f"{process.spec.name} is ready after {now - process.started_at:.1f} s")
 
     def _check_health(self, process: ManagedProcess, now: float) -> None:
@@ -189,10 +195,23 @@ class Supervisor:
             process.restart_at = math.inf
             return
         if not process.has_been_ready and process.consecutive_exits >= MAX_FAILED_STARTS:
-            raise StartFailed(_failure_report(process.spec, describe_exit(status)))
-        backoff = min(0.5 * 2 ** (process.consecutive_exits - 1), MAX_BACKOFF_SECONDS)
+            self._on_failed_start(process, _failure_report(process.spec, describe_exit(status)))
+        backoff = _backoff_seconds(process)
         process.restart_at = time.monotonic() + backoff
-        self.echo(f"{process.spec.name} {describe_exit(status)}; restarting it in {backoff:g} s")
+        if not process.has_failed_to_start:
+            self.echo(
+                f"{process.spec.name} {describe_exit(status)}; restarting it in {backoff:g} s"
+            )
+
+    def _on_failed_start(
+        self, process: ManagedProcess, report: str, cause: OSError | None = None
+    ) -> None:
+        """Raise StartFailed; for an optional process, report it once."""
+        if not process.spec.is_optional:
+            raise StartFailed(report) from cause
+        if not process.has_failed_to_start:
+            process.has_failed_to_start = True
+            self.echo(f"{report}\nThe rest goes on without it; it is tried again.")
 
     def _wait_for_exit(self, process: ManagedProcess) -> None:
         if process.popen is None:
@@ -205,6 +224,11 @@ class Supervisor:
                 _kill(process.spec, process.popen)
             time.sleep(POLL_INTERVAL_SECONDS)
         kill_all(orphans)
+
+
+def _backoff_seconds(process: ManagedProcess) -> float:
+    # Bounded as an exponent too: an optional process may exit for days.
+    return min(math.ldexp(0.5, min(process.consecutive_exits - 1, 10)), MAX_BACKOFF_SECONDS)
 
 
 def _kill(spec: ProcessSpec, popen: "subprocess.Popen[bytes]") -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -121,6 +122,22 @@ class TestSupervisor:
         assert "child exited with code 3" in str(caught.value)
         assert str(caught.value).endswith("nothing works")
 
+    def test_an_optional_child_that_fails_to_start_leaves_the_others_running(
+        self, supervisor: Supervisor, output: list[str], program: Callable[..., ProcessSpec]
+    ) -> None:
+        supervisor.start(program(SLEEPER, name="other"))
+        broken = program(BROKEN, is_ready=lambda: False, is_optional=True)
+        supervisor.start(broken)
+        child = supervisor.processes["child"]
+        poll_until(supervisor, lambda: child.has_failed_to_start)
+        child.restart_at = 0
+        poll_until(supervisor, lambda: child.consecutive_exits == 4)
+        (report,) = [line for line in output if "nothing works" in line]
+        assert "child exited with code 3" in report
+        assert str(broken.log) in report
+        assert child.restart_at > 0, "it is tried again"
+        assert is_alive(process_of(supervisor, "other"))
+
     def test_a_child_that_was_ready_is_always_restarted(
         self, supervisor: Supervisor, output: list[str], program: Callable[..., ProcessSpec]
     ) -> None:
@@ -134,8 +151,12 @@ class TestSupervisor:
     def test_a_missing_program_has_an_error_message(
         self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
     ) -> None:
+        missing = program("", command=("/nowhere/at/all",))
         with pytest.raises(StartFailed, match=r"child cannot be started: .*/nowhere"):
-            supervisor.start(program("", command=("/nowhere/at/all",)))
+            supervisor.start(missing)
+        supervisor.start(replace(missing, is_optional=True))
+        supervisor.poll()
+        assert supervisor.pids() == {}
 
     def test_waiting_for_readiness_times_out(
         self, supervisor: Supervisor, program: Callable[..., ProcessSpec]
