@@ -46,7 +46,7 @@ def check_adapter(
             f"{reason}",
             param="model",
         )
-    return AdapterFacts(_highest_rank(config), _read_thinking(header))
+    return AdapterFacts(max(_ranks(config)), _read_thinking(header))
 
 
 def _find_problem(
@@ -67,9 +67,11 @@ def _find_problem(
     hub = base.hub_model
     trained_on = config.get("base_model_name_or_path")
     names = {base.id, *base.aliases, None if hub is None else hub.repository, None, ""}
-    if trained_on not in names:
+    if not isinstance(trained_on, str | None) or trained_on not in names:
         return f"its adapter was trained on `{trained_on}`, and the engine serves `{base.id}`."
-    rank = _highest_rank(config)
+    if not all(map(_is_rank, _ranks(config))):
+        return "the ranks in its adapter_config.json are not all whole numbers."
+    rank = max(_ranks(config))
     if max_rank is not None and rank > max_rank:
         return (
             f"its adapter has rank {rank}, and the engine accepts at most {max_rank}. Train with a "
@@ -78,9 +80,15 @@ def _find_problem(
     return None
 
 
-def _highest_rank(config: Mapping[str, Any]) -> int:
+def _ranks(config: Mapping[str, Any]) -> list[Any]:
+    """The rank, and those of single modules, which other tools may have written as they like."""
     patterns = config.get("rank_pattern") or {}
-    return max(int(rank) for rank in (config.get("r", 0), *patterns.values()))
+    others = patterns.values() if isinstance(patterns, dict) else [patterns]
+    return [config.get("r"), *others]
+
+
+def _is_rank(value: object) -> bool:
+    return type(value) is int and value > 0
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -92,7 +100,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             if size > MAX_HEADER_BYTES:
                 raise ValueError("the header is too long")
             header = json.loads(weights.read(size))
-    except ValueError as error:
+    except (ValueError, RecursionError, FileNotFoundError) as error:
         raise DamagedAdapter(f"the files of {folder.name} cannot be read: {error}") from error
     if not isinstance(config, dict) or not isinstance(header, dict):
         raise DamagedAdapter(f"the files of {folder.name} are not an adapter's")

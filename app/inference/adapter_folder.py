@@ -5,6 +5,7 @@ can choose. It is written beside its place and renamed, so an engine never sees 
 an adapter is in use, a shared lock on its config keeps every process from removing it.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -12,7 +13,6 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,10 @@ LEFTOVER_AGE_SECONDS = 3600.0
 # Time for which an adapter that is damaged in storage is not downloaded again.
 DAMAGE_MEMORY_SECONDS = 60.0
 MAX_REMEMBERED_DAMAGES = 1000
+# Of downloads for one request: the adapter may be removed before it can be locked.
+MAX_DOWNLOADS = 3
+# In the folder of an adapter that is removed when the last request that uses it ends.
+DISCARDED_FILE = "discarded"
 
 log = logs.get_logger(__name__)
 
@@ -50,6 +54,7 @@ class AdapterLease:
 
     def release(self) -> None:
         self._locked.close()
+        _remove_if_discarded(self.folder)
 
 
 class AdapterFolder:
@@ -73,16 +78,32 @@ class AdapterFolder:
         OSError if the folder cannot be written to.
         """
         folder = self._path(prefix)
-        lease = _lock_existing(folder)
-        while lease is None:
-            self._download_verified(prefix, folder)
+        for num_downloads in range(MAX_DOWNLOADS + 1):
             lease = _lock_existing(folder)
-        os.utime(folder)
-        return lease
+            if lease is not None:
+                # An older time only has it removed sooner.
+                with suppress(OSError):
+                    os.utime(folder)
+                return lease
+            if num_downloads < MAX_DOWNLOADS:
+                self._download_verified(prefix, folder)
+        raise OSError(errno.EAGAIN, "the adapter is removed whenever it is fetched", str(folder))
 
     def discard(self, prefix: str) -> bool:
-        """Remove an adapter, unless a request uses it; True if it is not there any more."""
-        return _remove_unused(self._path(prefix))
+        """Remove an adapter, or have the last request that uses it do so; True if it is gone."""
+        folder = self._path(prefix)
+        if _remove_unused(folder):
+            return True
+        with suppress(FileNotFoundError):
+            (folder / DISCARDED_FILE).touch()
+        # The last request may have ended before it could see the mark.
+        return _remove_unused(folder)
+
+    def remember_damage(self, prefix: str) -> None:
+        """Do not fetch an adapter again for a while: it is damaged in storage."""
+        while len(self._damaged_at) >= MAX_REMEMBERED_DAMAGES:
+            self._damaged_at.pop(next(iter(self._damaged_at)))
+        self._damaged_at[prefix] = time.monotonic()
 
     def _path(self, prefix: str) -> Path:
         return self._folder / adapter_name(prefix)
@@ -98,9 +119,7 @@ class AdapterFolder:
                 self._damaged_at.pop(prefix, None)
                 return
             log.error("storage.damaged", object=f"{prefix}/{damaged}")
-        while len(self._damaged_at) >= MAX_REMEMBERED_DAMAGES:
-            self._damaged_at.pop(next(iter(self._damaged_at)))
-        self._damaged_at[prefix] = time.monotonic()
+        self.remember_damage(prefix)
         raise DamagedAdapter(f"{prefix}/{damaged} is damaged")
 
     def _download(self, prefix: str, folder: Path) -> str | None:
@@ -120,6 +139,7 @@ class AdapterFolder:
                 if damaged is not None:
                     return damaged
             self._copy_permissions(temporary)
+            _sync(temporary)
             _rename_into_place(temporary, folder)
             return None
         finally:
@@ -147,6 +167,8 @@ class AdapterFolder:
         with self._lock:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._remove_leftovers()
+            for folder in self._adapters():
+                _remove_if_discarded(folder)
             needed = _adapter_bytes(manifest)
             sizes = {folder: _folder_bytes(folder) for folder in self._adapters()}
             total = sum(sizes.values()) + needed
@@ -158,8 +180,8 @@ class AdapterFolder:
             if total > self._max_bytes:
                 raise NoRoom(f"{needed} bytes do not fit into {self._folder}")
 
-    def _adapters(self) -> Iterator[Path]:
-        return (path for path in self._folder.iterdir() if not path.name.startswith("."))
+    def _adapters(self) -> list[Path]:
+        return [path for path in self._folder.iterdir() if not path.name.startswith(".")]
 
     def _remove_leftovers(self) -> None:
         """Remove partial downloads and partial removals of killed processes."""
@@ -200,8 +222,33 @@ def _rename_into_place(temporary: Path, folder: Path) -> None:
     try:
         temporary.rename(folder)
     except OSError:
-        if not folder.exists():
-            raise
+        if (folder / CONFIG_FILE).exists():
+            return
+        # What another program left of an adapter, or put there.
+        aside = folder.with_name(f"{temporary.name}.aside")
+        with suppress(FileNotFoundError):
+            folder.rename(aside)
+        temporary.rename(folder)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Write the files through to the disk: a copy that is there after a power loss is whole."""
+    for path in (*folder.iterdir(), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _remove_if_discarded(folder: Path) -> None:
+    """Remove an adapter that was discarded while requests used it, if none does any more."""
+    try:
+        if (folder / DISCARDED_FILE).exists():
+            _remove_unused(folder)
+    except OSError as error:
+        log.warning("adapter.not_removed", folder=str(folder), reason=repr(error))
 
 
 def _remove_unused(folder: Path) -> bool:
@@ -209,6 +256,9 @@ def _remove_unused(folder: Path) -> bool:
     try:
         with (folder / CONFIG_FILE).open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_ino != (folder / CONFIG_FILE).stat().st_ino:
+                # Another process removed it, and a new copy may be in use.
+                return False
             temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
             folder.rename(temporary)
     except BlockingIOError:

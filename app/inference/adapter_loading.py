@@ -112,19 +112,47 @@ class AdapterLoader:
         await asyncio.gather(*(self._unload(replica, model) for replica in replicas))
         if model.base.engine is None:
             return
-        folder = self._folder(model.base)
-        self._facts.pop(model.storage_prefix, None)
-        try:
-            await self._threads.run(folder.discard, model.storage_prefix)
-        except OSError as error:
-            log.warning("adapter.not_removed", model=model.name, reason=repr(error))
+        await self._threads.run(self._discard, model)
 
     def _lease(self, model: ResolvedModel, engine: str) -> tuple[AdapterLease, AdapterFacts]:
-        """Fetch an adapter if necessary, and check it."""
+        """Fetch an adapter if necessary, and check it; one that is damaged here, once more."""
         assert model.storage_prefix is not None
-        prefix = model.storage_prefix
+        folder = self._folder(model.base)
+        for _ in range(2):
+            lease = self._fetch(model)
+            try:
+                return lease, self._check(lease, model, engine)
+            except DamagedAdapter as error:
+                lease.release()
+                log.error("adapter.damaged", model=model.name, reason=str(error))
+                if not self._discard(model):
+                    raise _could_not_load(model) from error
+                damage = error
+            except OSError as error:
+                # Such as too many open files: it says nothing about the adapter.
+                lease.release()
+                log.error("adapter.not_read", model=model.name, reason=repr(error))
+                raise _could_not_load(model) from error
+            except BaseException:
+                lease.release()
+                raise
+        folder.remember_damage(model.storage_prefix)
+        raise ModelDamaged from damage
+
+    def _discard(self, model: ResolvedModel) -> bool:
+        """Remove a model's files, now or when the last request ends; True if they are gone."""
+        assert model.storage_prefix is not None
+        self._facts.pop(model.storage_prefix, None)
         try:
-            lease = self._folder(model.base).lease(prefix)
+            return self._folder(model.base).discard(model.storage_prefix)
+        except OSError as error:
+            log.warning("adapter.not_removed", model=model.name, reason=repr(error))
+            return False
+
+    def _fetch(self, model: ResolvedModel) -> AdapterLease:
+        assert model.storage_prefix is not None
+        try:
+            return self._folder(model.base).lease(model.storage_prefix)
         except StorageUnavailable as error:
             log.error("storage.unavailable", reason=str(error))
             raise ServiceUnavailable("The adapter storage is temporarily unavailable.") from error
@@ -133,24 +161,20 @@ class AdapterLoader:
         except (OSError, NoRoom, UnsafeKey) as error:
             log.error("adapter.not_fetched", model=model.name, reason=repr(error))
             raise _could_not_load(model) from error
-        try:
-            facts = self._facts.get(prefix) or check_adapter(
-                lease.folder,
-                model.base,
-                name=model.name,
-                engine=engine,
-                max_rank=model.base.max_lora_rank,
-            )
-        except (OSError, DamagedAdapter) as error:
-            lease.release()
-            raise ModelDamaged from error
-        except BaseException:
-            lease.release()
-            raise
+
+    def _check(self, lease: AdapterLease, model: ResolvedModel, engine: str) -> AdapterFacts:
+        assert model.storage_prefix is not None
+        facts = self._facts.get(model.storage_prefix) or check_adapter(
+            lease.folder,
+            model.base,
+            name=model.name,
+            engine=engine,
+            max_rank=model.base.max_lora_rank,
+        )
         while len(self._facts) >= MAX_REMEMBERED_FACTS:
             self._facts.pop(next(iter(self._facts)))
-        self._facts[prefix] = facts
-        return lease, facts
+        self._facts[model.storage_prefix] = facts
+        return facts
 
     def _folder(self, base: CatalogModel) -> AdapterFolder:
         options = base.engine_options
@@ -195,7 +219,7 @@ class AdapterLoader:
             response = await self._connection.post_briefly(
                 replica, path, body, timeout_seconds=UNLOAD_TIMEOUT_SECONDS
             )
-        except (EngineUnavailable, httpx.TransportError) as error:
+        except (EngineUnavailable, NotSupportedByEngine, httpx.HTTPError) as error:
             log.warning("engine.not_unloaded", model=model.name, reason=repr(error))
             return
         # 404, and vLLM's 400, mean that it has never served the model.
