@@ -6,7 +6,7 @@ the next request.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -97,11 +97,16 @@ class EngineClient:
         await self._adapters.unload(self._find_replicas(model.base), model)
 
     async def check_health(self) -> None:
-        """Raise EngineUnavailable unless each model of the catalog has a healthy engine."""
-        groups = {tuple(replica.url for replica in self._find_replicas(b)) for b in self._catalog}
-        await asyncio.gather(*(self._check_any(urls) for urls in groups))
+        """Raise EngineUnavailable unless the default engine is healthy, or any if no model uses it.
 
-    async def _check_any(self, urls: Sequence[str]) -> None:
+        An engine of a model's own that is away ends requests to this model only: others need the
+        service to stay in its load balancer.
+        """
+        shared = [base for base in self._catalog if base.engine is None]
+        replicas = [self._find_replicas(base) for base in shared or self._catalog]
+        await self._check_any({replica.url for group in replicas for replica in group})
+
+    async def _check_any(self, urls: Collection[str]) -> None:
         checks = [self._connection.check_health(url) for url in urls]
         results = await asyncio.gather(*checks, return_exceptions=True)
         problems = [result for result in results if result is not None]

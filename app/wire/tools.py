@@ -113,9 +113,10 @@ def _parse_tool_choice(value: Any) -> ToolChoice | None:
             return ToolChoice(value)
         case {"type": "function", "function": {"name": str(name)}}:
             return ToolChoice("required", frozenset([name]))
-        case {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [*tools]}} if (
-            mode in ("auto", "required")
-        ):
+        case {
+            "type": "allowed_tools",
+            "allowed_tools": {"mode": mode, "tools": [_, *_] as tools},
+        } if mode in ("auto", "required"):
             return ToolChoice(mode, frozenset(map(_name_of_allowed, tools)))
     raise _rule("tool_choice", CHOICE_RULE)
 

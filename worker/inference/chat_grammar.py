@@ -11,6 +11,7 @@ from worker.inference.grammar.answer_rules import AnswerRules
 from worker.inference.grammar.call_rules import CallRules
 from worker.inference.grammar.compiler import COST_PER_CHARACTER, GrammarCompiler, InvalidGrammar
 from worker.inference.grammar.grammar import Grammar
+from worker.inference.grammar.json_schema import json_grammar
 from worker.inference.grammar.lark import Literals
 from worker.inference.grammar.schema_rules import COMBINATIONS, InvalidSchema, read_schema
 from worker.inference.loaded_model import LoadedModel
@@ -57,7 +58,20 @@ def _compile(
     try:
         return grammars.compile(LLMatcher.grammar_from_lark(source))
     except InvalidGrammar as error:
-        raise InvalidRequest(f"Invalid schema in 'tools': {error}", param="tools") from error
+        raise _find_cause(request, grammars) from error
+
+
+def _find_cause(request: ChatCompletionRequest, grammars: GrammarCompiler) -> InvalidRequest:
+    """Compile each function's schema alone: the error of all in one quotes the whole grammar."""
+    for name in request.callable_functions:
+        try:
+            grammars.compile(json_grammar(_read_parameters(request, name)))
+        except InvalidGrammar as error:
+            message = f"Invalid schema for function '{name}': {error}"
+            return InvalidRequest(message, param=_find_param(request, name))
+    field = "functions" if request.functions else "tools"
+    message = f"The schemas of '{field}' are too complex together. Offer fewer functions at a time."
+    return InvalidRequest(message, param=field)
 
 
 def write_grammar(request: ChatCompletionRequest, prompt: ChatPrompt) -> str:
@@ -84,18 +98,22 @@ def _make_call_rules(
 
 def _read_parameters(request: ChatCompletionRequest, name: str) -> dict[str, Any]:
     """Return the schema of a function's arguments. Raises InvalidRequest."""
-    definitions = enumerate(request.function_definitions)
-    index, function = next(item for item in definitions if item[1]["name"] == name)
-    field = "functions" if request.functions else "tools"
-    param = f"{field}[{index}].{'' if request.functions else 'function.'}parameters"
+    function = next(each for each in request.function_definitions if each["name"] == name)
     try:
         schema = read_schema(
             function.get("parameters") or NO_PARAMETERS, strict=bool(function.get("strict"))
         )
     except InvalidSchema as error:
         message = f"Invalid schema for function '{name}': {error}"
-        raise InvalidRequest(message, param=param) from error
+        raise InvalidRequest(message, param=_find_param(request, name)) from error
     return _close(schema)
+
+
+def _find_param(request: ChatCompletionRequest, name: str) -> str:
+    """The place of a function's parameters in the request."""
+    index = [function["name"] for function in request.function_definitions].index(name)
+    field = f"functions[{index}]" if request.functions else f"tools[{index}].function"
+    return f"{field}.parameters"
 
 
 def _close(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from app.catalog import Catalog
+from app.catalog import Catalog, CatalogModel
 from app.errors import ModelDamaged, ModelNotFound
-from app.inference.engines import EngineClient, EngineTimeout
+from app.inference.engines import EngineClient, EngineTimeout, EngineUnavailable
 from app.models.registry import ResolvedModel
 from app.settings import Settings
 from app.wire.engine_metadata import PROJECT_HEADER
@@ -106,3 +106,27 @@ async def test_a53_other_engines_are_not_told_the_project(settings: Settings) ->
         pass
     assert requests
     assert all(PROJECT_HEADER not in request.headers for request in requests)
+
+
+async def test_the_engine_of_one_model_does_not_make_the_service_unready(
+    settings: Settings,
+) -> None:
+    base, *_ = Catalog.load(MODELS)
+    own = replace(base, id="own", aliases=(), engine="http://own.example")
+    default = "127.0.0.1"
+
+    async def check(models: list[CatalogModel], *, away: str) -> None:
+        def respond(request: httpx.Request) -> httpx.Response:
+            return httpx.Response(503 if request.url.host == away else 200)
+
+        update = {"engine_url": f"http://{default}:1"}
+        client = EngineClient(settings.model_copy(update=update), Catalog(models))
+        await client.close()
+        client._connection.client = httpx.AsyncClient(transport=httpx.MockTransport(respond))
+        await client.check_health()
+
+    await check([base, own], away="own.example")
+    with pytest.raises(EngineUnavailable):
+        await check([base, own], away=default)
+    with pytest.raises(EngineUnavailable):
+        await check([own], away="own.example")

@@ -240,6 +240,13 @@ class TestChoice:
             ask(tools=[tool], tool_choice="required")
         assert raised.value.param == "tools[0].function.parameters"
 
+    def test_a_schema_that_cannot_be_compiled_is_that_of_one_function(self, ask: Any) -> None:
+        tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "bogus"}}}
+        with pytest.raises(BadRequestError, match="function 'f'") as raised:
+            ask(tools=[*TOOLS, tool], tool_choice="required")
+        assert raised.value.param == f"tools[{len(TOOLS)}].function.parameters"
+        assert "start:" not in raised.value.message, "the grammar's source is of no use to clients"
+
     def test_legacy_functions(self, ask: Any, script: Script) -> None:
         script.write(CALL)
         (choice,) = ask(tools=None, functions=FUNCTIONS).choices
@@ -270,6 +277,15 @@ class TestChoice:
                 "tools[0].function.parameters",
             ),
             ({"tool_choice": "sometimes"}, "tool_choice"),
+            (
+                {
+                    "tool_choice": {
+                        "type": "allowed_tools",
+                        "allowed_tools": {"mode": "required", "tools": []},
+                    }
+                },
+                "tool_choice",
+            ),
             ({"tools": None, "tool_choice": "required"}, "tool_choice"),
             ({"tools": None, "functions": FUNCTIONS * 2}, "functions"),
             ({"tools": None, "functions": FUNCTIONS, "function_call": "often"}, "function_call"),

@@ -128,7 +128,7 @@ def _require_private(path: Path) -> None:
 
 def _is_intact(path: Path) -> bool:
     try:
-        return _checksum_path(path).read_text(encoding="ascii") == _checksum(path)
+        return _checksum_path(path).read_bytes() == _checksum(path).encode()
     except FileNotFoundError:
         return False
 

@@ -102,7 +102,10 @@ class Kernels:
 
     def __init__(self, path: Path, dtype: torch.dtype) -> None:
         library = ctypes.CDLL(str(path))
-        library.layout.restype = c_int64
+        try:
+            library.layout.restype = c_int64
+        except AttributeError as error:
+            raise KernelsUnusable(f"{path} has no kernels") from error
         sizes = [ctypes.sizeof(kind) for kind in (_Step, _Layer, _RowGroup)]
         expected = (sizes[0] * 1000 + sizes[1]) * 1000 + sizes[2]
         expected = expected * 1000 + ctypes.sizeof(_LoraPair) * 10 + dtype.itemsize

@@ -126,6 +126,24 @@ class TestCache:
         assert find_or_build(tmp_path / "kernels", "float32") == path
         assert path.read_bytes() != b"damaged"
 
+    def test_a_damaged_checksum_is_written_again(self, use_compiler: Use, tmp_path: Path) -> None:
+        use_compiler(COPY_SOURCE)
+        path = find_or_build(tmp_path / "kernels", "float32")
+        path.with_suffix(".sha256").write_bytes(b"\xff\x00")
+        assert find_or_build(tmp_path / "kernels", "float32") == path
+        assert build._is_intact(path)
+
+    @needs_compiler
+    def test_a_library_without_kernels_is_not_used(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        empty = tmp_path / "empty.c"
+        empty.write_text("int nothing;", encoding="utf-8")
+        monkeypatch.setattr(build, "SOURCE", empty)
+        with capture_logs() as entries:
+            assert load_kernels(tmp_path / "kernels", torch.float32) is None
+        assert "has no kernels" in entries[0]["reason"]
+
     def test_another_source_dtype_or_cpu_is_another_library(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
