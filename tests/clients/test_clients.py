@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.clients, pytest.mark.timeout(1800)]
 
 SUITE = Path(__file__).parent / "suite"
 PYTHON = ROOT / ".venv-clients/bin/python"
-OPTIONS = ("-p", "no:cacheprovider", "--import-mode=prepend", "-q", "--tb=short")
+OPTIONS = ("--noconftest", "-p", "no:cacheprovider", "--import-mode=prepend", "-q", "--tb=short")
 
 
 @pytest.fixture(scope="module")
