@@ -45,6 +45,8 @@ TOOL: Any = {
     "type": "function",
     "function": {
         "name": "get_weather",
+        # vLLM constrains the arguments of strict functions only.
+        "strict": True,
         "parameters": {
             "type": "object",
             "properties": {"city": {"type": "string", "enum": ["Bonn", "Rome"]}},
@@ -180,7 +182,14 @@ class TestContract:
         assert type(json.loads(answer.choices[0].message.content)["ok"]) is bool
 
     def test_a_required_call(self, served: Served) -> None:
-        answer = ask(served, served.tuned, tools=[TOOL], tool_choice="required", max_tokens=200)
+        answer = ask(
+            served,
+            served.tuned,
+            tools=[TOOL],
+            tool_choice="required",
+            parallel_tool_calls=False,
+            max_tokens=200,
+        )
         call = answer.choices[0].message.tool_calls[0]
         assert call.function.name == "get_weather"
         assert json.loads(call.function.arguments)["city"] in ("Bonn", "Rome")
