@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -124,12 +124,12 @@ class CatalogModel:
         return self.engine_options.max_lora_rank or default
 
     def to_json(self) -> dict[str, Any]:
-        """The entry as JSON values, as in a run folder's spec.json."""
-        values = {name: getattr(self, name) for name in self.__slots__}
-        options = values.pop("engine_options")
-        return (
-            values if options == DEFAULT_OPTIONS else values | {"engine_options": asdict(options)}
-        )
+        """The entry as JSON values, as in a run folder's spec.json.
+
+        Without its engine, whose address and options may have keys in them.
+        """
+        names = set(self.__slots__) - {"engine", "engine_options"}
+        return {name: getattr(self, name) for name in self.__slots__ if name in names}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "CatalogModel":

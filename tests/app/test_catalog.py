@@ -3,12 +3,14 @@
 import json
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from app.catalog import METHODS_BY_KIND, Catalog, CatalogError, CatalogModel, FineTunedModelName
+from app.engine_options import EngineOptions
 from app.jobs.file_checks import FORMATS_BY_METHOD
 from app.jobs.hyperparameters import HYPERPARAMETERS_BY_METHOD, Method
 from tests.conftest import ROOT
@@ -60,6 +62,14 @@ def test_every_method_has_hyperparameters_and_formats() -> None:
 
 def test_json_round_trip() -> None:
     assert CatalogModel.from_json(json.loads(json.dumps(MODEL.to_json()))) == MODEL
+
+
+def test_json_has_no_keys_of_engines() -> None:
+    """It is read by training processes, and an argument of one that downloads models."""
+    options = EngineOptions(environment=("HF_TOKEN=hf_secret",), arguments=("--api-key=secret",))
+    model = replace(MODEL, engine="http://user:secret@engine.example", engine_options=options)
+    assert "secret" not in json.dumps(model.to_json())
+    assert CatalogModel.from_json(model.to_json()) == replace(MODEL, engine=None)
 
 
 INVALID = {

@@ -28,6 +28,11 @@ NOT_JSON = (
     "A call cannot be forced on this model: its chat template writes arguments in a form that is "
     "no JSON. Use the 'tool_choice' 'auto'."
 )
+NO_CALLS_OR_JSON = (
+    "JSON and calls cannot be asked for together of this model: its chat template writes arguments "
+    "in a form that is no JSON. Leave out 'response_format' or 'tools', or use the 'tool_choice' "
+    "'none'."
+)
 NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
@@ -91,7 +96,12 @@ def _make_call_rules(
 ) -> CallRules:
     calls = prompt.answer_format.calls
     if not isinstance(calls, ObjectCalls | NamedCalls):
-        raise InvalidRequest(NOT_JSON, param="tool_choice", code="unsupported_value")
+        message, param = (
+            (NOT_JSON, "tool_choice")
+            if _must_call(request)
+            else (NO_CALLS_OR_JSON, "response_format")
+        )
+        raise InvalidRequest(message, param=param, code="unsupported_value")
     functions = {name: _read_parameters(request, name) for name in request.callable_functions}
     return CallRules(calls, functions, literals, max_calls=request.max_calls)
 

@@ -1,7 +1,7 @@
 """Registry of causal models: base models, loaded on first use, and adapters on them."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +27,9 @@ from worker.inference.loaded_model import (
 from worker.inference.loading import ModelCache, map_adapter_errors, run_in_thread
 from worker.inference.metrics import EngineStats
 from worker.model.rendering import DEFAULT_OPTIONS, RenderingOptions
+
+# Adapters loaded into memory at the same time.
+MAX_PRELOADS = 2
 
 log = logs.get_logger(__name__)
 
@@ -62,6 +65,8 @@ class ModelRegistry:
         self._adapter_entries: dict[str, _AdapterEntry] = {}
         # Adapters that are being loaded into memory.
         self._preloads: dict[AdapterFiles, asyncio.Future[None]] = {}
+        # What is being loaded is in memory beyond the cache's limit.
+        self._preload_slots = asyncio.Semaphore(MAX_PRELOADS)
         self.is_ready = False
 
     async def warm_up(self) -> None:
@@ -105,11 +110,15 @@ class ModelRegistry:
             preload = base.engine.decoder.preload_adapter(files)
             if preload is None:
                 return
-            loading = self._preloads[files] = run_in_thread(preload)
+            loading = self._preloads[files] = asyncio.ensure_future(self._run_preload(preload))
             loading.add_done_callback(lambda _: self._preloads.pop(files))
         # What fails here fails again, with its error, where the adapter is needed.
         with suppress(DamagedLocalAdapter, OSError, ValueError):
             await asyncio.shield(loading)
+
+    async def _run_preload(self, preload: Callable[[], None]) -> None:
+        async with self._preload_slots:
+            await run_in_thread(preload)
 
     async def get_rendering(self, name: str) -> ModelRendering:
         """Return a base model's renderer, without loading the model.

@@ -99,6 +99,8 @@ def _evict(root: Path) -> None:
     newest_first = sorted(root.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
     total = 0
     for folder in newest_first:
-        total += sum(path.stat().st_size for path in folder.iterdir())
-        if total > limit:
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        if total + size > limit:
             shutil.rmtree(folder, ignore_errors=True)
+        else:
+            total += size

@@ -15,7 +15,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -185,11 +185,12 @@ def _make_readable(models: Path) -> None:
     They stay private to others: no other user can traverse LUTHIER_HOME.
     """
     for path in (models, *models.rglob("*")):
-        is_folder = path.is_dir()
-        needed = 0o5 if is_folder else 0o4
-        mode = path.stat().st_mode
-        if mode & needed != needed and not path.is_symlink():
-            path.chmod(stat.S_IMODE(mode) | needed)
+        # Files of a download or a compiler in progress come and go.
+        with suppress(FileNotFoundError):
+            needed = 0o5 if path.is_dir() else 0o4
+            mode = path.stat().st_mode
+            if mode & needed != needed and not path.is_symlink():
+                path.chmod(stat.S_IMODE(mode) | needed)
 
 
 def _list_accelerator_groups() -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """Rendered rows are read again by later attempts, and rendered again if anything has changed."""
 
+import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,13 +112,17 @@ def change_time(folder: RunFolder) -> None:
 
 
 def change_template(folder: RunFolder) -> None:
-    model = Path(folder.read_spec().model["source"].removeprefix("path:"))
-    (model / "chat_template.jinja").write_text(
-        (model / "chat_template.jinja").read_text().replace("Be brief.", "Be long.")
-    )
+    model = folder.read_spec().model
+    copy = shutil.copytree(model["source"].removeprefix("path:"), folder.path / "changed")
+    template = copy / "chat_template.jinja"
+    template.write_text("{# changed #}" + template.read_text(encoding="utf-8"), encoding="utf-8")
+    spec = {**vars_of(folder), "model": {**model, "source": f"path:{copy}"}}
+    folder.write_spec(RunSpec(**spec))
 
 
-@pytest.mark.parametrize("change", [change_file, change_length, change_policy, change_time])
+@pytest.mark.parametrize(
+    "change", [change_file, change_length, change_policy, change_time, change_template]
+)
 def test_what_rows_depend_on_is_in_their_key(
     make_run: MakeRun, rendered: Rendered, change: Callable[[RunFolder], None]
 ) -> None:

@@ -41,16 +41,18 @@ class CpuLevel:
     compiler_flags: tuple[str, ...] = ()
 
 
+# As /proc/cpuinfo names them; `abm` has the instruction lzcnt.
+V3_FLAGS = frozenset({"abm", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"})
 # Highest first; names are gcc's and clang's. A level rather than this very CPU, so that images and
 # home folders can be shared.
 BASELINE = CpuLevel("baseline")
 X86_LEVELS = (
     CpuLevel(
         "x86-64-v4",
-        frozenset({"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx2", "fma"}),
+        V3_FLAGS | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
         ("-march=x86-64-v4", "-mprefer-vector-width=512"),
     ),
-    CpuLevel("x86-64-v3", frozenset({"avx2", "fma", "bmi2", "f16c"}), ("-march=x86-64-v3",)),
+    CpuLevel("x86-64-v3", V3_FLAGS, ("-march=x86-64-v3",)),
     BASELINE,
 )
 

@@ -219,7 +219,10 @@ JSON_FORMAT = {
 def test_json_or_a_call_is_what_was_learned(family: str) -> None:
     request = make_request(response_format=JSON_FORMAT)
     if isinstance(get_renderer(family).answer_format.calls, ParameterCalls):
-        pytest.skip("arguments in a form that is no JSON")
+        with pytest.raises(InvalidRequest, match="Leave out 'response_format'") as raised:
+            follows_grammar(family, request, calling(("weather", {"city": "Bern"})))
+        assert raised.value.error_param == "response_format"
+        return
     said = Chat([user("Please."), answer('{"sum": 6}')], TOOLS)
     assert follows_grammar(family, request, said)
     assert follows_grammar(family, request, calling(("weather", {"city": "Bern"})))

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from tests.executed_lines import count_executed_lines
+from worker.inference.grammar.finite_values import has_finite_value
 from worker.inference.grammar.schema_rules import (
     MAX_LEVELS,
     MAX_OPTIONAL_PROPERTIES,
@@ -206,3 +208,16 @@ def test_a_schema_without_a_finite_value_is_refused(schema: Any) -> None:
 )
 def test_a_schema_that_refers_to_itself_may_end(schema: Any) -> None:
     assert read_schema(schema, strict=False)
+
+
+def test_looking_for_a_finite_value_takes_a_time_linear_in_the_schema() -> None:
+    def count_lines(size: int) -> int:
+        parts: dict[str, Any] = {f"d{size}": TEXT}
+        for number in range(size):
+            part = make_object(a=TEXT, b={"$ref": f"#/$defs/d{number + 1}"})
+            parts[f"d{number}"] = {**part, "required": [*["a"] * size, "b"]}
+        schema = {"$ref": "#/$defs/d0", "$defs": parts}
+        return count_executed_lines(lambda: has_finite_value(schema))
+
+    # The names in `required` grow with the square of the size.
+    assert count_lines(200) < 17 * count_lines(50)
