@@ -104,11 +104,11 @@ class CompletionBuilder:
 
     async def stream(self, first: tuple[int, ChoiceUpdate]) -> AsyncIterator[bytes]:
         """Yield the events of the response, given its first update."""
-        lengths: dict[int, int] = {}
+        offsets: dict[int, int] = {}
         try:
-            yield self._chunk(*first, lengths)
+            yield self._chunk(*first, offsets)
             async for prompt_index, update in self._updates:
-                yield self._chunk(prompt_index, update, lengths)
+                yield self._chunk(prompt_index, update, offsets)
         except ApiError as error:
             # The status was sent already; OpenAI's SDKs raise when they read this event.
             yield format_event(json.dumps(error.body()))
@@ -117,13 +117,15 @@ class CompletionBuilder:
                 yield _format_chunk(self._completion([], self._usage()))
         yield DONE
 
-    def _chunk(self, prompt_index: int, update: ChoiceUpdate, lengths: dict[int, int]) -> bytes:
-        """Format one update; `lengths` has the characters of each choice that were sent before."""
+    def _chunk(self, prompt_index: int, update: ChoiceUpdate, offsets: dict[int, int]) -> bytes:
+        """Format one update; `offsets` has the text offset of each choice's next token."""
         index = prompt_index * self._request.num_choices + update.choice
         delta = ChoiceBuffer(update.delta.text, update.delta.logprobs)
-        choice = self._choice(index, prompt_index, delta, previous_chars=lengths.get(index))
+        choice = self._choice(index, prompt_index, delta, offset=offsets.get(index))
         choice.finish_reason = update.finish_reason
-        lengths[index] = lengths.get(index, 0) + len(delta.text)
+        offsets.setdefault(index, len(self._prompts[prompt_index].text))
+        if choice.logprobs and choice.logprobs.tokens:
+            offsets[index] = choice.logprobs.text_offset[-1] + len(choice.logprobs.tokens[-1])
         return _format_chunk(self._completion([choice], None))
 
     def _choice(
@@ -132,27 +134,31 @@ class CompletionBuilder:
         prompt_index: int,
         choice: ChoiceBuffer,
         *,
-        previous_chars: int | None = None,
+        offset: int | None = None,
     ) -> CompletionChoice:
-        """Render a whole choice or its first chunk; or, after others, a further chunk of it."""
+        """Render a whole choice or its first chunk; or, after others, a further chunk of it.
+
+        `offset` is the text offset of a further chunk's first token.
+        """
         prompt = self._prompts[prompt_index]
-        echoed = bool(self._request.echo) and previous_chars is None
+        echoed = bool(self._request.echo) and offset is None
         return CompletionChoice(
             text=prompt.text + choice.text if echoed else choice.text,
             index=index,
-            logprobs=self._logprobs(prompt_index, choice, previous_chars or 0, echoed=echoed),
+            logprobs=self._logprobs(prompt_index, choice, offset, echoed=echoed),
             finish_reason=choice.finish_reason,
         )
 
     def _logprobs(
-        self, prompt_index: int, choice: ChoiceBuffer, previous_chars: int, *, echoed: bool
+        self, prompt_index: int, choice: ChoiceBuffer, offset: int | None, *, echoed: bool
     ) -> CompletionLogprobs | None:
         if self._request.logprobs is None:
             return None
         tokens: list[ContentLogprob | str] = list(choice.logprobs)
-        offset = len(self._prompts[prompt_index].text) + previous_chars
         if echoed:
             tokens, offset = [*self._prompt_logprobs(prompt_index), *tokens], 0
+        elif offset is None:
+            offset = len(self._prompts[prompt_index].text)
         return _logprobs_table(tokens, offset, top=self._request.logprobs > 0)
 
     def _prompt_logprobs(self, prompt_index: int) -> list[ContentLogprob | str]:
@@ -282,7 +288,11 @@ def _select_best(choices: Sequence[ChoiceBuffer], n: int) -> Sequence[ChoiceBuff
 def _logprobs_table(
     tokens: Iterable[ContentLogprob | str], offset: int, *, top: bool
 ) -> CompletionLogprobs:
-    """Build OpenAI's legacy columns. Text offsets count characters, from `offset`."""
+    """Build OpenAI's legacy columns.
+
+    Text offsets count the characters of tokens, from `offset`: a stream does not have the whole
+    characters of tokens that end inside one.
+    """
     table = CompletionLogprobs(
         tokens=[], token_logprobs=[], top_logprobs=[] if top else None, text_offset=[]
     )

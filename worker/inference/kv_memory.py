@@ -55,10 +55,14 @@ def compute_capacity(
     host_tokens = int(host_memory * KV_CACHE_MEMORY_FRACTION) // bytes_per_token
     # Blocks of prefixes are in the host's memory whatever the device.
     num_prefix_tokens = int(host_tokens * PREFIX_CACHE_FRACTION)
+    # A small model takes no more than all of its slots can hold, and leaves the rest to others.
+    most = (MAX_NUM_SEQS + 1) * context_length
     if device.type != "cpu":
-        return _device_capacity(bytes_per_token, context_length, device, num_prefix_tokens)
+        return _device_capacity(
+            bytes_per_token, context_length, device, min(num_prefix_tokens, most)
+        )
     num_tokens = max(host_tokens - num_prefix_tokens, context_length)
-    return KvCapacity(MAX_NUM_SEQS, num_tokens, num_prefix_tokens)
+    return KvCapacity(MAX_NUM_SEQS, min(num_tokens, most), min(num_prefix_tokens, most))
 
 
 def _device_capacity(

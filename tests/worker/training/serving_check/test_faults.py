@@ -25,6 +25,7 @@ from worker.inference import loaded_model, transformers_decoder
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.lora import LoraWeights
+from worker.inference.native.kernels import make_table
 from worker.model.rendering import Renderer, RenderingError
 from worker.modeling import ADAPTER_CONFIG_FILE, Adapter
 from worker.run_folder import ExitCode, Failed, RunFolder, write_manifest
@@ -78,7 +79,8 @@ def drop_layer_of_the_adapter(patch: pytest.MonkeyPatch) -> None:
 
     def without_a_layer(self: LlamaDecoder, files: AdapterFiles) -> LoraWeights:
         pairs = load(self, files).pairs
-        return LoraWeights({name: pair for name, pair in pairs.items() if name[0] != "1"})
+        kept = {name: pair for name, pair in pairs.items() if name[0] != "1"}
+        return LoraWeights(kept, make_table(kept, len(self._blocks)))
 
     patch.setattr(LlamaDecoder, "_load_adapter", without_a_layer)
 
