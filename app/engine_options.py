@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 DEFAULT_ADAPTER_BYTES = 16 * 2**30
 DEFAULT_PORT = 8200
+MAX_PORT = 65535
 # Of an engine that Luthier starts. It reserves memory for each of its adapters at this rank.
 DEFAULT_MAX_LORA_RANK = 64
 
@@ -103,7 +104,7 @@ def parse_engine(value: object) -> str | tuple[str, ...] | None:
             "engine must be 'vllm' or 'sglang', which Luthier then starts, or the URL of a running "
             f"engine, or a list of such URLs, not {value!r}"
         )
-    if len(set(urls)) < len(urls):
+    if len({url.rstrip("/") for url in urls}) < len(urls):
         raise EngineOptionsError("engine names the same URL twice")
     return value if isinstance(value, str) else tuple(map(str, urls))
 
@@ -134,15 +135,13 @@ def _find_errors(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} must be a text"
     if values.get("kind") and values["kind"] not in KINDS:
         yield f"kind must be {', '.join(KINDS[:-1])} or {KINDS[-1]}, not {values['kind']!r}"
-    for name, lowest in (
-        ("adapters_max_bytes", 1),
-        ("max_lora_rank", 0),
-        ("max_loras", 1),
-        ("port", 1),
-    ):
+    for name, lowest in (("adapters_max_bytes", 1), ("max_lora_rank", 0), ("max_loras", 1)):
         number = values.get(name, lowest)
         if type(number) is not int or number < lowest:
             yield f"{name} must be a whole number of at least {lowest}"
+    port = values.get("port", DEFAULT_PORT)
+    if type(port) is not int or not 1 <= port <= MAX_PORT:
+        yield f"port must be a whole number from 1 to {MAX_PORT}"
     if not isinstance(values.get("send_api_key", False), bool):
         yield "send_api_key must be true or false"
     for name in ("arguments", "environment"):

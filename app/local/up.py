@@ -160,7 +160,7 @@ def _with_engine_endpoint(settings: Settings) -> Settings:
 def with_managed_engines(settings: Settings, catalog: Catalog) -> Settings:
     """Settings with the URL of each engine that Luthier starts, on free ports."""
     urls: dict[str, str] = {}
-    taken: set[int] = set()
+    taken = {settings.port, urlsplit(settings.engine_url).port}
     for model in catalog:
         if model.managed_engine is not None:
             port = ports.first_free_port(model.engine_options.port)

@@ -124,6 +124,14 @@ def test_two_engines_have_ports_of_their_own(model: CatalogModel, settings: Sett
     assert len(set(urls.values())) == 2
 
 
+def test_an_engine_leaves_the_others_their_ports(model: CatalogModel, settings: Settings) -> None:
+    wanted = model.engine_options.port
+    for taken in ({"port": wanted}, {"engine_url": f"http://127.0.0.1:{wanted}"}):
+        changed = settings.model_copy(update=taken)
+        (url,) = with_managed_engines(changed, Catalog([model])).managed_engines.values()
+        assert int(url.rpartition(":")[2]) > wanted
+
+
 def _ask(url: str) -> dict[str, Any]:
     facts: dict[str, Any] = json.loads(httpx.get(f"{url}/facts", trust_env=False).content)
     return facts
