@@ -11,6 +11,8 @@ from app.inference.engine_http import read_object
 
 # How each kind says that an adapter, or a model of this name, is not loaded.
 NOT_LOADED = ("does not exist", "never been loaded", "not loaded")
+# Of a refusal that is no JSON.
+MAX_REASON_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,15 @@ def is_unknown_adapter(kind: EngineKind, status: int, text: bytes) -> bool:
     """
     if kind != EngineKind.SGLANG:
         return status == httpx.codes.NOT_FOUND
-    said = text.lower()
-    return any(phrase.encode() in said for phrase in NOT_LOADED) and (
-        status in (httpx.codes.BAD_REQUEST, httpx.codes.NOT_FOUND) or b'"error"' in said
-    )
+    if status == httpx.codes.OK and text.startswith(b"data:"):
+        # An event with an error, and no answer that speaks of one.
+        event = text.split(b"\n", 1)[0].removeprefix(b"data:")
+        reason = read_reason(event) if (read_object(event) or {}).get("error") else ""
+    elif status in (httpx.codes.BAD_REQUEST, httpx.codes.NOT_FOUND):
+        reason = read_reason(text) or text[:MAX_REASON_BYTES].decode(errors="replace")
+    else:
+        return False
+    return any(phrase in reason.lower() for phrase in NOT_LOADED)
 
 
 def read_reason(body: bytes) -> str:

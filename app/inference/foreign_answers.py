@@ -1,5 +1,6 @@
 """Answers of other engines in the form of OpenAI's API: names, fields and errors."""
 
+import re
 from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from typing import Any
@@ -29,16 +30,15 @@ MAX_EVENT_BYTES = 16 * 2**20
 
 
 def translate_answer(body: bytes, *, name: str) -> bytes:
-    """An answer under the model's own name. Raises EngineUnavailable if it is not JSON."""
+    """An answer under the model's own name. Raises EngineUnavailable if it is not one."""
     try:
         document = orjson.loads(body)
+        if not isinstance(document, dict):
+            raise ValueError("an answer must be an object")
+        return orjson.dumps(_translate(document, name))
     except ValueError as error:
-        log.error("engine.unreadable", model=name)
+        log.error("engine.unreadable", model=name, reason=str(error))
         raise EngineUnavailable from error
-    if not isinstance(document, dict):
-        log.error("engine.unreadable", model=name)
-        raise EngineUnavailable
-    return orjson.dumps(_translate(document, name))
 
 
 def translate_error(status: int, body: bytes, *, names: dict[str, str]) -> ApiError:
@@ -48,10 +48,15 @@ def translate_error(status: int, body: bytes, *, names: dict[str, str]) -> ApiEr
         log.error("engine.failed", status=status, reason=reason[:500])
         return EngineUnavailable()
     for at_engine, ours in names.items():
-        reason = reason.replace(at_engine, ours)
+        reason = _replace_name(reason, at_engine, ours)
     is_too_long = "context length" in reason or "longer than the model" in reason
     code = "context_length_exceeded" if is_too_long else "invalid_value"
     return InvalidRequest(reason, param=_find_param(body), code=code)
+
+
+def _replace_name(text: str, name: str, ours: str) -> str:
+    """Replace a model's name, but not where it is a part of a word or of another name."""
+    return re.sub(rf"(?<![\w./-]){re.escape(name)}(?![\w/-]|[.:]\w)", lambda _: ours, text)
 
 
 async def translate_events(
@@ -74,16 +79,20 @@ def _translate_line(line: bytes, name: str, names: dict[str, str]) -> bytes:
     data = line.removeprefix(b"data:").strip()
     if not line.startswith(b"data:") or not data.startswith(b"{"):
         return line.rstrip(b"\r") + b"\n"
-    with suppress(ValueError):
+    try:
         event = orjson.loads(data)
-        if "error" in event or event.get("object") == "error":
+        if event.get("error") is not None or event.get("object") == "error":
             error = translate_error(_status_of(event), data, names=names)
             return b"data: " + orjson.dumps(error.body()) + b"\n"
         return b"data: " + orjson.dumps(_translate(event, name)) + b"\n"
-    return line + b"\n"
+    except ValueError as error:
+        # Clients could not read it either.
+        log.error("engine.unreadable", model=name, reason=str(error))
+        return b"data: " + orjson.dumps(EngineUnavailable().body()) + b"\n"
 
 
 def _translate(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """Translate an answer or an event. Raises ValueError if its choices are not choices."""
     _keep(document, TOP_FIELDS)
     if "model" in document:
         document["model"] = name
@@ -91,7 +100,10 @@ def _translate(document: dict[str, Any], name: str) -> dict[str, Any]:
     for field in ("usage", "service_tier", "system_fingerprint"):
         if document.get(field, "") is None and document.get("object") != "chat.completion.chunk":
             document.pop(field)
-    for choice in document.get("choices") or ():
+    choices = document.get("choices") or []
+    if not isinstance(choices, list) or not all(isinstance(each, dict) for each in choices):
+        raise ValueError("choices must be a list of objects")
+    for choice in choices:
         _translate_choice(choice)
     return document
 

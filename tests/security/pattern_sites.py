@@ -25,6 +25,10 @@ RUNTIME_PATTERNS = {
     "f'{begin}\\\\s*+({end}\\\\s*+)?\\\\Z'": r"<think>\s*+(</think>\s*+)?\Z",
     "f'\\\\s*+{begin}\\\\s*+'": r"\s*+<think>\s*+",
     "f'\\\\s*+{begin}.*?{end}\\\\s*+'": r"(?s)\s*+<think>.*?</think>\s*+",
+    # A model's name at an engine, in the engine's sentences.
+    "f'(?<![\\\\w./-]){re.escape(name)}(?![\\\\w/-]|[.:]\\\\w)'": (
+        r"(?<![\w./-])/models/base(?![\w/-]|[.:]\w)"
+    ),
 }
 
 
