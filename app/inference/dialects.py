@@ -24,6 +24,9 @@ class Dialect:
     unload_path: str | None
     # What an operator sets for the engine to load adapters.
     adapter_switch: str = ""
+    # Whether requests may have `cache_salt`: only those with the same share cached prefixes, since
+    # the time to the first token would tell other projects which prompts are known.
+    has_cache_salt: bool = False
 
 
 DIALECTS: Mapping[EngineKind, Dialect] = {
@@ -33,12 +36,14 @@ DIALECTS: Mapping[EngineKind, Dialect] = {
         "/v1/load_lora_adapter",
         "/v1/unload_lora_adapter",
         "--enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True",
+        has_cache_salt=True,
     ),
     EngineKind.SGLANG: Dialect(
         "SGLang",
         "/load_lora_adapter",
         "/unload_lora_adapter",
         "--enable-lora, --max-lora-rank and --lora-target-modules all",
+        has_cache_salt=True,
     ),
     EngineKind.OTHER: Dialect("its engine", None, None),
 }

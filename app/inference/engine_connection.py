@@ -71,16 +71,16 @@ class EngineConnection:
 
         Raises EngineUnavailable, and NotSupportedByEngine if it serves other models.
         """
-        if replica.kind is not None and replica.base_name is not None:
+        is_known = replica.kind is not None and replica.base_name is not None
+        if replica.kind is not None and is_known and not replica.is_in_doubt:
             return replica.kind
         models = await self._list_models(replica)
-        if replica.kind is None:
-            owners = [str(model.get("owned_by", "")) for model in models[:1]]
-            known = [kind for kind in EngineKind if kind.value in owners]
-            replica.kind = known[0] if known else EngineKind.OTHER
+        if replica.kind is None or replica.has_asked_kind:
+            replica.kind, replica.has_asked_kind = _find_kind(models), True
             log.info("engine.identified", engine=replica.url, kind=replica.kind.value)
-        if replica.base_name is None:
-            replica.base_name = _find_base_name(models, base)
+        if replica.base_name is None or replica.has_asked_name:
+            replica.base_name, replica.has_asked_name = _find_base_name(models, base), True
+        replica.is_in_doubt = False
         return replica.kind
 
     async def check_health(self, url: str, *, is_trusted: bool = False) -> None:
@@ -115,6 +115,12 @@ class EngineConnection:
         if self._api_key is None or not replica.is_trusted:
             return {}
         return {"Authorization": f"Bearer {self._api_key.get_secret_value()}"}
+
+
+def _find_kind(models: list[dict[str, Any]]) -> EngineKind:
+    owners = [str(model.get("owned_by", "")) for model in models[:1]]
+    known = [kind for kind in EngineKind if kind.value in owners]
+    return known[0] if known else EngineKind.OTHER
 
 
 def _find_base_name(models: list[dict[str, Any]], base: CatalogModel) -> str:

@@ -6,6 +6,8 @@ the next request.
 """
 
 import asyncio
+import hashlib
+import hmac
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -151,8 +153,15 @@ class EngineClient:
         adapter = None
         if model.storage_prefix is not None:
             adapter = await self._adapters.place(replica, model, stack)
-        body = _build_body(kind, replica, request, adapter)
+        body = self._build_body(kind, replica, request, adapter)
         reply = await self._send(replica, request, body, stack)
+        is_unknown = reply.upstream.status_code == httpx.codes.NOT_FOUND
+        if adapter is None and is_unknown and replica.doubt_identity():
+            # It may have been started again, with another name of the base model.
+            await reply.upstream.aclose()
+            kind = await self._connection.identify(replica, model.base)
+            body = self._build_body(kind, replica, request, adapter)
+            reply = await self._send(replica, request, body, stack)
         if adapter is not None and is_unknown_adapter(kind, reply.upstream.status_code, reply.head):
             await reply.upstream.aclose()
             await self._adapters.load(replica, model, adapter)
@@ -170,6 +179,32 @@ class EngineClient:
         if adapter is not None:
             names[adapter.name] = model.name
         return to_translated_response(reply, model.name, names)
+
+    def _build_body(
+        self,
+        kind: EngineKind,
+        replica: Replica,
+        request: "_Request",
+        adapter: AdapterAtEngine | None,
+    ) -> Mapping[str, Any]:
+        if kind == EngineKind.LUTHIER:
+            return request.body
+        facts = None if adapter is None else adapter.facts
+        body = translate_request(
+            request.path, request.body, request.model.base, engine=DIALECTS[kind].name, facts=facts
+        )
+        if DIALECTS[kind].has_cache_salt:
+            body["cache_salt"] = self._cache_salt(request.project_id)
+        base_name = replica.base_name or request.model.base.id
+        return name_models(
+            kind, body, base=base_name, adapter=None if adapter is None else adapter.name
+        )
+
+    def _cache_salt(self, project_id: str) -> str:
+        """What engines keep a project's prefixes apart by; the same in all processes of the API."""
+        secret = self._settings.engine_api_key
+        key = secret.get_secret_value().encode() if secret is not None else b""
+        return hmac.digest(key, project_id.encode(), hashlib.sha256).hex()
 
     async def _send(
         self,
@@ -200,21 +235,6 @@ class _Request:
     body: Mapping[str, Any]
     project_id: str
     has_other_replicas: bool
-
-
-def _build_body(
-    kind: EngineKind, replica: Replica, request: _Request, adapter: AdapterAtEngine | None
-) -> Mapping[str, Any]:
-    if kind == EngineKind.LUTHIER:
-        return request.body
-    facts = None if adapter is None else adapter.facts
-    body = translate_request(
-        request.path, request.body, request.model.base, engine=DIALECTS[kind].name, facts=facts
-    )
-    base_name = replica.base_name or request.model.base.id
-    return name_models(
-        kind, body, base=base_name, adapter=None if adapter is None else adapter.name
-    )
 
 
 async def _read_first_chunk(chunks: AsyncIterator[bytes], upstream: httpx.Response) -> bytes:

@@ -37,6 +37,10 @@ class Replica:
     in_flight: int = 0
     failures: int = 0
     paused_until: float = 0.0
+    # What was not configured, but asked; again after it was away, since another may be there.
+    has_asked_kind: bool = False
+    has_asked_name: bool = False
+    is_in_doubt: bool = False
     # Adapters that are being loaded, by their name at the engine.
     loading: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
@@ -57,7 +61,13 @@ class Replica:
         pause = min(MIN_PAUSE_SECONDS * 2 ** min(self.failures, 8), MAX_PAUSE_SECONDS)
         self.failures += 1
         self.paused_until = time.monotonic() + pause
+        self.doubt_identity()
         log.warning("engine.away", url=self.url, seconds=pause)
+
+    def doubt_identity(self) -> bool:
+        """Have it asked again what it is; False if that is configured."""
+        self.is_in_doubt = self.has_asked_kind or self.has_asked_name
+        return self.is_in_doubt
 
     def mark_present(self) -> None:
         self.failures = 0

@@ -1,14 +1,18 @@
 """Timeouts and authentication of the engine client."""
 
+import json
+import re
 import socket
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
 from app.catalog import Catalog, CatalogModel
+from app.engine_options import EngineOptions
 from app.errors import ModelDamaged, ModelNotFound
 from app.inference.engines import EngineClient, EngineTimeout, EngineUnavailable
 from app.models.registry import ResolvedModel
@@ -130,3 +134,80 @@ async def test_the_engine_of_one_model_does_not_make_the_service_unready(
         await check([base, own], away=default)
     with pytest.raises(EngineUnavailable):
         await check([own], away="own.example")
+
+
+class Served:
+    """An engine that knows its base model by a name that can change."""
+
+    def __init__(self, client: EngineClient) -> None:
+        self.name = "first"
+        self.is_away = False
+        self.num_asked = 0
+        self.bodies: list[dict[str, Any]] = []
+        transport = httpx.MockTransport(self.respond)
+        client._connection.client = httpx.AsyncClient(transport=transport)
+
+    def respond(self, request: httpx.Request) -> httpx.Response:
+        if self.is_away:
+            raise httpx.ConnectError("away")
+        if request.url.path == "/v1/models":
+            self.num_asked += 1
+            return httpx.Response(200, json={"data": [{"id": self.name, "owned_by": "vllm"}]})
+        self.bodies.append(json.loads(request.content))
+        if self.bodies[-1]["model"] == self.name:
+            return httpx.Response(200, json={"choices": []})
+        error = {"message": f"The model `{self.bodies[-1]['model']}` does not exist."}
+        return httpx.Response(404, json={"error": error})
+
+
+async def test_an_engine_restarted_under_another_name_is_asked_again(settings: Settings) -> None:
+    base = replace(next(iter(Catalog.load(MODELS))), engine="http://vllm.example")
+    client = EngineClient(settings, Catalog.load(MODELS))
+    await client.close()
+    engine = Served(client)
+
+    async def ask() -> int:
+        model = ResolvedModel("m", base)
+        async with client.forward(model, "/v1/chat/completions", {}, project_id="p") as response:
+            return response.status
+
+    assert await ask() == 200
+    assert await ask() == 200
+    assert engine.num_asked == 1
+    engine.name = "second"
+    assert await ask() == 200
+    assert engine.num_asked == 2
+    engine.is_away = True
+    with pytest.raises(EngineUnavailable):
+        await ask()
+    engine.is_away, engine.name = False, "third"
+    seen = len(engine.bodies)
+    assert await ask() == 200
+    assert [body["model"] for body in engine.bodies[seen:]] == ["third"]
+
+
+@pytest.mark.parametrize("kind", ["vllm", "sglang", "other"])
+async def test_projects_share_no_prefixes(settings: Settings, kind: str) -> None:
+    options = EngineOptions(kind=kind, model="first")
+    base = replace(
+        next(iter(Catalog.load(MODELS))), engine="http://vllm.example", engine_options=options
+    )
+    salts = []
+    for key in ("one", "two"):
+        update = {"engine_api_key": SecretStr(key)}
+        client = EngineClient(settings.model_copy(update=update), Catalog.load(MODELS))
+        await client.close()
+        engine = Served(client)
+        for project in ("p", "q", "p"):
+            body = {"cache_salt": "of another project"} if kind != "other" else {}
+            async with client.forward(
+                ResolvedModel("m", base), "/v1/chat/completions", body, project_id=project
+            ):
+                pass
+        salts += [body.get("cache_salt") for body in engine.bodies]
+    if kind == "other":
+        assert set(salts) == {None}
+        return
+    assert salts[0] == salts[2] != salts[1]
+    assert len(set(salts)) == 4
+    assert all(re.fullmatch("[0-9a-f]{64}", salt) for salt in salts)
