@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from openai import OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.catalog import CatalogModel
+from app.engine_options import DEFAULT_OPTIONS
 from app.settings import Settings
 from app.storage import MARKER_KEY, LocalStore
 from tests.polling import wait_until
@@ -66,8 +67,12 @@ class EngineClient:
 
 def catalog_entry(model: CatalogModel, **changes: Any) -> str:
     """One table of models.toml; JSON strings, lists and numbers are valid TOML."""
-    values = replace(model, **changes).to_json().items()
-    lines = [f"{name} = {json.dumps(value)}" for name, value in _flatten(values)]
+    changed = replace(model, **changes)
+    # The JSON of an entry has no engine: keys may be in it.
+    values = changed.to_json() | {"engine": changed.engine}
+    if changed.engine_options != DEFAULT_OPTIONS:
+        values["engine_options"] = asdict(changed.engine_options)
+    lines = [f"{name} = {json.dumps(value)}" for name, value in _flatten(values.items())]
     return "\n".join(["[[model]]", *lines, ""])
 
 
