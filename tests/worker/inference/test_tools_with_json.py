@@ -157,7 +157,7 @@ def test_without_choice_of_tools_there_is_json(ask: Any, script: Script) -> None
     ("field", "part", "param"),
     [
         ("tools", {"$ref": "https://a.b/c"}, "tools[0].function.parameters"),
-        ("tools", {"type": "string", "pattern": "(?=a)b"}, "tools"),
+        ("tools", {"type": "string", "pattern": "(?=a)b"}, "tools[0].function.parameters"),
         ("response_format", {"$ref": "https://a.b/c"}, "response_format"),
         ("response_format", {"type": "string", "pattern": "(?=a)b"}, "response_format"),
     ],
