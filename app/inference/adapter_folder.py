@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from app import logs
+from app.folder_usage import folder_bytes, last_used_at
 from app.manifests import MANIFEST_FILE, find_damage, read_manifest
 from app.storage import ObjectStore, join_key
 
@@ -170,9 +171,9 @@ class AdapterFolder:
             for folder in self._adapters():
                 _remove_if_discarded(folder)
             needed = _adapter_bytes(manifest)
-            sizes = {folder: _folder_bytes(folder) for folder in self._adapters()}
+            sizes = {folder: folder_bytes(folder) for folder in self._adapters()}
             total = sum(sizes.values()) + needed
-            for folder in sorted(sizes, key=_last_used_at):
+            for folder in sorted(sizes, key=last_used_at):
                 if total <= self._max_bytes:
                     return
                 if _remove_unused(folder):
@@ -186,7 +187,7 @@ class AdapterFolder:
     def _remove_leftovers(self) -> None:
         """Remove partial downloads and partial removals of killed processes."""
         for leftover in self._folder.glob(".*"):
-            if time.time() - _last_used_at(leftover) > LEFTOVER_AGE_SECONDS:
+            if time.time() - last_used_at(leftover) > LEFTOVER_AGE_SECONDS:
                 shutil.rmtree(leftover, ignore_errors=True)
 
 
@@ -278,17 +279,3 @@ def _adapter_bytes(manifest: bytes | None) -> int:
         entries = read_manifest(manifest)
         return sum(entries[name].bytes for name in ADAPTER_FILES)
     return 0
-
-
-def _folder_bytes(folder: Path) -> int:
-    """Bytes of the folder's files; 0 if it no longer exists."""
-    with suppress(FileNotFoundError):
-        return sum(file.stat().st_size for file in folder.iterdir())
-    return 0
-
-
-def _last_used_at(folder: Path) -> float:
-    """Unix time of the last use; now, if the folder no longer exists."""
-    with suppress(FileNotFoundError):
-        return folder.stat().st_mtime
-    return time.time()

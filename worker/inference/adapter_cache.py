@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from app import logs
+from app.folder_usage import folder_bytes, last_used_at
 from app.manifests import MANIFEST_FILE
 from app.storage import ObjectStore, join_key
 from worker.inference import metrics
@@ -118,15 +119,15 @@ class AdapterDiskCache:
     def _remove_leftovers(self) -> None:
         """Remove partial downloads and partial evictions of killed processes."""
         for leftover in self._folder.glob(".*"):
-            if time.time() - _last_used_at(leftover) > LEFTOVER_AGE_SECONDS:
+            if time.time() - last_used_at(leftover) > LEFTOVER_AGE_SECONDS:
                 shutil.rmtree(leftover, ignore_errors=True)
 
     def _evict(self, *, keep: Path) -> None:
         """Evict down to the budget, except `keep` and the adapters in memory."""
         folders = [folder for folder in self._folder.iterdir() if not folder.name.startswith(".")]
-        sizes = {folder: _folder_bytes(folder) for folder in folders}
+        sizes = {folder: folder_bytes(folder) for folder in folders}
         total = sum(sizes.values())
-        for folder in sorted(folders, key=_last_used_at):
+        for folder in sorted(folders, key=last_used_at):
             if total <= self._max_bytes:
                 return
             if folder == keep or self._reference_counts[folder]:
@@ -161,17 +162,3 @@ class AdapterDiskCache:
             return None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _folder_bytes(folder: Path) -> int:
-    """Bytes of the folder's files; 0 if it no longer exists."""
-    with suppress(FileNotFoundError):
-        return sum(file.stat().st_size for file in folder.iterdir())
-    return 0
-
-
-def _last_used_at(folder: Path) -> float:
-    """Unix time of the last use; now, if the folder no longer exists."""
-    with suppress(FileNotFoundError):
-        return folder.stat().st_mtime
-    return time.time()

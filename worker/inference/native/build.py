@@ -93,7 +93,7 @@ def _read_cpu_flags() -> frozenset[str]:
     )
 
 
-def library_name(dtype: str, level: CpuLevel) -> str:
+def name_library(dtype: str, level: CpuLevel) -> str:
     """Name a library by everything that it was compiled from: another version has another name."""
     options = " ".join((*FLAGS, *DTYPES[dtype], *level.compiler_flags))
     digest = hashlib.sha256(SOURCE.read_bytes() + options.encode()).hexdigest()[:16]
@@ -106,7 +106,7 @@ def find_or_build(folder: Path, dtype: str) -> Path:
     Raises KernelsUnavailable.
     """
     level = detect_level()
-    name = library_name(dtype, level)
+    name = name_library(dtype, level)
     if (PREBUILT / name).is_file():
         return PREBUILT / name
     try:
@@ -201,7 +201,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for dtype in DTYPES:
         for level in list_levels():
-            path = folder / library_name(dtype, level)
+            path = folder / name_library(dtype, level)
             build(path, dtype, level)
             path.chmod(0o644)
 

@@ -148,12 +148,12 @@ class TestCache:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         names = {
-            build.library_name(dtype, level) for dtype in build.DTYPES for level in build.X86_LEVELS
+            build.name_library(dtype, level) for dtype in build.DTYPES for level in build.X86_LEVELS
         }
         other = tmp_path / "kernels.c"
         other.write_text("int changed;", encoding="utf-8")
         monkeypatch.setattr(build, "SOURCE", other)
-        names.add(build.library_name("float32", build.BASELINE))
+        names.add(build.name_library("float32", build.BASELINE))
         assert len(names) == 7
 
     def test_the_level_needs_all_of_its_flags(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +172,7 @@ class TestCache:
     ) -> None:
         use_compiler(None)
         monkeypatch.setattr(build, "PREBUILT", tmp_path)
-        prebuilt = tmp_path / build.library_name("float32", build.detect_level())
+        prebuilt = tmp_path / build.name_library("float32", build.detect_level())
         prebuilt.write_bytes(b"library")
         assert find_or_build(tmp_path / "kernels", "float32") == prebuilt
 
