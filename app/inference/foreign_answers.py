@@ -17,7 +17,7 @@ log = logs.get_logger(__name__)
 
 # Fields of OpenAI's API; engines have others of their own, which clients do not expect.
 TOP_FIELDS = {
-    *("id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"),
+    *("id", "object", "created", "model", "choices", "usage", "system_fingerprint"),
     # Of embeddings.
     "data",
 }
@@ -97,7 +97,10 @@ def _translate(document: dict[str, Any], name: str) -> dict[str, Any]:
     if "model" in document:
         document["model"] = name
     # OpenAI's has no null in these.
-    for field in ("usage", "service_tier", "system_fingerprint"):
+    if str(document.get("object")).startswith("chat.completion"):
+        # What the request was served with, whatever the engine calls it.
+        document["service_tier"] = "default"
+    for field in ("usage", "system_fingerprint"):
         if document.get(field, "") is None and document.get("object") != "chat.completion.chunk":
             document.pop(field)
     choices = document.get("choices") or []
@@ -117,6 +120,7 @@ def _translate_choice(choice: dict[str, Any]) -> None:
             _translate_message(part)
     if isinstance(message, dict):
         message.setdefault("refusal", None)
+        message["annotations"] = []
         choice.setdefault("logprobs", None)
 
 

@@ -146,6 +146,8 @@ class AssistantMessage(BaseModel):
     role: Literal["assistant"]
     content: str | None
     refusal: None
+    # Citations of web pages, which no model here makes.
+    annotations: list[dict[str, Any]]
     # As vLLM and others have it; OpenAI's API does not return reasoning.
     reasoning_content: str | None = None
     tool_calls: list[ToolCall] | None = None
@@ -166,6 +168,8 @@ class ChatCompletion(BaseModel):
     model: str
     choices: list[Choice]
     usage: Usage
+    service_tier: Literal["default"]
+    system_fingerprint: str
 
 
 class Delta(BaseModel):
@@ -173,6 +177,7 @@ class Delta(BaseModel):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    refusal: None = None
     reasoning_content: str | None = None
     tool_calls: list[ToolCallDelta] | None = None
     function_call: FunctionDelta | None = None
@@ -193,6 +198,8 @@ class ChatCompletionChunk(BaseModel):
     created: int
     model: str
     choices: list[ChunkChoice]
+    service_tier: Literal["default"]
+    system_fingerprint: str
     usage: Usage | None = None
 
 

@@ -124,10 +124,15 @@ class PromptTokensDetails(BaseModel):
 
 
 class CompletionTokensDetails(BaseModel):
-    """Parts of the answers. `reasoning_tokens` are those up to the end of reasoning."""
+    """Parts of the answers. `reasoning_tokens` are those up to the end of reasoning.
 
+    Predictions of the answer are ignored, so that no token is one of an accepted or rejected one.
+    """
+
+    accepted_prediction_tokens: int
     audio_tokens: int
     reasoning_tokens: int
+    rejected_prediction_tokens: int
 
 
 class Usage(BaseModel):
@@ -152,6 +157,9 @@ class Usage(BaseModel):
             total_tokens=prompt_tokens + completion_tokens,
             prompt_tokens_details=PromptTokensDetails(audio_tokens=0, cached_tokens=cached_tokens),
             completion_tokens_details=CompletionTokensDetails(
-                audio_tokens=0, reasoning_tokens=reasoning_tokens
+                accepted_prediction_tokens=0,
+                audio_tokens=0,
+                reasoning_tokens=reasoning_tokens,
+                rejected_prediction_tokens=0,
             ),
         )

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def operations() -> Iterator[str]:
     """A section per tag with a row per operation."""
     by_tag: dict[str, list[list[str]]] = {}
-    for path, methods in _document()["paths"].items():
+    for path, methods in document()["paths"].items():
         for method, operation in methods.items():
             tag = (operation.get("tags") or ["other"])[0]
             by_tag.setdefault(tag, []).append(_operation(method, path, operation))
@@ -24,7 +24,7 @@ def operations() -> Iterator[str]:
         yield from (*table(["Operation", "Key", "Name", "Description"], rows), "")
 
 
-def _document() -> dict[str, Any]:
+def document() -> dict[str, Any]:
     # The application connects to nothing before the first request.
     settings = Settings(
         database_url="postgresql://localhost/luthier",

@@ -27,7 +27,11 @@ def test_the_base_model_answers_a_factual_question(client: OpenAI) -> None:
     assert "Paris" in (choice.message.content or "")
     assert choice.finish_reason == "stop"
     assert choice.logprobs is None
+    assert choice.message.annotations == []
+    assert answer.service_tier == "default"
+    assert answer.system_fingerprint.startswith("fp_")
     assert answer.usage is not None
+    assert answer.usage.completion_tokens_details.rejected_prediction_tokens == 0
     assert answer.usage.prompt_tokens > 10
     assert 0 < answer.usage.completion_tokens < 40
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
@@ -47,6 +51,8 @@ def test_a_stream_equals_the_whole_completion(client: OpenAI) -> None:
     )
     chunks = list(stream)
     assert len({(chunk.id, chunk.created, chunk.model) for chunk in chunks}) == 1
+    assert {chunk.service_tier for chunk in chunks} == {"default"}
+    assert {chunk.system_fingerprint for chunk in chunks} == {whole.system_fingerprint}
     assert chunks[0].choices[0].delta.role == "assistant"
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert text == whole.choices[0].message.content

@@ -29,9 +29,15 @@ class ChatCompletionBuilder:
     """Builds the response to a chat from the deltas of its generation."""
 
     def __init__(
-        self, request: ChatCompletionRequest, prompt: ChatPrompt, generation: Generation
+        self,
+        request: ChatCompletionRequest,
+        prompt: ChatPrompt,
+        generation: Generation,
+        *,
+        system_fingerprint: str,
     ) -> None:
         self._request = request
+        self._fingerprint = system_fingerprint
         self._generation = generation
         self._answers = [make_answer(request, prompt) for _ in range(generation.num_choices)]
         self._updates = generation.updates()
@@ -54,6 +60,8 @@ class ChatCompletionBuilder:
             model=self._request.model,
             choices=[self._choice(index, answer) for index, answer in enumerate(self._answers)],
             usage=self._usage(),
+            service_tier="default",
+            system_fingerprint=self._fingerprint,
         )
 
     async def first_update(self) -> ChoiceUpdate:
@@ -64,7 +72,7 @@ class ChatCompletionBuilder:
         """Yield the events of the response, given its first update."""
         try:
             for choice in range(self._generation.num_choices):
-                yield self._choice_event(choice, Delta(role="assistant", content=""))
+                yield self._choice_event(choice, Delta(role="assistant", content="", refusal=None))
             for chunk in self._update_events(first):
                 yield chunk
             async for update in self._updates:
@@ -126,6 +134,8 @@ class ChatCompletionBuilder:
             created=self._created,
             model=self._request.model,
             choices=choices,
+            service_tier="default",
+            system_fingerprint=self._fingerprint,
         )
         if self._request.include_usage:
             # Assigned even if None: only fields that were set are serialized.

@@ -66,7 +66,7 @@ class ChatAnswer:
 
     def to_message(self) -> AssistantMessage:
         content = None if self.calls and not self.text else self.text
-        message = AssistantMessage(role="assistant", content=content, refusal=None)
+        message = AssistantMessage(role="assistant", content=content, refusal=None, annotations=[])
         # Assigned only if there are some: fields that are not set are not sent.
         if self.reasoning:
             message.reasoning_content = self.reasoning

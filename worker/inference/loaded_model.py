@@ -14,6 +14,7 @@ from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.decoder import Decoder
 from worker.inference.engine import Engine
 from worker.inference.fair_executor import FairExecutor
+from worker.inference.fingerprint import system_fingerprint
 from worker.inference.grammar.compiler import GrammarCompiler
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.llama_weights import unsupported_reason
@@ -69,6 +70,7 @@ class LoadedModel:
     sampling_defaults: GenerationConfig = NO_GENERATION_CONFIG
     # Of an answer to a chat that names no limit.
     default_max_tokens: int = DEFAULT_MAX_COMPLETION_TOKENS
+    system_fingerprint: str = ""
 
 
 def read_rendering_options(files: AdapterFiles) -> RenderingOptions:
@@ -134,4 +136,7 @@ def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
         grammars=GrammarCompiler(vocabulary, renderer.stop_ids),
         sampling_defaults=generation,
         default_max_tokens=model.max_completion_tokens,
+        system_fingerprint=system_fingerprint(
+            model.source, device.type, base.dtype, kernels is not None
+        ),
     )

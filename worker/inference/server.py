@@ -185,7 +185,9 @@ async def chat_completions(request: Request) -> Response:
         grammar=grammar,
     )
     generation.submit()
-    builder = ChatCompletionBuilder(body, prompt, generation)
+    builder = ChatCompletionBuilder(
+        body, prompt, generation, system_fingerprint=served.base.system_fingerprint
+    )
     headers = http.metadata_headers(builder.metadata())
     try:
         if not body.stream:

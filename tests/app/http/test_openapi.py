@@ -1,5 +1,6 @@
 """The OpenAPI document: responses and parameters of every operation."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,6 +84,26 @@ def test_generated_text_is_json_or_sse(document: dict[str, Any], path: str, name
     content = document["paths"][path]["post"]["responses"]["200"]["content"]
     assert content["application/json"]["schema"]["$ref"].endswith(f"/{name}")
     assert content["text/event-stream"]["schema"]["required"] == ["data"]
+
+
+def test_a_chat_request_is_typed(document: dict[str, Any]) -> None:
+    """Generated clients have types for it, though the engine validates most of its fields."""
+    chat = properties(document, "CreateChatCompletion")
+    untyped = {
+        name
+        for name, field in chat.items()
+        if not {"type", "anyOf", "$ref"} & field.keys()
+        and "no effect" not in field.get("description", "")
+    }
+    assert untyped == set()
+    roles = chat["messages"]["items"]["discriminator"]["mapping"]
+    assert set(roles) == {"developer", "system", "user", "assistant", "tool", "function"}
+    references = json.dumps([chat[name] for name in ("tools", "tool_choice", "response_format")])
+    for name in ("Tool", "NamedToolChoice", "AllowedToolsChoice", "ResponseFormat"):
+        assert f'schemas/{name}"' in references
+    assert (
+        document["components"]["schemas"]["CreateChatCompletion"]["additionalProperties"] is False
+    )
 
 
 def test_metadata_filter_of_jobs(document: dict[str, Any]) -> None:

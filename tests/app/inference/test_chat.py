@@ -8,6 +8,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from openai import APIError, OpenAI
+from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 from sqlalchemy.orm import Session
 
 from app.db.tables import Project
@@ -61,9 +62,8 @@ class TestResponses:
 
     def test_only_known_fields_are_forwarded(self, http: httpx.Client, engine: FakeEngine) -> None:
         known = {"temperature": 0.5, "stop": ["x"], "logit_bias": {"1": 2}, "n": None}
-        unsafe = {"chat_template": "{{ 1 }}", "prompt_embeds": "…", "guided_regex": "(a+)+"}
-        ignored = {"store": True, "metadata": {}, "prediction": {}, "service_tier": "auto"}
-        assert ask(http, **known, **unsafe, **ignored).status_code == 200
+        ignored = {"prediction": {}, "service_tier": "auto", "safety_identifier": "x"}
+        assert ask(http, **known, **ignored).status_code == 200
         assert engine.bodies == [
             {
                 "model": "base",
@@ -73,6 +73,32 @@ class TestResponses:
                 "logit_bias": {"1": 2},
             }
         ]
+
+    def test_every_field_of_the_sdk_is_accepted(
+        self, http: httpx.Client, engine: FakeEngine
+    ) -> None:
+        """Those that have no effect here too: clients set them for all servers."""
+        params = CompletionCreateParamsNonStreaming.__annotations__
+        forwarded_later = params.keys() - {"model", "messages", "metadata", "store"}
+        response = ask(http, **dict.fromkeys(forwarded_later))
+        assert response.status_code == 200, response.text
+        assert len(forwarded_later) > 30
+
+    @pytest.mark.parametrize("field", ["chat_template", "prompt_embeds", "guided_regex"])
+    def test_unknown_field(self, http: httpx.Client, engine: FakeEngine, field: str) -> None:
+        """Engines have such fields of their own, which are unsafe to forward."""
+        assert expect_error(ask(http, **{field: "(a+)+"}), 400) == {
+            "message": f"Unrecognized request argument supplied: {field}",
+            "type": "invalid_request_error",
+            "param": field,
+            "code": "unknown_parameter",
+        }
+        assert engine.bodies == []
+
+    def test_unknown_fields_are_named_shortened(self, http: httpx.Client) -> None:
+        error = expect_error(ask(http, **{"top_k": 4, "a" * 9000: 1}), 400)
+        names = f"{'a' * 40}, top_k"
+        assert error["message"] == f"Unrecognized request arguments supplied: {names}"
 
     def test_messages_are_forwarded_unchanged(self, http: httpx.Client, engine: FakeEngine) -> None:
         messages = [

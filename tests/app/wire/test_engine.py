@@ -216,7 +216,13 @@ class TestInvalid:
 def test_chunks_omit_unset_fields() -> None:
     choice = ChunkChoice(index=0, delta=Delta(), logprobs=None, finish_reason="stop")
     chunk = ChatCompletionChunk(
-        id="c", object="chat.completion.chunk", created=1, model="m", choices=[choice]
+        id="c",
+        object="chat.completion.chunk",
+        created=1,
+        model="m",
+        choices=[choice],
+        service_tier="default",
+        system_fingerprint="fp_0123456789",
     )
     sent = chunk.model_dump(exclude_unset=True)
     assert sent["choices"] == [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}]

@@ -55,7 +55,9 @@ class TestResponse:
         assert response["object"] == "chat.completion"
         (choice,) = response["choices"]
         assert choice["logprobs"] is None
-        assert choice["message"].keys() == {"role", "content", "refusal"}
+        assert choice["message"].keys() == {"role", "content", "refusal", "annotations"}
+        assert response["service_tier"] == "default"
+        assert response["system_fingerprint"].startswith("fp_")
         assert choice["message"]["role"] == "assistant"
         assert choice["message"]["refusal"] is None
 
@@ -150,6 +152,7 @@ class TestStream:
         assert first.choices[0].delta.model_dump(exclude_unset=True) == {
             "role": "assistant",
             "content": "",
+            "refusal": None,
         }
         text = "".join(chunk.choices[0].delta.content for chunk in middle)
         assert text == complete.choices[0].message.content

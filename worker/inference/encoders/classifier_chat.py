@@ -48,6 +48,8 @@ def build_completion(
     labels: Sequence[str],
     classification: Classification,
     tokens: int,
+    *,
+    system_fingerprint: str,
 ) -> ChatCompletion:
     """Build the whole response."""
     content = ", ".join(labels[label] for label in classification.label_indices[0]) or NO_LABEL
@@ -59,19 +61,23 @@ def build_completion(
         choices=[
             Choice(
                 index=0,
-                message=AssistantMessage(role="assistant", content=content, refusal=None),
+                message=AssistantMessage(
+                    role="assistant", content=content, refusal=None, annotations=[]
+                ),
                 logprobs=_label_logprobs(request, labels, classification.probabilities[0]),
                 finish_reason="stop",
             )
         ],
         usage=Usage.of(tokens, 1),
+        service_tier="default",
+        system_fingerprint=system_fingerprint,
     )
 
 
 def stream_events(completion: ChatCompletion, request: ChatCompletionRequest) -> Iterator[bytes]:
     """Yield a finished response as the events of a stream."""
     (choice,) = completion.choices
-    delta = Delta(role="assistant", content=choice.message.content)
+    delta = Delta(role="assistant", content=choice.message.content, refusal=None)
     choice_chunks = [
         ChunkChoice(index=0, delta=delta, logprobs=choice.logprobs, finish_reason=None),
         ChunkChoice(index=0, delta=Delta(), logprobs=None, finish_reason="stop"),
@@ -92,6 +98,8 @@ def _make_chunk(
         created=completion.created,
         model=completion.model,
         choices=choices,
+        service_tier=completion.service_tier,
+        system_fingerprint=completion.system_fingerprint,
     )
     if usage is not None:
         chunk.usage = usage

@@ -18,7 +18,9 @@ from worker.inference.encoders.hf_parameters import select_parameters
 from worker.inference.encoders.responses import EncodedResponse
 from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.encoders.telemetry import build_metadata
+from worker.inference.fingerprint import system_fingerprint
 from worker.inference.vectors import l2_normalize, truncate_dims
+from worker.modeling import choose_device
 
 # A response on fewer texts is built faster than a thread is started.
 MIN_TEXTS_FOR_THREAD = 16
@@ -127,7 +129,11 @@ async def classify_chat(
     )
     classification = tasks.classify(served, await tasks.forward(served, texts))
     response = classifier_chat.build_completion(
-        request, task.labels, classification, responses.count_tokens(texts)
+        request,
+        task.labels,
+        classification,
+        responses.count_tokens(texts),
+        system_fingerprint=system_fingerprint("encoder", choose_device().type),
     )
     metadata = build_metadata(served, texts, classification)
     return response, metadata.model_copy(update={"response_id": response.id})

@@ -164,11 +164,12 @@ class TestContract:
             "model",
             "choices",
             "usage",
+            "service_tier",
             "system_fingerprint",
         }
         choice = answer["choices"][0]
         assert set(choice) == {"index", "message", "logprobs", "finish_reason"}
-        assert set(choice["message"]) == {"role", "content", "refusal"}
+        assert set(choice["message"]) == {"role", "content", "refusal", "annotations"}
 
     def test_json_schema(self, served: Served) -> None:
         format = {"name": "f", "schema": SCHEMA, "strict": True}
