@@ -17,7 +17,12 @@ log = logs.get_logger(__name__)
 
 TRAIN_QUEUE = "train"
 IO_QUEUE = "io"
-QUEUE_BY_TASK = {"train": TRAIN_QUEUE, "validate": IO_QUEUE, "deliver": IO_QUEUE}
+QUEUE_BY_TASK = {
+    "train": TRAIN_QUEUE,
+    "validate": IO_QUEUE,
+    "deliver": IO_QUEUE,
+    "work": IO_QUEUE,
+}
 # Version of the message format; workers drop other versions, since polling finds the work anyway.
 MESSAGE_VERSION = 1
 # An older notification is useless: polling has found the work long ago.

@@ -43,6 +43,10 @@ def sweep_id() -> str:
     return f"ftsweep-{random_alphanumeric(24)}"
 
 
+def batch_id() -> str:
+    return f"batch_{random_alphanumeric(24)}"
+
+
 def model_tag() -> str:
     """The last part of a fine-tuned model's name: 8 characters, as OpenAI's."""
     return random_alphanumeric(8)

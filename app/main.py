@@ -12,6 +12,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi_offline import FastAPIOffline
 
 from app import logs
+from app.batches import routes as batches
 from app.broker import TaskNotifier
 from app.catalog import Catalog
 from app.cpu_pool.pool import CpuPool
@@ -102,6 +103,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in (
         inference.router,
         inference.token_ids_router,
+        batches.router,
         files.router,
         graders.router,
         jobs.router,

@@ -16,8 +16,10 @@ Schema = Mapping[str, Any]
 # Kinds of ids by parameter or field name; `tests.tenants` creates one of each kind.
 ID_KINDS = {
     "api_key_id": "key",
+    "batch_id": "batch",
     "endpoint_id": "webhook_endpoint",
     "file_id": "file",
+    "input_file_id": "file",
     "fine_tuned_model_checkpoint": "model",
     "job_id": "job",
     "key_id": "admin_key",
@@ -35,6 +37,7 @@ ID_KINDS = {
 }
 # Kinds of the id in `after`, by list.
 CURSOR_KINDS = {
+    "/v1/batches": "batch",
     "/v1/files": "file",
     "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint}/permissions": "permission",
     "/v1/fine_tuning/jobs": "job",
@@ -52,8 +55,8 @@ CURSOR_KINDS = {
 # Parameters that are not ids of objects that belong to a tenant.
 NON_ID_PARAMETERS = frozenset(
     (
-        "calculate_output content context data description entity evaluation_metric file filename "
-        "format "
+        "calculate_output completion_window content context data description endpoint entity "
+        "evaluation_metric file filename format "
         "frequency_penalty function_call functions hours ignore_labels image_tag include_archived "
         "input inputs integrations label labels limit logit_bias logprobs max_completion_tokens "
         "max_tokens md5 messages metadata metric mime_type model_sample n name order "
@@ -67,6 +70,7 @@ NON_ID_PARAMETERS = frozenset(
 NESTED_IDS = ("feedback.id",)
 # Values where the schema alone does not suffice for a valid body.
 SAMPLE_VALUES: dict[str, Any] = {
+    "endpoint": "/v1/chat/completions",
     "expires_in_seconds": 60,
     "feedback": [{"id": "x", "label": "a"}],
     "messages": [{"role": "user", "content": "Hi"}],

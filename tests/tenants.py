@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from app import ids
 from app.db import clock
 from app.db.tables import (
+    Batch,
     Checkpoint,
     Job,
     JobEvent,
@@ -22,6 +23,7 @@ from app.db.tables import (
 from app.models.permissions import create as permit
 from app.organization import admin_keys, api_keys, bootstrap, projects, service_accounts
 from app.storage.object_keys import upload_part_key
+from app.work import lists
 from tests.app.jobs.test_routes import make_model
 from tests.factories import make_file, make_job
 
@@ -46,6 +48,7 @@ def make_tenant(session: Session, organization: str, name: str) -> Tenant:
     made = _files_and_jobs(session, project, organization, older)
     made |= _upload(session, project) | _webhook(session, project)
     made |= _sweep(session, project, made["file"])
+    made |= _batch(session, project)
     made |= {
         "project": project.id,
         "service_account": [
@@ -110,6 +113,24 @@ def _sweep(session: Session, project: Project, file_id: str) -> dict[str, str]:
         session.add(event)
         session.flush()
     return {"sweep": sweep.id, "sweep_event": event.id}
+
+
+def _batch(session: Session, project: Project) -> dict[str, str]:
+    file = make_file(session, project, purpose="batch")
+    for _ in range(2):
+        batch = Batch(
+            id=ids.batch_id(),
+            project_id=project.id,
+            state="in_progress",
+            endpoint="/v1/chat/completions",
+            completion_window="24h",
+            input_file_id=file.id,
+            expires_at=clock.seconds_from_now(3600),
+        )
+        session.add(batch)
+        session.flush()
+        lists.create(session, batch.id, kind="batch", project_id=project.id)
+    return {"batch": batch.id}
 
 
 def _event(job: Job, number: int) -> JobEvent:

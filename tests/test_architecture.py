@@ -14,6 +14,7 @@ ENDS_TRANSACTION = {"begin", "commit", "rollback"}
 TRANSACTION_OWNERS = {
     "app.backup.create",
     "app.backup.restore",
+    "app.batches.work",
     "app.cli",
     "app.db.deletion_hold",
     "app.db.session",
@@ -34,6 +35,7 @@ TRANSACTION_OWNERS = {
     "app.operations.retention",
     "app.operations.storage_identity",
     "app.webhooks.sender",
+    "app.work.runner",
 }
 
 

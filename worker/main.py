@@ -34,12 +34,14 @@ from app.operations.periodic_task_runs import TaskName
 from app.operations.reconciler import Reconciler
 from app.operations.retention import RetentionPolicy
 from app.operations.storage_identity import open_verified_store
+from app.operations.work_kinds import open_kinds
 from app.process_hardening import forbid_inspection
 from app.safe_http.client import SafeHttpClient
 from app.settings import Settings
 from app.storage import StorageUnavailable
 from app.sweeps.job_rules import JobRules
 from app.webhooks.sender import WebhookSender
+from app.work.runner import WorkRunner
 from worker import broker_transport, tasks
 from worker.supervisor.attempt import TrainerContext
 from worker.supervisor.export_runner import ExportRunner
@@ -207,6 +209,13 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
             periodic_task_runs.record_on_success(sessions, name, interval_seconds, work),
         )
 
+    runner = WorkRunner(
+        sessions,
+        lambda: open_kinds(settings, sessions, store, catalog),
+        stopping=stopping,
+        poll_interval_seconds=settings.poll_interval_seconds,
+    )
+    tasks.register_work(app, runner.wake)
     interval = settings.poll_interval_seconds
     deliver = periodic_task_runs.record_on_success(
         sessions, TaskName.DELIVER_WEBHOOKS, interval, webhook_sender.dispatch_due
@@ -219,6 +228,8 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
             lambda: outbox_dispatch.dispatch_pending(sessions, notifier.notify, store),
         ),
         PeriodicThread("reconcile", interval, reconciler.run),
+        # Ends with the process only, and starts again after an unknown error.
+        PeriodicThread("work", interval, runner.run),
         # For jobs whose notification was lost.
         PeriodicThread("validate_jobs", interval, validator.validate_next),
         periodic_task(

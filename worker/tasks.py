@@ -37,3 +37,12 @@ def register_deliver(celery: Any, deliver: Callable[[], object]) -> None:
     def _deliver(v: int, **_: object) -> None:
         if v == MESSAGE_VERSION:
             deliver()
+
+
+def register_work(celery: Any, wake: Callable[[], object]) -> None:
+    """Register the task that wakes the runner of work, whichever list the notification names."""
+
+    @celery.task(name=task_name(WorkerTask.WORK))  # type: ignore[untyped-decorator]
+    def _work(v: int, **_: object) -> None:
+        if v == MESSAGE_VERSION:
+            wake()

@@ -25,6 +25,8 @@ from app.db.tables import (
     Upload,
     UploadPart,
     UploadState,
+    WorkList,
+    WorkRange,
 )
 from app.errors import StorageQuotaExceeded, TooManyOpenUploads
 from app.settings import Settings
@@ -216,6 +218,9 @@ def _select_stored() -> tuple[Select[str, int, int], ...]:
         select(Job.project_id, Checkpoint.bytes, none)
         .join(Job, Job.id == Checkpoint.job_id)
         .where(Checkpoint.deleted_at.is_(None)),
+        select(WorkList.project_id, WorkRange.bytes, none).join(
+            WorkRange, WorkRange.list_id == WorkList.id
+        ),
     )
 
 

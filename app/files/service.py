@@ -11,7 +11,9 @@ from sqlalchemy.orm import QueryableAttribute, Session
 from app.db import outbox, pagination
 from app.db.pagination import Page
 from app.db.tables import (
+    ENDED_BATCH_STATES,
     TERMINAL_STATES,
+    Batch,
     File,
     FilePurpose,
     Job,
@@ -104,8 +106,8 @@ def list_files(
 def delete(session: Session, project_id: str, file_id: str) -> None:
     """Mark a file as deleted and enqueue the deletion of its content.
 
-    Raises NotFound, and InvalidRequest while an unfinished job uses it, which may read it again, or
-    a running sweep, whose next jobs will.
+    Raises NotFound, and InvalidRequest while an unfinished job or batch uses it, which may read it
+    again, or a running sweep, whose next jobs will.
     """
     # The lock serializes concurrent deletions, and waits for a job that is being created on it.
     file = get(session, project_id, file_id, lock="update")
@@ -139,7 +141,7 @@ def erase_description(session: Session, file: File) -> None:
 
 
 def is_used(session: Session, file_id: str) -> bool:
-    """Check whether an unfinished job or a running sweep may read a file again."""
+    """Check whether an unfinished job or batch, or a running sweep, may read a file again."""
     return any(
         session.scalars(users.limit(1)).one_or_none() is not None
         for _, users in select_users(file_id)
@@ -148,14 +150,17 @@ def is_used(session: Session, file_id: str) -> bool:
 
 def select_users(
     file_id: str | QueryableAttribute[str],
-) -> tuple[tuple[str, Select[Any]], tuple[str, Select[Any]]]:
-    """Select the unfinished jobs and the running sweeps that use a file, or that of an outer query.
+) -> tuple[tuple[str, Select[Any]], ...]:
+    """Select the unfinished jobs, sweeps and batches that use a file, or that of an outer query.
 
     Each comes with what it is called.
     """
     jobs = select(Job).where(_uses_file(Job, file_id), Job.state.not_in(TERMINAL_STATES))
     sweeps = select(Sweep).where(_uses_file(Sweep, file_id), Sweep.state == SweepState.RUNNING)
-    return ("job", jobs), ("sweep", sweeps)
+    batches = select(Batch).where(
+        Batch.input_file_id == file_id, Batch.state.not_in(ENDED_BATCH_STATES)
+    )
+    return ("job", jobs), ("sweep", sweeps), ("batch", batches)
 
 
 def _uses_file(

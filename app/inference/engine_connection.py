@@ -12,7 +12,7 @@ from app.inference import engine_http
 from app.inference.engine_errors import EngineTimeout, EngineUnavailable, NotSupportedByEngine
 from app.inference.replicas import Replica
 from app.settings import Settings
-from app.wire.engine_metadata import PROJECT_HEADER
+from app.wire.engine_metadata import PRIORITY_HEADER, PROJECT_HEADER, Priority
 
 HEALTH_TIMEOUT_SECONDS = 2
 IDENTITY_TIMEOUT_SECONDS = 5
@@ -37,6 +37,7 @@ class EngineConnection:
         body: Mapping[str, Any],
         *,
         project_id: str | None = None,
+        priority: Priority = Priority.LIVE,
     ) -> httpx.Response:
         """POST to a replica, which gets no more requests for a while if it is away.
 
@@ -45,6 +46,7 @@ class EngineConnection:
         headers = self._headers(replica)
         if project_id is not None and replica.is_trusted and replica.kind == EngineKind.LUTHIER:
             headers[PROJECT_HEADER] = project_id
+            headers[PRIORITY_HEADER] = priority
         try:
             response = await engine_http.post(self.client, replica.url + path, body, headers)
         except EngineTimeout:

@@ -36,6 +36,7 @@ from app.inference.replicas import Replica, order_by_preference
 from app.models.registry import ResolvedModel
 from app.settings import Settings
 from app.storage import ObjectStore
+from app.wire.engine_metadata import Priority
 
 __all__ = ["EngineClient", "EngineResponse", "EngineTimeout", "EngineUnavailable"]
 
@@ -67,7 +68,13 @@ class EngineClient:
 
     @asynccontextmanager
     async def forward(
-        self, model: ResolvedModel, path: str, body: Mapping[str, Any], *, project_id: str
+        self,
+        model: ResolvedModel,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        project_id: str,
+        priority: Priority = Priority.LIVE,
     ) -> AsyncIterator[EngineResponse]:
         """POST a project's request to one of the model's engines, which it shares with others.
 
@@ -81,7 +88,8 @@ class EngineClient:
             async with AsyncExitStack() as stack:
                 stack.enter_context(replica.count_request())
                 try:
-                    request = _Request(model, path, body, project_id, replica is not replicas[-1])
+                    has_others = replica is not replicas[-1]
+                    request = _Request(model, path, body, project_id, priority, has_others)
                     response = await self._ask(replica, request, stack)
                 except NotSupportedByEngine as error:
                     response = error_response(error)
@@ -214,7 +222,11 @@ class EngineClient:
         stack: AsyncExitStack,
     ) -> "Reply":
         upstream = await self._connection.post(
-            replica, request.path, body, project_id=request.project_id
+            replica,
+            request.path,
+            body,
+            project_id=request.project_id,
+            priority=request.priority,
         )
         stack.push_async_callback(upstream.aclose)
         is_stream = upstream.headers.get("content-type", "").startswith(EVENT_STREAM)
@@ -234,6 +246,7 @@ class _Request:
     path: str
     body: Mapping[str, Any]
     project_id: str
+    priority: Priority
     has_other_replicas: bool
 
 

@@ -9,8 +9,15 @@ from app.http.dependencies import AppStateDep, PrincipalDep
 from app.http.openapi import error_responses, json_or_sse
 from app.http.strict_json import StrictRoute, TokenIdsRoute
 from app.inference.dependencies import EnginesDep
+from app.inference.endpoints import (
+    CHAT_COMPLETIONS_PATH,
+    COMPLETIONS_PATH,
+    EMBEDDINGS_PATH,
+    build_chat_body,
+    build_completion_body,
+    build_embeddings_body,
+)
 from app.inference.proxy import ProxyResponse, resolve_model
-from app.inference.token_ids import reject_ids_under_alias
 from app.models.registry import ModelTask
 from app.monitoring.dependencies import RecorderDep
 from app.wire.chat import ChatCompletionResponse, CreateChatCompletion
@@ -22,9 +29,6 @@ router = APIRouter(route_class=StrictRoute, responses=error_responses(ModelNotFo
 # For bodies that may contain texts as token ids.
 token_ids_router = APIRouter(route_class=TokenIdsRoute, responses=error_responses(ModelNotFound))
 
-CHAT_COMPLETIONS_PATH = "/v1/chat/completions"
-COMPLETIONS_PATH = "/v1/completions"
-EMBEDDINGS_PATH = "/v1/embeddings"
 CLASSIFY_PATH = "/v1/classify"
 
 
@@ -47,7 +51,7 @@ async def create_chat_completion(
         recorder,
         model,
         CHAT_COMPLETIONS_PATH,
-        body.to_engine_request(model.name),
+        build_chat_body(body, model),
         project_id=principal.project_id,
     )
 
@@ -64,11 +68,7 @@ async def create_completion(
 ) -> Response:
     """Continue a text, as one response or as a stream of events."""
     model = await resolve_model(state, principal.project_id, body.model, ModelTask.COMPLETION)
-    reject_ids_under_alias(model, body.model, body.prompt, param="prompt")
-    # By alias: a `json_schema` has a field `schema`.
-    fields = body.model_dump(exclude_unset=True, by_alias=True)
-    # The default prompt is sent too: another engine may have none.
-    forwarded = {**fields, "prompt": body.prompt, "model": model.name}
+    forwarded = build_completion_body(body, model)
     return ProxyResponse(
         engines, recorder, model, COMPLETIONS_PATH, forwarded, project_id=principal.project_id
     )
@@ -86,8 +86,7 @@ async def create_embeddings(
 ) -> Response:
     """Embed texts as vectors."""
     model = await resolve_model(state, principal.project_id, body.model, ModelTask.EMBEDDING)
-    reject_ids_under_alias(model, body.model, body.input, param="input")
-    forwarded = {**body.model_dump(exclude_unset=True), "model": model.name}
+    forwarded = build_embeddings_body(body, model)
     return ProxyResponse(
         engines, recorder, model, EMBEDDINGS_PATH, forwarded, project_id=principal.project_id
     )

@@ -22,6 +22,7 @@ from app.db.tables import (
     ModelExport,
     Project,
     UploadPart,
+    WorkRange,
 )
 from app.storage import ObjectStore, attempt_prefix
 
@@ -70,6 +71,7 @@ class OrphanCollector:
                 *session.scalars(_select_files(keys)),
                 *session.scalars(_select_parts(keys)),
                 *session.scalars(_select_exports(keys)),
+                *session.scalars(_select_parts_of_work(keys)),
             }
             kept = {
                 *session.scalars(_select_checkpoints(folders)),
@@ -107,6 +109,11 @@ def _select_parts(keys: Sequence[str]) -> Select[str]:
 
 def _select_exports(keys: Sequence[str]) -> Select[str | None]:
     key = ModelExport.storage_key
+    return select(key).where(key.in_(keys))
+
+
+def _select_parts_of_work(keys: Sequence[str]) -> Select[str | None]:
+    key = WorkRange.storage_key
     return select(key).where(key.in_(keys))
 
 

@@ -28,6 +28,7 @@ class TaskName(StrEnum):
     VALIDATE_JOBS = "validate_jobs"
     ADVANCE_SWEEPS = "advance_sweeps"
     EXPIRE_LEASES = "expire_leases"
+    EXPIRE_WORK = "expire_work"
     CHARGE_ATTEMPTS = "charge_attempts"
     RENOTIFY_QUEUED_JOBS = "renotify_queued_jobs"
     REQUEST_YIELDS = "request_yields"

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app import logs
 from app.db import clock, outbox
 from app.db.session import DatabaseUnavailable, SessionMaker, TransactionWork, transaction
-from app.db.tables import File, Job, JobState, Outbox, OutboxKind, WorkerTask
+from app.db.tables import File, Job, JobState, Outbox, OutboxKind, WorkerTask, WorkStop
 from app.files import quota, service, uploads
 from app.http import idempotency
 from app.jobs import (
@@ -32,6 +32,7 @@ from app.operations.periodic_task_runs import TaskName
 from app.sweeps import advance
 from app.sweeps.job_rules import JobRules
 from app.webhooks import deliveries
+from app.work import lists
 
 log = logs.get_logger(__name__)
 
@@ -93,6 +94,7 @@ def build_tasks(
             5,
             build_per_job_task(lease_expiry.find_expired_leases, lease_expiry.expire_lease),
         ),
+        PeriodicTask(TaskName.EXPIRE_WORK, 5, build_per_job_task(lists.find_expired, expire_work)),
         PeriodicTask(
             TaskName.CHARGE_ATTEMPTS,
             30,
@@ -252,6 +254,11 @@ def find_unvalidated(session: Session) -> Sequence[str]:
         slow_methods=GENERATIVE_METHODS,
         slow_older_than_seconds=REVALIDATE_WITHOUT_ROWS_AFTER_SECONDS,
     )
+
+
+def expire_work(session: Session, list_id: str) -> None:
+    """Stop a list whose time is over; what it is for is finished with the results it has."""
+    lists.stop(session, list_id, WorkStop.EXPIRED)
 
 
 def find_uncharged(session: Session) -> Sequence[str]:

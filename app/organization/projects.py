@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session
 
 from app import ids
 from app.auth import projects, secrets
+from app.batches import service as batches
 from app.db import pagination
 from app.db.pagination import Page
 from app.db.tables import (
@@ -50,8 +51,8 @@ def rename(session: Session, project: Project, name: str | None) -> None:
 def archive(session: Session, organization_id: str, project_id: str) -> Project:
     """Archive a project permanently. Idempotent. Raises NotFound.
 
-    Its keys and service accounts are revoked, and its sweeps and jobs cancelled: no one could see
-    or stop them any more, and they would keep using the hardware.
+    Its keys and service accounts are revoked, and its sweeps, batches and jobs cancelled: no one
+    could see or stop them any more, and they would keep using the hardware.
     """
     # FOR NO KEY UPDATE: a stronger lock could deadlock with a trainer that ends one of its jobs.
     statement = projects.select_project(organization_id, project_id)
@@ -63,6 +64,7 @@ def archive(session: Session, organization_id: str, project_id: str) -> Project:
     # Before the jobs: whoever changes a sweep and its jobs locks the sweep first.
     for sweep_id in session.scalars(_select_running_sweeps(project_id)).all():
         sweeps.cancel(session, project_id, sweep_id)
+    batches.cancel_all(session, project_id)
     for job_id in session.scalars(_select_unfinished_jobs(project_id)):
         lifecycle.cancel(session, project_id, job_id)
     secrets.revoke(session, ApiKey, ApiKey.project_id == project_id)

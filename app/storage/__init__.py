@@ -12,6 +12,7 @@ from app.storage.object_keys import (
     join_key,
     upload_part_key,
     upload_prefix,
+    work_part_key,
 )
 from app.storage.protocol import AlreadyExists, ObjectStore, ObjectWriter, StorageUnavailable
 from app.storage.s3 import S3Store
@@ -39,6 +40,7 @@ __all__ = [
     "read_marker",
     "upload_part_key",
     "upload_prefix",
+    "work_part_key",
 ]
 
 

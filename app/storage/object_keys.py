@@ -54,6 +54,14 @@ def export_key(project_id: str, export_id: str, attempt: int) -> str:
     return validate_key(f"projects/{_validate_part(project_id)}/exports/{name}")
 
 
+def work_part_key(project_id: str, list_id: str, first_index: int, attempt: str) -> str:
+    """Key of the results of one range of a list, as one attempt stored them."""
+    name = f"{first_index}-{_validate_part(attempt)}"
+    return validate_key(
+        f"projects/{_validate_part(project_id)}/work/{_validate_part(list_id)}/{name}"
+    )
+
+
 def join_key(prefix: str, name: str) -> str:
     """Key of the file `name` under a prefix built here."""
     return validate_key(f"{prefix}/{_validate_part(name)}")

@@ -1,4 +1,4 @@
-"""Webhook deliveries: enqueue them in the transaction that ends a job; list and prune them.
+"""Webhook deliveries: enqueue them in the transaction that ends something; list and prune them.
 
 The rows are an outbox of their own; `attempts` retries them for days.
 """
@@ -30,15 +30,22 @@ RETENTION = timedelta(days=30)
 
 def enqueue_for_job(session: Session, job: Job) -> None:
     """Enqueue an event for each subscribed endpoint of the project of a job that has ended."""
-    event_type = f"fine_tuning.job.{job.state}"
+    when = job.finished_at or job.created_at
+    enqueue(session, job.project_id, f"fine_tuning.job.{job.state}", job.id, when)
+
+
+def enqueue(
+    session: Session, project_id: str, event_type: str, object_id: str, when: datetime
+) -> None:
+    """Enqueue an event about an object for each subscribed endpoint of its project."""
     subscribed = (
         select(WebhookEndpoint.id)
         .where(
-            WebhookEndpoint.project_id == job.project_id,
+            WebhookEndpoint.project_id == project_id,
             WebhookEndpoint.disabled_at.is_(None),
             WebhookEndpoint.event_types.contains([event_type]),
         )
-        # A concurrent deletion of an endpoint must not make the job's transaction fail.
+        # A concurrent deletion of an endpoint must not make the object's transaction fail.
         .with_for_update(read=True, key_share=True)
     )
     endpoint_ids = session.scalars(subscribed).all()
@@ -48,13 +55,13 @@ def enqueue_for_job(session: Session, job: Job) -> None:
     event = {
         "event_id": event_id,
         "event_type": event_type,
-        "body": _serialize_event(event_id, event_type, job.id, job.finished_at or job.created_at),
+        "body": _serialize_event(event_id, event_type, object_id, when),
         "next_attempt_at": func.clock_timestamp(),
     }
     session.execute(
         insert(WebhookDelivery).values([_build_row(id_, event) for id_ in endpoint_ids])
     )
-    outbox.enqueue_notification(session, WorkerTask.DELIVER, job.id)
+    outbox.enqueue_notification(session, WorkerTask.DELIVER, object_id)
 
 
 def create_test_delivery(
@@ -69,7 +76,7 @@ def create_test_delivery(
         endpoint_id=endpoint.id,
         event_id=event_id,
         event_type=event_type,
-        body=_serialize_event(event_id, event_type, ids.job_id(), now),
+        body=_serialize_event(event_id, event_type, _make_sample_id(event_type), now),
         attempts=1,
         next_attempt_at=now,
         claimed_until=now + attempts.CLAIM_DURATION,
@@ -117,13 +124,17 @@ def _build_row(endpoint_id: str, event: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": ids.webhook_delivery_id(), "endpoint_id": endpoint_id, **event}
 
 
-def _serialize_event(event_id: str, event_type: str, job_id: str, when: datetime) -> str:
-    """Serialize an event as OpenAI does: its only data is the job's id."""
+def _make_sample_id(event_type: str) -> str:
+    return ids.batch_id() if event_type.startswith("batch.") else ids.job_id()
+
+
+def _serialize_event(event_id: str, event_type: str, object_id: str, when: datetime) -> str:
+    """Serialize an event as OpenAI does: its only data is the id of what it is about."""
     event = {
         "id": event_id,
         "object": "event",
         "created_at": int(when.timestamp()),
         "type": event_type,
-        "data": {"id": job_id},
+        "data": {"id": object_id},
     }
     return json.dumps(event, separators=(",", ":"))

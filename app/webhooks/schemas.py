@@ -9,7 +9,13 @@ from app.db.tables import DeliveryState
 from app.wire.base import CursorListing, UnixTime
 
 EventType = Literal[
-    "fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled"
+    "fine_tuning.job.succeeded",
+    "fine_tuning.job.failed",
+    "fine_tuning.job.cancelled",
+    "batch.completed",
+    "batch.failed",
+    "batch.expired",
+    "batch.cancelled",
 ]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 EventTypes = Annotated[list[EventType], Field(min_length=1, fail_fast=True)]

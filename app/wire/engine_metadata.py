@@ -4,6 +4,8 @@ A header, so that the API forwards the body without parsing it. Engines that sen
 vLLM, are monitored only by request counts and durations.
 """
 
+from enum import StrEnum
+
 from pydantic import BaseModel, ValidationError
 
 from app.histogram_bins import TEXT_LENGTH_BINS, BinCounts
@@ -11,8 +13,17 @@ from app.histogram_bins import TEXT_LENGTH_BINS, BinCounts
 METADATA_HEADER = "luthier-engine-metadata"
 # Of a request to the engine: the id of the project whose share of the engine it takes.
 PROJECT_HEADER = "luthier-project"
+# Of a request to the engine: its Priority; without it, `live`.
+PRIORITY_HEADER = "luthier-priority"
 # Above this many texts `predicted_labels` is left out, since it would not fit into a header.
 MAX_TEXTS_WITH_LABELS = 100
+
+
+class Priority(StrEnum):
+    """Priority of a request: somebody waits for the answer of a live one, nobody for a batch's."""
+
+    LIVE = "live"
+    BATCH = "batch"
 
 
 class EngineMetadata(BaseModel):

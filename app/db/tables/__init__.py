@@ -1,5 +1,6 @@
 """All tables and the enums of their states. Importing this package completes `Base.metadata`."""
 
+from app.db.tables.batches import ENDED_BATCH_STATES, Batch, BatchState
 from app.db.tables.checkpoints import Checkpoint, CheckpointKind
 from app.db.tables.exports import ExportFormat, ExportState, ModelExport
 from app.db.tables.files import File, FilePurpose, FileStatus
@@ -49,13 +50,17 @@ from app.db.tables.traffic import ModelTrafficHour, Prediction
 from app.db.tables.trainers import TrainerProcess, TrainerState
 from app.db.tables.uploads import Upload, UploadPart, UploadState
 from app.db.tables.webhooks import DeliveryState, WebhookAttempt, WebhookDelivery, WebhookEndpoint
+from app.db.tables.work import WorkList, WorkPhase, WorkRange, WorkResult, WorkStop
 
 __all__ = [
+    "ENDED_BATCH_STATES",
     "TERMINAL_STATES",
     "WITHOUT_METADATA_SQL",
     "AdminKey",
     "ApiKey",
     "AttemptOutcome",
+    "Batch",
+    "BatchState",
     "Checkpoint",
     "CheckpointKind",
     "CheckpointPermission",
@@ -106,5 +111,10 @@ __all__ = [
     "WebhookAttempt",
     "WebhookDelivery",
     "WebhookEndpoint",
+    "WorkList",
+    "WorkPhase",
+    "WorkRange",
+    "WorkResult",
+    "WorkStop",
     "WorkerTask",
 ]

@@ -18,7 +18,7 @@ from app.formats import FormatName
 
 
 class FilePurpose(StrEnum):
-    """OpenAI's purposes of a file. Clients cannot upload `fine-tune-results`."""
+    """OpenAI's purposes of a file. Clients cannot upload those of results, the last two."""
 
     ASSISTANTS = "assistants"
     BATCH = "batch"
@@ -27,6 +27,7 @@ class FilePurpose(StrEnum):
     USER_DATA = "user_data"
     EVALS = "evals"
     FINE_TUNE_RESULTS = "fine-tune-results"
+    BATCH_OUTPUT = "batch_output"
 
 
 class FileStatus(StrEnum):

@@ -23,6 +23,7 @@ class WorkerTask(StrEnum):
     TRAIN = "train"
     VALIDATE = "validate"
     DELIVER = "deliver"
+    WORK = "work"
 
 
 class Outbox(Base):

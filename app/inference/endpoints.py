@@ -1,0 +1,80 @@
+"""The endpoints whose requests can be sent to an engine without a client waiting for them.
+
+Each has the schema of its body, and the body for the engine, the same as its route's.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from app.http.strict_json import MAX_NODES, MAX_VALUES_WITH_TOKEN_IDS
+from app.inference.token_ids import reject_ids_under_alias
+from app.models.registry import ModelTask, ResolvedModel
+from app.wire.chat import CreateChatCompletion
+from app.wire.completions import CompletionRequest
+from app.wire.embeddings import EmbeddingsRequest
+from app.wire.validation_errors import to_invalid_request
+
+CHAT_COMPLETIONS_PATH = "/v1/chat/completions"
+COMPLETIONS_PATH = "/v1/completions"
+EMBEDDINGS_PATH = "/v1/embeddings"
+
+EngineBody = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An endpoint: `build` makes the engine's body from a valid one. It raises InvalidRequest."""
+
+    path: str
+    task: ModelTask
+    schema: type[BaseModel]
+    build: Callable[[Any, ResolvedModel], EngineBody]
+    max_values: int = MAX_NODES
+
+    def parse(self, document: object) -> Any:
+        """Validate a body. Raises InvalidRequest."""
+        try:
+            return self.schema.model_validate(document)
+        except ValidationError as error:
+            errors = error.errors(include_url=False)
+            raise to_invalid_request(errors, body=document) from error
+
+
+def build_chat_body(body: CreateChatCompletion, model: ResolvedModel) -> EngineBody:
+    return body.to_engine_request(model.name)
+
+
+def build_completion_body(body: CompletionRequest, model: ResolvedModel) -> EngineBody:
+    reject_ids_under_alias(model, body.model, body.prompt, param="prompt")
+    # By alias: a `json_schema` has a field `schema`.
+    fields = body.model_dump(exclude_unset=True, by_alias=True)
+    # The default prompt is sent too: another engine may have none.
+    return {**fields, "prompt": body.prompt, "model": model.name}
+
+
+def build_embeddings_body(body: EmbeddingsRequest, model: ResolvedModel) -> EngineBody:
+    reject_ids_under_alias(model, body.model, body.input, param="input")
+    return {**body.model_dump(exclude_unset=True), "model": model.name}
+
+
+_ENDPOINTS = (
+    Endpoint(CHAT_COMPLETIONS_PATH, ModelTask.CHAT, CreateChatCompletion, build_chat_body),
+    Endpoint(
+        COMPLETIONS_PATH,
+        ModelTask.COMPLETION,
+        CompletionRequest,
+        build_completion_body,
+        MAX_VALUES_WITH_TOKEN_IDS,
+    ),
+    Endpoint(
+        EMBEDDINGS_PATH,
+        ModelTask.EMBEDDING,
+        EmbeddingsRequest,
+        build_embeddings_body,
+        MAX_VALUES_WITH_TOKEN_IDS,
+    ),
+)
+ENDPOINTS: Mapping[str, Endpoint] = {endpoint.path: endpoint for endpoint in _ENDPOINTS}

@@ -1,0 +1,305 @@
+"""Leases on lists and their ranges: claim, renew, release, and record results under them.
+
+`attempt` is the fencing token: it grows with each claim and when a list is stopped, and whatever is
+written checks it, in the same transaction and with the row locked.
+"""
+
+import zlib
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.db import clock, outbox
+from app.db.tables import WorkerTask, WorkList, WorkPhase, WorkRange, WorkResult
+from app.work import lists
+from app.work.kinds import Claim, ItemResult, LeaseLost, ListClaim, RangeClaim
+
+LEASE_SECONDS = 30
+CLAIM_LOCK = "work lists"
+LIST_PHASES = (WorkPhase.PLANNING, WorkPhase.FINISHING)
+MIN_RETRY_SECONDS = 2
+MAX_RETRY_SECONDS = 60
+# For bodies of JSON; higher levels take longer and save little.
+COMPRESSION_LEVEL = 1
+
+
+def claim(session: Session, kinds: Collection[str]) -> Claim | None:
+    """Claim the next piece of work of these kinds, or None.
+
+    The project with the fewest leases is first, then the list served longest ago.
+    """
+    # Serialized, so that two processes do not both find a project with few leases.
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(CLAIM_LOCK, 0))))
+    row = session.scalars(_select_next(kinds)).one_or_none()
+    if row is None:
+        return None
+    row.served_at = func.clock_timestamp()
+    if row.phase in LIST_PHASES:
+        row.attempt += 1
+        row.lease_until = clock.seconds_from_now(LEASE_SECONDS)
+        session.flush()
+        return ListClaim(row.id, row.kind, row.project_id, row.phase, row.stop_reason, row.attempt)
+    return _claim_range(session, row)
+
+
+def _claim_range(session: Session, row: WorkList) -> RangeClaim | None:
+    first = (
+        select(WorkRange)
+        .where(WorkRange.list_id == row.id, *_is_claimable(WorkRange), WorkRange.done_at.is_(None))
+        .order_by(WorkRange.first_index)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    found = session.scalars(first).one_or_none()
+    if found is None:
+        return None
+    found.attempt += 1
+    found.lease_until = clock.seconds_from_now(LEASE_SECONDS)
+    session.flush()
+    return RangeClaim(
+        row.id,
+        row.kind,
+        row.project_id,
+        found.first_index,
+        found.end_index,
+        found.source,
+        found.attempt,
+    )
+
+
+def _select_next(kinds: Collection[str]) -> Select[WorkList]:
+    num_leases = _select_leases().subquery()
+    has_range = (
+        select(WorkRange.first_index)
+        .where(
+            WorkRange.list_id == WorkList.id, *_is_claimable(WorkRange), WorkRange.done_at.is_(None)
+        )
+        .exists()
+    )
+    return (
+        select(WorkList)
+        .outerjoin(num_leases, num_leases.c.project_id == WorkList.project_id)
+        .where(
+            WorkList.kind.in_(kinds),
+            or_(
+                and_(WorkList.phase.in_(LIST_PHASES), *_is_claimable(WorkList)),
+                and_(WorkList.phase == WorkPhase.RUNNING, has_range),
+            ),
+        )
+        .order_by(func.coalesce(num_leases.c.leases, 0), WorkList.served_at)
+        .limit(1)
+        .with_for_update(of=WorkList, skip_locked=True)
+    )
+
+
+def _select_leases() -> Select[str, int]:
+    """Select the number of leases of each project with open lists."""
+    is_leased = WorkRange.lease_until > func.clock_timestamp()
+    count = func.count().filter(and_(is_leased, WorkRange.done_at.is_(None)))
+    return (
+        select(WorkList.project_id, count.label("leases"))
+        .join(WorkRange, WorkRange.list_id == WorkList.id)
+        .where(WorkList.phase == WorkPhase.RUNNING)
+        .group_by(WorkList.project_id)
+    )
+
+
+def renew(session: Session, claims: Collection[Claim]) -> set[Claim]:
+    """Renew leases; return those that are still held."""
+    held = _renew_lists(session, [each for each in claims if isinstance(each, ListClaim)])
+    return held | _renew_ranges(session, [each for each in claims if isinstance(each, RangeClaim)])
+
+
+def _renew_lists(session: Session, claims: Sequence[ListClaim]) -> set[Claim]:
+    key = tuple_(WorkList.id, WorkList.attempt)
+    renewed = (
+        update(WorkList)
+        .where(key.in_([(each.list_id, each.attempt) for each in claims]))
+        .values(lease_until=clock.seconds_from_now(LEASE_SECONDS))
+        .returning(WorkList.id, WorkList.attempt)
+        .execution_options(synchronize_session=False)
+    )
+    found = {tuple(row) for row in session.execute(renewed)} if claims else set()
+    return {each for each in claims if (each.list_id, each.attempt) in found}
+
+
+def _renew_ranges(session: Session, claims: Sequence[RangeClaim]) -> set[Claim]:
+    key = (WorkRange.list_id, WorkRange.first_index, WorkRange.attempt)
+    held = [(each.list_id, each.first_index, each.attempt) for each in claims]
+    renewed = (
+        update(WorkRange)
+        .where(tuple_(*key).in_(held), WorkRange.done_at.is_(None))
+        .values(lease_until=clock.seconds_from_now(LEASE_SECONDS))
+        .returning(*key)
+        .execution_options(synchronize_session=False)
+    )
+    found = {tuple(row) for row in session.execute(renewed)} if claims else set()
+    return {each for each in claims if (each.list_id, each.first_index, each.attempt) in found}
+
+
+def release(session: Session, held: Claim, *, delay_seconds: float = 0) -> None:
+    """Give unfinished work back; it is claimed again after the delay."""
+    table = WorkList if isinstance(held, ListClaim) else WorkRange
+    until = clock.seconds_from_now(delay_seconds) if delay_seconds else None
+    session.execute(
+        update(table)
+        .where(*_is_held(held))
+        .values(lease_until=until, attempt=table.attempt + 1)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def fail(session: Session, held: Claim) -> int:
+    """Give work back that has failed; return how often in a row. Each time it waits for longer."""
+    table = WorkList if isinstance(held, ListClaim) else WorkRange
+    delay = func.least(MIN_RETRY_SECONDS * func.power(2, table.failures), MAX_RETRY_SECONDS)
+    failed = (
+        update(table)
+        .where(*_is_held(held))
+        .values(
+            failures=table.failures + 1,
+            lease_until=clock.seconds_from_now(delay),
+            attempt=table.attempt + 1,
+        )
+        .returning(table.failures)
+        .execution_options(synchronize_session=False)
+    )
+    return session.scalars(failed).one_or_none() or 0
+
+
+def lock_list(session: Session, held: ListClaim) -> WorkList:
+    """Lock a list whose planning or finishing is leased. Raises LeaseLost."""
+    row = lists.lock(session, held.list_id)
+    if row is None or row.attempt != held.attempt:
+        raise LeaseLost
+    return row
+
+
+def lock_range(session: Session, held: RangeClaim) -> WorkRange:
+    """Lock a leased range. Raises LeaseLost."""
+    statement = select(WorkRange).where(*_is_held(held)).with_for_update()
+    fresh = statement.execution_options(populate_existing=True)
+    row = session.scalars(fresh).one_or_none()
+    if row is None:
+        raise LeaseLost
+    return row
+
+
+def list_recorded(session: Session, held: RangeClaim) -> set[int]:
+    """List the indexes of a range that have a result."""
+    return set(session.scalars(select(WorkResult.index).where(*_is_in_range(held))))
+
+
+def list_results(session: Session, list_id: str, first: int, end: int) -> Sequence[ItemResult]:
+    """List the results of items `first` to `end`, by index."""
+    rows = session.scalars(
+        select(WorkResult)
+        .where(WorkResult.list_id == list_id, WorkResult.index >= first, WorkResult.index < end)
+        .order_by(WorkResult.index)
+    )
+    return [
+        ItemResult(row.index, row.is_success, zlib.decompress(row.body), totals={}) for row in rows
+    ]
+
+
+def record(session: Session, held: RangeClaim, results: Sequence[ItemResult]) -> None:
+    """Record results of items of a leased range. One that is recorded stays. Raises LeaseLost."""
+    row = lock_range(session, held)
+    statement = insert(WorkResult).values(
+        [
+            {
+                "list_id": held.list_id,
+                "index": each.index,
+                "is_success": each.is_success,
+                "body": zlib.compress(each.body, COMPRESSION_LEVEL),
+            }
+            for each in results
+        ]
+    )
+    added = set(session.scalars(statement.on_conflict_do_nothing().returning(WorkResult.index)))
+    new = [each for each in results if each.index in added]
+    row.succeeded += sum(each.is_success for each in new)
+    row.failed += sum(not each.is_success for each in new)
+    row.totals = _add_totals(row.totals, new)
+    row.failures = 0
+    session.flush()
+
+
+def finish_range(session: Session, held: RangeClaim) -> WorkRange:
+    """Mark a leased range as done; its list goes on to be finished after the last.
+
+    Raises LeaseLost.
+    """
+    # The list first, as whoever stops it.
+    lists.lock(session, held.list_id)
+    row = lock_range(session, held)
+    row.done_at, row.lease_until = func.clock_timestamp(), None
+    session.flush()
+    is_open = select(WorkRange.first_index).where(
+        WorkRange.list_id == held.list_id, WorkRange.done_at.is_(None)
+    )
+    if session.scalars(is_open.limit(1)).one_or_none() is None:
+        session.execute(
+            update(WorkList)
+            .where(WorkList.id == held.list_id, WorkList.phase == WorkPhase.RUNNING)
+            .values(phase=WorkPhase.FINISHING, attempt=WorkList.attempt + 1, lease_until=None)
+        )
+        outbox.enqueue_notification(session, WorkerTask.WORK, held.list_id)
+    return row
+
+
+def reopen_range(session: Session, held: ListClaim, first_index: int) -> None:
+    """Have a range done again whose filed results are lost. Raises LeaseLost."""
+    lock_list(session, held)
+    session.execute(
+        update(WorkRange)
+        .where(WorkRange.list_id == held.list_id, WorkRange.first_index == first_index)
+        .values(
+            done_at=None, storage_key=None, bytes=0, split_at=0, succeeded=0, failed=0, totals={}
+        )
+    )
+    session.execute(
+        update(WorkList)
+        .where(WorkList.id == held.list_id)
+        .values(
+            phase=case(
+                (WorkList.stop_reason.is_(None), WorkPhase.RUNNING), else_=WorkPhase.FINISHING
+            ),
+            attempt=WorkList.attempt + 1,
+            lease_until=None,
+        )
+    )
+
+
+def _add_totals(totals: dict[str, Any], results: Sequence[ItemResult]) -> dict[str, Any]:
+    added: Counter[str] = Counter(totals)
+    for each in results:
+        added.update(each.totals)
+    return dict(added)
+
+
+def _is_claimable(table: type[WorkList] | type[WorkRange]) -> tuple[ColumnElement[bool], ...]:
+    return (or_(table.lease_until.is_(None), table.lease_until < func.clock_timestamp()),)
+
+
+def _is_held(held: Claim) -> tuple[ColumnElement[bool], ...]:
+    if isinstance(held, ListClaim):
+        return WorkList.id == held.list_id, WorkList.attempt == held.attempt
+    return (
+        WorkRange.list_id == held.list_id,
+        WorkRange.first_index == held.first_index,
+        WorkRange.attempt == held.attempt,
+        WorkRange.done_at.is_(None),
+    )
+
+
+def _is_in_range(held: RangeClaim) -> tuple[ColumnElement[bool], ...]:
+    return (
+        WorkResult.list_id == held.list_id,
+        WorkResult.index >= held.first_index,
+        WorkResult.index < held.end_index,
+    )

@@ -1,0 +1,88 @@
+"""Run of one leased range: its items several at once, their results recorded as they come."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.db.session import DatabaseUnavailable
+from app.work import leases
+from app.work.kinds import ItemPostponed, ItemResult, RangeClaim, RangeWork, WorkKind
+
+# Runs a transaction in a thread.
+Transact = Callable[[Callable[[Session], Any]], Awaitable[Any]]
+# None after the last.
+Results = asyncio.Queue[ItemResult | None]
+
+# One transaction records what came in this time: a kill loses no more.
+RECORDING_INTERVAL_SECONDS = 0.25
+MAX_UNRECORDED = 64
+MIN_RETRY_SECONDS = 0.25
+MAX_RETRY_SECONDS = 15.0
+
+
+async def run_range(kind: WorkKind, claim: RangeClaim, transact: Transact) -> None:
+    """Do the items of a range that have no result yet. Raises LeaseLost."""
+    work = await asyncio.to_thread(kind.open_range, claim)
+    recorded = await transact(lambda session: leases.list_recorded(session, claim))
+    pending = iter([index for index in work.indexes if index not in recorded])
+    results: Results = asyncio.Queue(maxsize=MAX_UNRECORDED)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_record_all(claim, results, transact))
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(kind.max_in_flight):
+                    workers.create_task(_do_items(work, pending, results))
+            await results.put(None)
+    except ExceptionGroup as group:
+        raise _find_first(group) from group
+
+
+def _find_first(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _do_items(work: RangeWork, pending: Iterator[int], results: Results) -> None:
+    for index in pending:
+        await results.put(await _do_item(work, index))
+
+
+async def _do_item(work: RangeWork, index: int) -> ItemResult:
+    tries = 0
+    while True:
+        try:
+            return await work.run(index, tries)
+        except ItemPostponed:
+            delay = min(MIN_RETRY_SECONDS * 2**tries, MAX_RETRY_SECONDS)
+            tries += 1
+            # Jitter, so that the items do not all come back at the same moment.
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+
+
+async def _record_all(claim: RangeClaim, results: Results, transact: Transact) -> None:
+    """Record results in the order in which they come, until None."""
+    is_last = False
+    while not is_last:
+        batch = [await results.get()]
+        if batch[0] is not None:
+            await asyncio.sleep(RECORDING_INTERVAL_SECONDS)
+        while not results.empty():
+            batch.append(results.get_nowait())
+        is_last = batch[-1] is None
+        done = [each for each in batch if each is not None]
+        if done:
+            await _record(claim, done, transact)
+
+
+async def _record(claim: RangeClaim, results: list[ItemResult], transact: Transact) -> None:
+    while True:
+        try:
+            await transact(lambda session: leases.record(session, claim, results))
+            return
+        except DatabaseUnavailable:
+            # It may have been committed: then nothing is added again.
+            await asyncio.sleep(MIN_RETRY_SECONDS)
