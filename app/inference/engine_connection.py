@@ -78,10 +78,10 @@ class EngineConnection:
             return replica.kind
         models = await self._list_models(replica)
         if replica.kind is None or replica.has_asked_kind:
-            replica.kind, replica.has_asked_kind = _find_kind(models), True
+            replica.kind, replica.has_asked_kind = find_kind(models), True
             log.info("engine.identified", engine=replica.url, kind=replica.kind.value)
         if replica.base_name is None or replica.has_asked_name:
-            replica.base_name, replica.has_asked_name = _find_base_name(models, base), True
+            replica.base_name, replica.has_asked_name = find_base_name(models, base), True
         replica.is_in_doubt = False
         return replica.kind
 
@@ -119,13 +119,13 @@ class EngineConnection:
         return {"Authorization": f"Bearer {self._api_key.get_secret_value()}"}
 
 
-def _find_kind(models: list[dict[str, Any]]) -> EngineKind:
+def find_kind(models: list[dict[str, Any]]) -> EngineKind:
     owners = [str(model.get("owned_by", "")) for model in models[:1]]
     known = [kind for kind in EngineKind if kind.value in owners]
     return known[0] if known else EngineKind.OTHER
 
 
-def _find_base_name(models: list[dict[str, Any]], base: CatalogModel) -> str:
+def find_base_name(models: list[dict[str, Any]], base: CatalogModel) -> str:
     """The base model's name at an engine. Raises NotSupportedByEngine if it is not clear."""
     names = [str(model.get("id")) for model in models if not model.get("parent")]
     if base.id in names:

@@ -4,7 +4,6 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from app.broker import BrokerUnavailable, TaskNotifier
-from app.c_compiler import find_c_compiler
 from app.catalog import Catalog, CatalogError, CatalogModel
 from app.db.session import (
     DatabaseUnavailable,
@@ -20,8 +18,9 @@ from app.db.session import (
     one_off_transaction,
     session_maker,
 )
-from app.local import cluster_upgrade, ports, process_specs
+from app.local import cluster_upgrade, engine_checks, ports, process_specs
 from app.local.embedded import EmbeddedUnavailable
+from app.local.finding import Finding
 from app.local.home import POSTGRES, Home, HomeUnusable, RunningStack
 from app.local.postgres import check_major
 from app.local.postgres import find_server as postgres_server
@@ -37,15 +36,6 @@ GIB = 2**30
 # A fine-tuned model with its checkpoints takes 100 MB, a converted base model 600 MB.
 MIN_FREE_BYTES = GIB
 NOT_RUNNING = "it is not running; start it with `make up` or `luthier up`"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Result of one check: the part of the machine, whether it is fine, and a sentence."""
-
-    part: str
-    ok: bool
-    sentence: str
 
 
 def run_checks() -> Iterator[Finding]:
@@ -65,7 +55,7 @@ def run_checks() -> Iterator[Finding]:
     yield _check_disk(settings)
     yield _check_port(settings, running)
     yield from _check_catalog(settings)
-    yield _check_compiler()
+    yield engine_checks.check_kernels(settings)
     yield _check_database(settings, running)
     if running is not None:
         yield from _check_periodic_tasks(running.database_url)
@@ -125,18 +115,6 @@ def _check_port(settings: Settings, running: RunningStack | None) -> Finding:
     return Finding("port", False, f"{settings.port} {problem}; choose another with PORT")
 
 
-def _check_compiler() -> Finding:
-    """Describe the compiler of the engine's native kernels, without which it is slower."""
-    compiler = find_c_compiler()
-    if compiler is None:
-        sentence = (
-            "none: on a CPU the engine computes by torch alone, which is slower, unless it has "
-            "prebuilt kernels; install gcc, clang or the Python package ziglang"
-        )
-        return Finding("C compiler", True, sentence)
-    return Finding("C compiler", True, f"{' '.join(compiler)}, for the engine's native kernels")
-
-
 def _check_catalog(settings: Settings) -> Iterator[Finding]:
     try:
         catalog = Catalog.load(settings.models_file)
@@ -146,6 +124,7 @@ def _check_catalog(settings: Settings) -> Iterator[Finding]:
     yield Finding("catalog", True, f"{settings.models_file} lists {len(list(catalog))} models")
     for model in catalog:
         yield _check_source(model)
+    yield from engine_checks.check_engines(settings, catalog)
 
 
 def _check_source(model: CatalogModel) -> Finding:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 from typing import NamedTuple
@@ -54,6 +55,8 @@ def luthier(
         "DATABASE_URL": settings.database_url,
         "REDIS_URL": settings.redis_url,
         "LUTHIER_MODELS_FILE": str(ROOT / "models.toml"),
+        # A compiler is tried otherwise, for each command.
+        "LUTHIER_NATIVE_KERNELS": "false",
         "PORT": str(free_port()),
     }
 
@@ -96,6 +99,28 @@ def run_ready_service() -> Iterator[int]:
         thread = Thread(target=server.serve_forever)
         thread.start()
         yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
+def run_engine(*, serves: str) -> Iterator[str]:
+    """Answer each GET with the list of an engine's models; yields the URL."""
+
+    class Models(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            models = [{"id": serves, "owned_by": "vllm"}]
+            self.wfile.write(json.dumps({"object": "list", "data": models}).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing: it would mix with the command's output."""
+
+    with HTTPServer(("127.0.0.1", 0), Models) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
 
@@ -222,6 +247,44 @@ class TestDoctor:
         assert "the package luthier-has-no-such-package is not installed" in first
         assert second.endswith("is missing: the package pytest has no model.gguf")
         assert third.endswith(f"is missing: there is no config.json in {tmp_path}/nothing")
+
+    def test_engines_of_the_catalog(self, luthier: Luthier, tmp_path: Path) -> None:
+        models = tmp_path / "models.toml"
+        folder = tmp_path / "model"
+        folder.mkdir()
+        (folder / "config.json").touch()
+        entry = (
+            '[[model]]\nid = "{}"\nsource = "path:{}"\nkind = "causal"\nmethods = []\n'
+            "context_length = 64\nengine = {}\n"
+        )
+        with run_engine(serves="mine") as url:
+            engines = {
+                "mine": f'"{url}"',
+                "theirs": f'["{url}"]\nengine_options.model = "absent"',
+                "away": f'"http://{UNUSED_ADDRESS}"',
+                "managed": f'"sglang"\nengine_options.python = "{sys.executable}"',
+            }
+            models.write_text("".join(entry.format(n, folder, e) for n, e in engines.items()))
+            result = luthier("doctor", LUTHIER_MODELS_FILE=str(models))
+        assert f"ok   engine of mine: {url} answers, and serves the model" in result.stdout
+        managed, theirs, away = bad_lines(result)
+        assert managed.startswith(f"BAD  engine of managed: {sys.executable} cannot start it: ")
+        assert "there is no package sglang" in managed
+        assert theirs == f"BAD  engine of theirs: {url} serves no absent: mine"
+        assert away.startswith(f"BAD  engine of away: http://{UNUSED_ADDRESS} cannot be reached: ")
+
+    def test_native_kernels_that_are_switched_off(self, luthier: Luthier) -> None:
+        result = luthier("doctor")
+        assert "native kernels: switched off by LUTHIER_NATIVE_KERNELS" in result.stdout
+
+    def test_broken_compilers(self, luthier: Luthier, tmp_path: Path) -> None:
+        compiler = tmp_path / "cc"
+        compiler.write_text("#!/bin/sh\necho broken >&2\nexit 1\n")
+        compiler.chmod(0o700)
+        result = luthier("doctor", PATH=str(tmp_path), LUTHIER_NATIVE_KERNELS="true")
+        (line,) = [line for line in result.stdout.splitlines() if "native kernels" in line]
+        # The package `ziglang` is tried after those on PATH.
+        assert ("-m ziglang cc" if find_spec("ziglang") else f"{compiler} failed: broken") in line
 
 
 class TestDataCheck:

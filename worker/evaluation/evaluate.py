@@ -34,7 +34,11 @@ log = get_logger(__name__)
 def evaluate(folder: RunFolder, stop: StopSignal) -> ExitCode:
     """Answer all rows that have no answer yet, then report the metrics of both models."""
     spec = folder.read_spec()
-    model = load_model(CatalogModel.from_json(spec.model), Path(spec.model_cache))
+    model = load_model(
+        CatalogModel.from_json(spec.model),
+        Path(spec.model_cache),
+        native_kernels=spec.native_kernels,
+    )
     adapter = AdapterFiles("trained", folder.checkpoint(folder.list_checkpoint_steps()[0]))
     renderer = model.renderer.with_options(read_rendering_options(adapter))
     rows = read_test_rows(folder.test_file, renderer)

@@ -98,11 +98,13 @@ def _describe(generation: GenerationConfig) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
-    """Load a base model, converting its files first if needed. Raises ModelUnavailable."""
+def load_model(model: CatalogModel, cache: Path, *, native_kernels: bool = True) -> LoadedModel:
+    """Load a base model, converting its files first if needed. Raises ModelUnavailable.
+
+    Without `native_kernels`, torch computes all of it, as on GPUs.
+    """
     folder = materialize(model, cache)
     device = choose_device()
-    is_cpu = device.type == "cpu"
     base = load_base(folder, dtype=choose_dtype(device), device=device)
     tokenizer = load_tokenizer(folder)
     vocabulary = Vocabulary(tokenizer)
@@ -111,7 +113,8 @@ def load_model(model: CatalogModel, cache: Path) -> LoadedModel:
     decoder: Decoder
     kernels = None
     if reason is None:
-        kernels = load_kernels(get_kernels_folder(cache), base.dtype) if is_cpu else None
+        if native_kernels and device.type == "cpu":
+            kernels = load_kernels(get_kernels_folder(cache), base.dtype)
         decoder = LlamaDecoder(base, context_length=model.context_length, kernels=kernels)
     else:
         decoder = TransformersDecoder(base, context_length=model.context_length)

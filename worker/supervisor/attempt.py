@@ -133,7 +133,7 @@ class Attempt:
                 timeout_seconds=FIRST_EVENT_TIMEOUT_FACTOR
                 * context.settings.training_stall_timeout_seconds,
             )
-            if model.kind == ModelKind.CAUSAL:
+            if model.kind == ModelKind.CAUSAL and context.settings.native_kernels:
                 kernels.prepare(models)
         needed = list_needed_paths(context.command, model.source)
         with open_sandbox(models, needed) as sandbox:

@@ -170,6 +170,7 @@ def _make_spec(
         seed=assignment.seed,
         base_model=assignment.base_model,
         threads=settings.torch_threads,
+        native_kernels=settings.native_kernels,
         micro_batch=assignment.micro_batch_size,
         test_metrics=list(assignment.test_metrics),
         rendered_at=assignment.created_at.astimezone(UTC).replace(tzinfo=None).isoformat(),

@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from app.c_compiler import find_c_compiler
+from app.c_compiler import list_c_compilers
 from app.catalog import CatalogModel, ModelKind
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.llama_decoder import LlamaDecoder
@@ -86,7 +86,7 @@ def kernels_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def native_kernels(kernels_folder: Path) -> Kernels:
     """The native kernels in float32; skips without a compiler."""
-    if find_c_compiler() is None:
+    if not list_c_compilers():
         pytest.skip("no C compiler")
     kernels = load_kernels(kernels_folder, torch.float32)
     assert kernels is not None

@@ -18,7 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.c_compiler import find_c_compiler
+from app import logs
+from app.c_compiler import list_c_compilers
 
 SOURCE = Path(__file__).with_name("kernels.c")
 PREBUILT = Path(__file__).with_name("prebuilt")
@@ -26,6 +27,8 @@ DTYPES = {"bfloat16": ("-DLUTHIER_BF16",), "float32": ()}
 FLAGS = ("-std=gnu11", "-O3", "-fopenmp-simd", "-fPIC", "-shared")
 # A compiler takes 3 seconds; the model is served without kernels if it takes longer than this.
 TIMEOUT_SECONDS = 60.0
+
+log = logs.get_logger(__name__)
 
 
 class KernelsUnavailable(Exception):
@@ -143,25 +146,43 @@ def _checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def build(path: Path, dtype: str, level: CpuLevel) -> None:
+def build(path: Path, dtype: str, level: CpuLevel, source: Path = SOURCE) -> str:
+    """Compile a library with the first compiler that can, and return that compiler's command.
+
+    Raises KernelsUnavailable.
+    """
+    problems = []
+    for compiler in list_c_compilers():
+        try:
+            _build_with(compiler, path, source, [*DTYPES[dtype], *level.compiler_flags])
+        except KernelsUnavailable as error:
+            log.warning("kernels.compiler_failed", reason=str(error))
+            problems.append(str(error))
+        else:
+            return " ".join(compiler)
+    raise KernelsUnavailable(
+        "; ".join(problems) or "no C compiler was found (cc, gcc, clang or the package ziglang)"
+    )
+
+
+def _build_with(compiler: list[str], path: Path, source: Path, options: list[str]) -> None:
     """Compile a library, and rename it into place once it is complete.
 
     Processes that do so at the same time each rename their own. Raises KernelsUnavailable.
     """
-    compiler = find_c_compiler()
-    if compiler is None:
-        raise KernelsUnavailable("no C compiler was found (cc, gcc, clang or the package ziglang)")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".build-") as name:
         built = Path(name, path.name)
-        flags = [*FLAGS, *DTYPES[dtype], *level.compiler_flags]
+        flags = [*FLAGS, *options]
         if "ziglang" in compiler:
             flags = [_zig_flag(flag) for flag in flags]
-        _run_compiler([*compiler, *flags, "-o", str(built), str(SOURCE)], Path(name))
+        _run_compiler([*compiler, *flags, "-o", str(built), str(source)], Path(name))
+        if not built.is_file():
+            raise KernelsUnavailable(f"{compiler[0]} wrote no file")
         checksum = Path(name, "checksum")
         checksum.write_text(_checksum(built), encoding="ascii")
-        for source, target in ((built, path), (checksum, _checksum_path(path))):
-            source.chmod(0o600)
-            source.replace(target)
+        for written, target in ((built, path), (checksum, _checksum_path(path))):
+            written.chmod(0o600)
+            written.replace(target)
 
 
 def _zig_flag(flag: str) -> str:
@@ -174,16 +195,20 @@ def _run_compiler(command: list[str], folder: Path) -> None:
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(folder), "TMPDIR": str(folder)}
     environment["ZIG_LOCAL_CACHE_DIR"] = str(folder)
     # A group of its own: a compiler's driver leaves its children behind when it is killed.
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        process_group=0,
-    )
+    try:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            process_group=0,
+        )
+    except OSError as error:
+        # Such as a program for another architecture.
+        raise KernelsUnavailable(f"{command[0]} cannot be run: {error}") from error
     try:
         _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:

@@ -82,7 +82,11 @@ def _ask_engine(
     """Load base model and adapter as an engine does, and ask for the rows' answers."""
     latest = folder.list_checkpoint_steps()[0]
     adapter = AdapterFiles("trained", folder.checkpoint(latest))
-    model = load_model(CatalogModel.from_json(spec.model), Path(spec.model_cache))
+    model = load_model(
+        CatalogModel.from_json(spec.model),
+        Path(spec.model_cache),
+        native_kernels=spec.native_kernels,
+    )
     renderer = model.renderer.with_options(read_rendering_options(adapter))
     for row in rows:
         _require_same_prompt(row, renderer)

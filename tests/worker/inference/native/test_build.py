@@ -10,19 +10,19 @@ import pytest
 import torch
 from structlog.testing import capture_logs
 
-from app.c_compiler import find_c_compiler
+from app.c_compiler import list_c_compilers
 from worker.inference.native import build
 from worker.inference.native.build import KernelsUnavailable, find_or_build
 from worker.inference.native.kernels import load_kernels
 
-# Replaces the compiler by a shell script; None for no compiler.
-Use = Callable[[str | None], None]
+# Replaces the compilers by shell scripts; without any, there is no compiler.
+Use = Callable[..., None]
 
-needs_compiler = pytest.mark.skipif(find_c_compiler() is None, reason="no C compiler")
+needs_compiler = pytest.mark.skipif(not list_c_compilers(), reason="no C compiler")
 
 
-def write_compiler(folder: Path, script: str) -> list[str]:
-    path = folder / "compiler"
+def write_compiler(folder: Path, script: str, name: str = "compiler") -> list[str]:
+    path = folder / name
     path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     path.chmod(0o700)
     return [str(path)]
@@ -30,9 +30,12 @@ def write_compiler(folder: Path, script: str) -> list[str]:
 
 @pytest.fixture
 def use_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Use:
-    def use(script: str | None) -> None:
-        command = None if script is None else write_compiler(tmp_path, script)
-        monkeypatch.setattr(build, "find_c_compiler", lambda: command)
+    def use(*scripts: str) -> None:
+        commands = [
+            write_compiler(tmp_path, script, f"compiler-{index}")
+            for index, script in enumerate(scripts)
+        ]
+        monkeypatch.setattr(build, "list_c_compilers", lambda: commands)
 
     return use
 
@@ -43,7 +46,7 @@ COPY_SOURCE = 'while [ "$1" != -o ]; do shift; done; echo "compiled $$" > "$2"'
 
 class TestFallback:
     def test_without_a_compiler_the_log_says_so(self, use_compiler: Use, tmp_path: Path) -> None:
-        use_compiler(None)
+        use_compiler()
         with capture_logs() as entries:
             assert load_kernels(tmp_path / "kernels", torch.float32) is None
         (entry,) = entries
@@ -54,7 +57,7 @@ class TestFallback:
         ("script", "reason"),
         [
             ("echo broken >&2; exit 1", "failed: broken"),
-            ("exit 0", "No such file"),
+            ("exit 0", "wrote no file"),
             (COPY_SOURCE, "too short"),
         ],
         ids=["error", "no output", "not a library"],
@@ -65,9 +68,29 @@ class TestFallback:
         use_compiler(script)
         with capture_logs() as entries:
             assert load_kernels(tmp_path / "kernels", torch.float32) is None
-        (entry,) = entries
+        entry = entries[-1]
         assert entry["event"] == "kernels.unavailable"
         assert reason in entry["reason"]
+
+    @pytest.mark.parametrize("broken", ["echo broken >&2; exit 1", "exit 0"])
+    def test_after_a_broken_compiler_the_next_one_is_tried(
+        self, use_compiler: Use, tmp_path: Path, broken: str
+    ) -> None:
+        use_compiler(broken, COPY_SOURCE)
+        with capture_logs() as entries:
+            path = find_or_build(tmp_path / "kernels", "float32")
+        assert path.read_text().startswith("compiled")
+        assert [entry["event"] for entry in entries] == ["kernels.compiler_failed"]
+
+    def test_a_compiler_that_cannot_be_run(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "compiler"
+        path.write_bytes(b"\x7fELF of another architecture")
+        path.chmod(0o700)
+        monkeypatch.setattr(build, "list_c_compilers", lambda: [[str(path)]])
+        with pytest.raises(KernelsUnavailable, match="cannot be run"):
+            find_or_build(tmp_path / "kernels", "float32")
 
     def test_a_compiler_that_hangs_is_killed_with_its_children(
         self, use_compiler: Use, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -92,7 +115,7 @@ class TestFallback:
     ) -> None:
         use_compiler(COPY_SOURCE)
         build.prepare(tmp_path)
-        use_compiler(None)
+        use_compiler()
         monkeypatch.setattr(os, "geteuid", lambda: 60_800)
         for dtype in build.DTYPES:
             path = find_or_build(build.get_kernels_folder(tmp_path), dtype)
@@ -170,7 +193,7 @@ class TestCache:
     def test_a_prebuilt_library_needs_no_compiler(
         self, use_compiler: Use, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        use_compiler(None)
+        use_compiler()
         monkeypatch.setattr(build, "PREBUILT", tmp_path)
         prebuilt = tmp_path / build.name_library("float32", build.detect_level())
         prebuilt.write_bytes(b"library")

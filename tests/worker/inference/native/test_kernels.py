@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, PreTrainedModel
 
-from app.c_compiler import find_c_compiler
+from app.c_compiler import list_c_compilers
 from tests.worker.inference.conftest import MakeAdapter, load_tiny
 from tests.worker.inference.test_decoders import copy_prompt, decode, prefill, random_model
 from worker.inference.llama_decoder import LlamaDecoder
@@ -37,7 +37,7 @@ def decode_prompts(decoder: LlamaDecoder) -> Tensor:
 
 
 @pytest.mark.skipif(
-    find_c_compiler() is None or choose_dtype(torch.device("cpu")) != torch.bfloat16,
+    not list_c_compilers() or choose_dtype(torch.device("cpu")) != torch.bfloat16,
     reason="no C compiler, or a CPU that is not served in bfloat16",
 )
 def test_bfloat16_is_as_near_to_float32_as_with_torch(kernels_folder: Path) -> None:
