@@ -2,6 +2,8 @@
 
 import errno
 import socket
+from collections.abc import Collection
+from typing import Self
 
 import psutil
 
@@ -24,16 +26,43 @@ def describe_port_conflict(port: int, host: str = "127.0.0.1") -> str | None:
         return None
 
 
-def first_free_port(wanted: int) -> int:
-    """Find the first free port at or above `wanted`. Raises OSError if 200 are taken.
+class PortReservations:
+    """Ports for servers of this process, which no other `luthier up` chooses until it ends.
 
-    Not an ephemeral port chosen by the kernel: an outgoing connection could take it while the
-    server restarts.
+    A port is held by a UDP socket of the same number: one of TCP would be in its server's way.
     """
-    for port in range(wanted, min(wanted + MAX_PORTS_TRIED, 65536)):
-        if describe_port_conflict(port) is None:
-            return port
-    raise OSError(f"no free port between {wanted} and {wanted + MAX_PORTS_TRIED}")
+
+    def __init__(self) -> None:
+        self._sockets: dict[int, socket.socket] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for held in self._sockets.values():
+            held.close()
+
+    def reserve(self, wanted: int, *, besides: Collection[int] = ()) -> int:
+        """Reserve the first free port at or above `wanted`. Raises OSError if 200 are taken.
+
+        Not an ephemeral port chosen by the kernel: an outgoing connection could take it while the
+        server restarts.
+        """
+        for port in range(wanted, min(wanted + MAX_PORTS_TRIED, 65536)):
+            if port not in besides and describe_port_conflict(port) is None and self._hold(port):
+                return port
+        raise OSError(f"no free port between {wanted} and {wanted + MAX_PORTS_TRIED}")
+
+    def _hold(self, port: int) -> bool:
+        """Hold a port, unless this process or another one does."""
+        holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            holder.bind(("127.0.0.1", port))
+        except OSError:
+            holder.close()
+            return False
+        self._sockets[port] = holder
+        return True
 
 
 def find_listening_process(port: int) -> str | None:

@@ -37,7 +37,7 @@ def up(settings: Settings, *, demo: bool, echo: Echo) -> None:
     # A broken catalog would make every process fail, one after the other.
     catalog = Catalog.load(settings.models_file)
     home = Home(settings.home)
-    with home.lock(), SignalCounter() as signals:
+    with home.lock(), SignalCounter() as signals, ports.PortReservations() as reserved:
         for name in home.kill_leftovers():
             echo(f"Killed {name}, left over from a run that was killed.")
         check_port(settings)
@@ -47,7 +47,7 @@ def up(settings: Settings, *, demo: bool, echo: Echo) -> None:
             ballast.keep()
         supervisor = Supervisor(signals, echo, home.record_processes)
         try:
-            serving = start(settings, catalog, home, supervisor, echo)
+            serving = start(settings, catalog, home, supervisor, reserved, echo)
             if demo:
                 supervisor.start(process_specs.demo_spec(serving))
             while True:
@@ -65,13 +65,18 @@ def up(settings: Settings, *, demo: bool, echo: Echo) -> None:
 
 
 def start(
-    settings: Settings, catalog: Catalog, home: Home, supervisor: Supervisor, echo: Echo
+    settings: Settings,
+    catalog: Catalog,
+    home: Home,
+    supervisor: Supervisor,
+    reserved: ports.PortReservations,
+    echo: Echo,
 ) -> Settings:
     """Start all processes and wait until the API serves requests.
 
     Returns the settings that they run with.
     """
-    settings = with_managed_engines(_with_engine_endpoint(settings), catalog)
+    settings = with_managed_engines(_with_engine_endpoint(settings, reserved), catalog, reserved)
     is_first = not (settings.home / "cache").exists()
     # First, because it takes longest to load and depends on nothing else.
     supervisor.start(process_specs.engine_spec(settings))
@@ -95,7 +100,14 @@ def start(
     supervisor.start(process_specs.io_spec(settings))
     logs = display_path(settings.home / "logs")
     echo(f"Serving at {process_specs.api_url(settings)} until Ctrl-C   (logs: {logs})")
+    echo(f"Metrics: {', '.join(list_metrics_urls(settings))}")
     return settings
+
+
+def list_metrics_urls(settings: Settings) -> list[str]:
+    """List where the API, the engine and the engines of single models have their metrics."""
+    urls = [process_specs.api_url(settings), settings.engine_url]
+    return [f"{url}/metrics" for url in (*urls, *settings.managed_engines.values())]
 
 
 def check_port(settings: Settings) -> None:
@@ -144,29 +156,29 @@ def display_path(path: Path) -> str:
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _with_engine_endpoint(settings: Settings) -> Settings:
+def _with_engine_endpoint(settings: Settings, reserved: ports.PortReservations) -> Settings:
     """Settings with an engine URL on a free port, the configured one if possible, and an API key.
 
     The key is needed because every user of this machine can reach the port.
     """
     configured_port = urlsplit(settings.engine_url).port or 8100
+    port = reserved.reserve(configured_port, besides=[settings.port])
     update = {
-        "engine_url": f"http://127.0.0.1:{ports.first_free_port(configured_port)}",
+        "engine_url": f"http://127.0.0.1:{port}",
         "engine_api_key": settings.engine_api_key or SecretStr(secrets.token_urlsafe(32)),
     }
     return settings.model_copy(update=update)
 
 
-def with_managed_engines(settings: Settings, catalog: Catalog) -> Settings:
+def with_managed_engines(
+    settings: Settings, catalog: Catalog, reserved: ports.PortReservations
+) -> Settings:
     """Settings with the URL of each engine that Luthier starts, on free ports."""
     urls: dict[str, str] = {}
-    taken = {settings.port, urlsplit(settings.engine_url).port}
+    taken = [port for port in (settings.port, urlsplit(settings.engine_url).port) if port]
     for model in catalog:
         if model.managed_engine is not None:
-            port = ports.first_free_port(model.engine_options.port)
-            while port in taken:
-                port = ports.first_free_port(port + 1)
-            taken.add(port)
+            port = reserved.reserve(model.engine_options.port, besides=taken)
             urls[model.id] = f"http://127.0.0.1:{port}"
     return settings.model_copy(update={"managed_engines": urls})
 

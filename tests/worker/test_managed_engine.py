@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from app.catalog import Catalog, CatalogModel
 from app.engine_options import EngineOptions
 from app.local import process_specs
+from app.local.ports import PortReservations
 from app.local.supervisor import SignalCounter, Supervisor
 from app.local.up import with_managed_engines
 from app.settings import Settings
@@ -59,7 +60,9 @@ def managed(model: CatalogModel, tmp_path: Path, settings: Settings) -> Settings
     models_file = tmp_path / "models.toml"
     models_file.write_text(catalog_entry(model))
     update = {"models_file": models_file, "engine_api_key": SecretStr("key")}
-    return with_managed_engines(settings.model_copy(update=update), Catalog.load(models_file))
+    catalog = Catalog.load(models_file)
+    with PortReservations() as reserved:
+        return with_managed_engines(settings.model_copy(update=update), catalog, reserved)
 
 
 @pytest.fixture
@@ -120,7 +123,8 @@ def test_options_win_over_the_environment(model: CatalogModel, settings: Setting
 
 def test_two_engines_have_ports_of_their_own(model: CatalogModel, settings: Settings) -> None:
     catalog = Catalog([model, replace(model, id="other")])
-    urls = with_managed_engines(settings, catalog).managed_engines
+    with PortReservations() as reserved:
+        urls = with_managed_engines(settings, catalog, reserved).managed_engines
     assert len(set(urls.values())) == 2
 
 
@@ -128,7 +132,9 @@ def test_an_engine_leaves_the_others_their_ports(model: CatalogModel, settings: 
     wanted = model.engine_options.port
     for taken in ({"port": wanted}, {"engine_url": f"http://127.0.0.1:{wanted}"}):
         changed = settings.model_copy(update=taken)
-        (url,) = with_managed_engines(changed, Catalog([model])).managed_engines.values()
+        with PortReservations() as reserved:
+            found = with_managed_engines(changed, Catalog([model]), reserved).managed_engines
+        (url,) = found.values()
         assert int(url.rpartition(":")[2]) > wanted
 
 

@@ -10,7 +10,13 @@ import pytest
 
 from app.local import ports, process_specs
 from app.local.database import open_database
-from app.local.up import PortTaken, check_port, ensure_admin_key_file, ensure_key_file
+from app.local.up import (
+    PortTaken,
+    check_port,
+    ensure_admin_key_file,
+    ensure_key_file,
+    list_metrics_urls,
+)
 from app.settings import Settings
 from tests.ports import free_port
 
@@ -56,9 +62,40 @@ def test_a_port_in_use_is_reported_with_its_process(settings: Settings) -> None:
         assert holder.stdout.readline() == b"listens\n"
         with pytest.raises(PortTaken, match=rf"{port} is taken by python.* .process {holder.pid}."):
             check_port(settings.model_copy(update={"port": port}))
-        assert ports.first_free_port(port) > port
+        with ports.PortReservations() as reserved:
+            assert reserved.reserve(port) > port
         holder.kill()
     check_port(settings.model_copy(update={"port": port}))
+
+
+def test_two_that_start_at_once_choose_different_ports() -> None:
+    wanted = free_port()
+    choose = (
+        "from app.local.ports import PortReservations; import time\n"
+        f"with PortReservations() as r: print(r.reserve({wanted}), flush=True); time.sleep(600)"
+    )
+    with (
+        subprocess.Popen([sys.executable, "-c", choose], stdout=subprocess.PIPE) as other,
+        ports.PortReservations() as reserved,
+    ):
+        assert other.stdout is not None
+        assert int(other.stdout.readline()) == wanted
+        chosen = [reserved.reserve(wanted), reserved.reserve(wanted)]
+        other.kill()
+        other.wait()
+        assert len({wanted, *chosen}) == 3
+        assert reserved.reserve(wanted) == wanted, "it ended with the process"
+        # The server that it was reserved for can listen.
+        assert ports.describe_port_conflict(wanted) is None
+
+
+def test_the_places_of_metrics_are_known(settings: Settings) -> None:
+    engines = {"engine_url": "http://127.0.0.1:8101", "managed_engines": {"m": "http://m:8200"}}
+    assert list_metrics_urls(settings.model_copy(update=engines)) == [
+        f"http://127.0.0.1:{settings.port}/metrics",
+        "http://127.0.0.1:8101/metrics",
+        "http://m:8200/metrics",
+    ]
 
 
 def test_child_processes_have_the_parents_settings(
