@@ -62,7 +62,7 @@ class EngineOptions:
     adapters_max_bytes: int = _described(
         DEFAULT_ADAPTER_BYTES,
         "bytes of adapters in that folder; those unused for longest are removed, and are fetched "
-        "again when they are needed",
+        "again when they are needed. Of entries that share a folder, the lowest limit",
     )
     max_lora_rank: int = _described(
         0,

@@ -139,6 +139,7 @@ class AdapterFolder:
                 damaged = find_damage(temporary, manifest, ADAPTER_FILES)
                 if damaged is not None:
                     return damaged
+                (temporary / MANIFEST_FILE).write_bytes(manifest)
             self._copy_permissions(temporary)
             _sync(temporary)
             _rename_into_place(temporary, folder)
@@ -189,6 +190,17 @@ class AdapterFolder:
         for leftover in self._folder.glob(".*"):
             if time.time() - last_used_at(leftover) > LEFTOVER_AGE_SECONDS:
                 shutil.rmtree(leftover, ignore_errors=True)
+
+
+def check_copy(folder: Path) -> None:
+    """Raise DamagedAdapter if the files of an adapter are not as they were fetched, or OSError.
+
+    Reads all of them. Copies without a manifest are not checked: other tools stored these adapters.
+    """
+    with suppress(FileNotFoundError):
+        damaged = find_damage(folder, (folder / MANIFEST_FILE).read_bytes(), ADAPTER_FILES)
+        if damaged is not None:
+            raise DamagedAdapter(f"{folder.name}/{damaged} was changed on the disk")
 
 
 def adapter_name(prefix: str) -> str:

@@ -24,6 +24,7 @@ from app.inference.adapter_folder import (
     DamagedAdapter,
     NoRoom,
     adapter_name,
+    check_copy,
 )
 from app.inference.dialects import DIALECTS, read_reason
 from app.inference.engine_connection import EngineConnection
@@ -47,23 +48,34 @@ LASTING_REASONS = ("max_lora_rank", "support", "not enabled", "target modules", 
 
 @dataclass(frozen=True, slots=True)
 class AdapterAtEngine:
-    """An adapter's name and place for one kind of engine; `facts` are those of its files."""
+    """An adapter's name and place for one kind of engine; `facts` are those of its files.
+
+    `copy` is its folder here, if the engine reads it from there, and `is_checked` whether all of it
+    has been read for this request.
+    """
 
     name: str
     path: str
     facts: AdapterFacts | None = None
+    copy: Path | None = None
+    is_checked: bool = False
 
 
 class AdapterLoader:
     """Loads adapters into engines. One per process."""
 
     def __init__(
-        self, settings: Settings, store: ObjectStore | None, connection: EngineConnection
+        self,
+        settings: Settings,
+        store: ObjectStore | None,
+        connection: EngineConnection,
+        catalog: Iterable[CatalogModel] = (),
     ) -> None:
         self._home = settings.home
+        self._catalog = catalog
         self._store = store
         self._connection = connection
-        self._folders: dict[str, AdapterFolder] = {}
+        self._folders: dict[Path, AdapterFolder] = {}
         self._facts: dict[str, AdapterFacts] = {}
         self._threads = FairLimiter(MAX_CONCURRENT_DISK_READS, share=MAX_SHARE)
 
@@ -85,12 +97,15 @@ class AdapterLoader:
                 "vLLM, SGLang and the built-in engine do.",
                 param="model",
             )
+        is_checked = model.storage_prefix not in self._facts
         lease, facts = await self._threads.run(self._lease, model, dialect.name)
         stack.callback(lease.release)
         options = model.base.engine_options
         root = Path(options.adapters_at_engine) if options.adapters_at_engine else None
         path = lease.folder if root is None else root / lease.folder.name
-        return AdapterAtEngine(lease.folder.name, str(path.absolute()), facts)
+        return AdapterAtEngine(
+            lease.folder.name, str(path.absolute()), facts, lease.folder, is_checked
+        )
 
     async def load(self, replica: Replica, model: ResolvedModel, adapter: AdapterAtEngine) -> None:
         """Have a replica load an adapter, once for all that wait for it.
@@ -164,32 +179,51 @@ class AdapterLoader:
 
     def _check(self, lease: AdapterLease, model: ResolvedModel, engine: str) -> AdapterFacts:
         assert model.storage_prefix is not None
-        facts = self._facts.get(model.storage_prefix) or check_adapter(
-            lease.folder,
-            model.base,
-            name=model.name,
-            engine=engine,
-            max_rank=model.base.max_lora_rank,
-        )
+        facts = self._facts.get(model.storage_prefix)
+        if facts is None:
+            check_copy(lease.folder)
+            facts = check_adapter(
+                lease.folder,
+                model.base,
+                name=model.name,
+                engine=engine,
+                max_rank=model.base.max_lora_rank,
+            )
         while len(self._facts) >= MAX_REMEMBERED_FACTS:
             self._facts.pop(next(iter(self._facts)))
         self._facts[model.storage_prefix] = facts
         return facts
 
+    def _check_again(self, model: ResolvedModel, copy: Path) -> None:
+        """Have a copy that an engine is to read again removed if it has been damaged since."""
+        try:
+            check_copy(copy)
+        except (DamagedAdapter, OSError) as error:
+            log.error("adapter.damaged", model=model.name, reason=str(error))
+            # When this request ends; the next one fetches it.
+            self._discard(model)
+            raise _could_not_load(model) from error
+
     def _folder(self, base: CatalogModel) -> AdapterFolder:
-        options = base.engine_options
-        path = options.adapters or str(self._home / "cache" / "engine-adapters")
+        path = self._folder_path(base)
         if path not in self._folders:
             assert self._store is not None, "other engines' adapters come from storage"
-            self._folders[path] = AdapterFolder(
-                self._store, Path(path), max_bytes=options.adapters_max_bytes
-            )
+            shared = [base, *(m for m in self._catalog if self._folder_path(m) == path)]
+            # The lowest limit of the entries that share it: each may have been set for a reason.
+            max_bytes = min(model.engine_options.adapters_max_bytes for model in shared)
+            self._folders[path] = AdapterFolder(self._store, path, max_bytes=max_bytes)
         return self._folders[path]
+
+    def _folder_path(self, base: CatalogModel) -> Path:
+        adapters = base.engine_options.adapters
+        return Path(adapters or self._home / "cache" / "engine-adapters").resolve()
 
     async def _load(self, replica: Replica, model: ResolvedModel, adapter: AdapterAtEngine) -> None:
         assert replica.kind is not None
         dialect = DIALECTS[replica.kind]
         assert dialect.load_path is not None
+        if adapter.copy is not None and not adapter.is_checked:
+            await self._threads.run(self._check_again, model, adapter.copy)
         body = {"lora_name": adapter.name, "lora_path": adapter.path}
         if replica.kind == EngineKind.LUTHIER:
             body["base_model_name"] = model.base.id

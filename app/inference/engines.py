@@ -60,7 +60,7 @@ class EngineClient:
         self._settings = settings
         self._catalog = catalog
         self._connection = EngineConnection(settings, read_timeout_seconds=read_timeout_seconds)
-        self._adapters = AdapterLoader(settings, store, self._connection)
+        self._adapters = AdapterLoader(settings, store, self._connection, catalog)
         self._replicas: dict[CatalogModel, list[Replica]] = {}
 
     async def close(self) -> None:

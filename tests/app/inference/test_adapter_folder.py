@@ -1,6 +1,7 @@
 """The folder of adapters that other engines read: broken copies, and deletions while in use."""
 
 import errno
+import hashlib
 import json
 import struct
 from contextlib import AsyncExitStack
@@ -12,20 +13,27 @@ import httpx
 import pytest
 
 from app.catalog import Catalog, CatalogModel
-from app.engine_options import EngineKind
+from app.engine_options import EngineKind, EngineOptions
 from app.errors import ModelDamaged
 from app.inference import adapter_folder
-from app.inference.adapter_folder import CONFIG_FILE, AdapterFolder, adapter_name
+from app.inference.adapter_folder import (
+    ADAPTER_FILES,
+    CONFIG_FILE,
+    AdapterFolder,
+    adapter_name,
+)
 from app.inference.adapter_loading import AdapterLoader
 from app.inference.engine_connection import EngineConnection
 from app.inference.engine_errors import EngineUnavailable, NotSupportedByEngine
 from app.inference.replicas import Replica
+from app.manifests import MANIFEST_FILE
 from app.models.registry import ResolvedModel
 from app.settings import Settings
 from app.storage.local import LocalStore
 
 PREFIX = "projects/p/jobs/j/attempt-1/step-1"
 MODELS = Path(__file__).resolve().parents[2] / "models.toml"
+WEIGHTS_FILE = ADAPTER_FILES[1]
 HEADER = b"{}"
 WEIGHTS = struct.pack("<Q", len(HEADER)) + HEADER
 
@@ -86,6 +94,35 @@ def vllm() -> Replica:
     return Replica("http://vllm.example", EngineKind.VLLM, "base", is_trusted=False)
 
 
+def store_weights(store: CountedStore) -> None:
+    """Store a tensor, and the manifest that jobs write."""
+    header = json.dumps({"t.lora_A.weight": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}})
+    weights = struct.pack("<Q", len(header)) + header.encode() + b"a"
+    store.put(f"{PREFIX}/{WEIGHTS_FILE}", weights)
+    files = {}
+    for name in ADAPTER_FILES:
+        data = store.get(f"{PREFIX}/{name}")
+        files[name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    store.put(f"{PREFIX}/{MANIFEST_FILE}", json.dumps({"files": files}).encode())
+
+
+def flip_last_byte(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+
+def let_the_engine_load(loader: AdapterLoader, folder: Path) -> list[bytes]:
+    """Have the engine load whatever it is asked to; returns the weights that it read."""
+    loaded: list[bytes] = []
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        loaded.append((folder / WEIGHTS_FILE).read_bytes())
+        return httpx.Response(200)
+
+    loader._connection.client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    return loaded
+
+
 def let_the_engine_serve_others(loader: AdapterLoader) -> None:
     """Two models, neither of which is the base model."""
     models = {"data": [{"id": "a", "owned_by": "vllm"}, {"id": "b"}]}
@@ -141,6 +178,55 @@ class TestLoader:
         async with AsyncExitStack() as stack:
             assert (await loader.place(vllm(), model, stack)).name == adapter_name(PREFIX)
         assert store.num_downloads == 2
+
+    async def test_a_copy_whose_tensors_were_changed_is_fetched_again(
+        self, loader: AdapterLoader, model: ResolvedModel, folder: Path, store: CountedStore
+    ) -> None:
+        """By another process, before this one first uses it: the header is still as it was."""
+        store_weights(store)
+        loader._folder(model.base).lease(PREFIX).release()
+        flip_last_byte(folder / WEIGHTS_FILE)
+        async with AsyncExitStack() as stack:
+            await loader.place(vllm(), model, stack)
+        assert (folder / WEIGHTS_FILE).read_bytes() == store.get(f"{PREFIX}/{WEIGHTS_FILE}")
+        assert store.num_downloads == 2
+
+    async def test_a_copy_that_changed_is_not_loaded_by_a_restarted_engine(
+        self, loader: AdapterLoader, model: ResolvedModel, folder: Path, store: CountedStore
+    ) -> None:
+        store_weights(store)
+        loaded = let_the_engine_load(loader, folder)
+        for _ in range(2):
+            async with AsyncExitStack() as stack:
+                adapter = await loader.place(vllm(), model, stack)
+                await loader.load(vllm(), model, adapter)
+        flip_last_byte(folder / WEIGHTS_FILE)
+        async with AsyncExitStack() as stack:
+            adapter = await loader.place(vllm(), model, stack)
+            with pytest.raises(EngineUnavailable, match="Please retry"):
+                await loader.load(vllm(), model, adapter)
+        async with AsyncExitStack() as stack:
+            adapter = await loader.place(vllm(), model, stack)
+            await loader.load(vllm(), model, adapter)
+        assert loaded == [store.get(f"{PREFIX}/{WEIGHTS_FILE}")] * 3
+
+    @pytest.mark.parametrize("adapters", ["", "cache/engine-adapters"])
+    async def test_the_lowest_limit_of_a_shared_folder_counts(
+        self, settings: Settings, store: CountedStore, base: CatalogModel, adapters: str
+    ) -> None:
+        """Whichever is asked first, and whether or not the folder is named."""
+        path = str(settings.home / adapters) if adapters else ""
+        low = replace(
+            base, id="low", aliases=(), engine_options=EngineOptions(adapters_max_bytes=10)
+        )
+        high = replace(base, engine_options=EngineOptions(adapters=path))
+        connection = EngineConnection(settings, read_timeout_seconds=1)
+        await connection.close()
+        loader = AdapterLoader(settings, store, connection, Catalog([high, low]))
+        store_weights(store)
+        with pytest.raises(EngineUnavailable):
+            async with AsyncExitStack() as stack:
+                await loader.place(vllm(), ResolvedModel("ft:m", high, PREFIX), stack)
 
     async def test_an_adapter_that_is_damaged_in_storage_is_not_fetched_for_each_request(
         self, loader: AdapterLoader, model: ResolvedModel, store: CountedStore
