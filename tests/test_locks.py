@@ -75,6 +75,17 @@ def test_everything_that_is_needed_is_pinned(extras: list[str], locks: list[str]
     assert sorted(needed(wanted) - pinned(*locks).keys()) == []
 
 
+def test_vllms_environment_has_what_torch_needs() -> None:
+    """It is installed beside torch-cpu.lock, which has torch alone."""
+    wanted = {
+        canonicalize_name(requirement.name)
+        for requirement in map(Requirement, distribution("torch").requires or [])
+        if requirement.marker is None
+    }
+    assert wanted
+    assert sorted(wanted - pinned("engines/vllm-cpu.lock").keys()) == []
+
+
 @pytest.mark.parametrize("name", [str(path.relative_to(REQUIREMENTS)) for path in lock_paths()])
 def test_every_pin_has_hashes(name: str) -> None:
     pins = pinned(name)
