@@ -55,19 +55,23 @@ CURSOR_KINDS = {
 # Parameters that are not ids of objects that belong to a tenant.
 NON_ID_PARAMETERS = frozenset(
     (
-        "calculate_output completion_window content context data description endpoint entity "
-        "evaluation_metric file filename format "
+        "arguments audio calculate_output completion_window content context data description "
+        "endpoint entity evaluation_metric file filename format "
         "frequency_penalty function_call functions hours ignore_labels image_tag include_archived "
         "input inputs integrations label labels limit logit_bias logprobs max_completion_tokens "
-        "max_tokens md5 messages metadata metric mime_type model_sample n name order "
-        "owner_project_access parallel_tool_calls passing_labels presence_penalty project prompt "
-        "purpose question reasoning_effort reference response_format scopes seed source stop "
+        "max_tokens md5 messages metadata metric mime_type modalities model_sample moderation n "
+        "name order "
+        "owner_project_access parallel_tool_calls passing_labels prediction presence_penalty "
+        "project "
+        "prompt prompt_cache_key prompt_cache_options prompt_cache_retention "
+        "purpose question reasoning_content reasoning_effort reference refusal response_format "
+        "safety_identifier scopes seed service_tier source stop store "
         "stream_options suffix tags target_modules temperature test_metrics text tool_choice "
-        "tools top_logprobs top_p url user"
+        "tools top_logprobs top_p url user verbosity web_search_options"
     ).split()
 )
 # Ids that are looked up only within the object in the path.
-NESTED_IDS = ("feedback.id",)
+NESTED_IDS = ("feedback.id", "messages.tool_call_id", "messages.tool_calls.id")
 # Values where the schema alone does not suffice for a valid body.
 SAMPLE_VALUES: dict[str, Any] = {
     "endpoint": "/v1/chat/completions",
