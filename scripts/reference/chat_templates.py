@@ -7,8 +7,8 @@ from tests.worker.model.rendering.shipped.families import FAMILIES, Family, Supp
 
 def lines() -> Iterator[str]:
     """One row for each family."""
-    yield "| family | models | system | tools | several calls | reasoning | rows |"
-    yield "|---|---|---|---|---|---|---:|"
+    yield "| family | models | system | tools | calls | several calls | reasoning | rows |"
+    yield "|---|---|---|---|---|---|---|---:|"
     yield from map(_row, FAMILIES)
 
 
@@ -21,6 +21,7 @@ def _row(family: Family) -> str:
         family.models,
         family.system,
         family.tools,
+        family.form,
         parallel,
         reasoning,
         str(family.rows),

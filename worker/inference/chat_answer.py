@@ -124,15 +124,16 @@ def find_special_texts(request: ChatCompletionRequest, prompt: ChatPrompt) -> Ma
     return prompt.answer_format.special if has_parts(request, prompt) else {}
 
 
+def make_parser(request: ChatCompletionRequest, prompt: ChatPrompt) -> AnswerParser:
+    return AnswerParser(
+        prompt.answer_format,
+        request.callable_functions,
+        is_reasoning=prompt.begins_reasoning,
+        max_calls=request.max_calls,
+        is_text_last=wants_json(request.response_format),
+    )
+
+
 def make_answer(request: ChatCompletionRequest, prompt: ChatPrompt) -> ChatAnswer:
-    functions = request.callable_functions
-    parser = None
-    if has_parts(request, prompt):
-        parser = AnswerParser(
-            prompt.answer_format,
-            functions,
-            is_reasoning=prompt.begins_reasoning,
-            max_calls=request.max_calls,
-            is_text_last=wants_json(request.response_format),
-        )
+    parser = make_parser(request, prompt) if has_parts(request, prompt) else None
     return ChatAnswer(parser, is_legacy=bool(request.functions))

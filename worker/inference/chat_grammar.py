@@ -1,5 +1,6 @@
 """The grammar of a chat's answer: calls that are required, JSON that is asked for, or either."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -7,13 +8,15 @@ from llguidance import LLMatcher
 
 from app.errors import InvalidRequest
 from app.wire.engine import ChatCompletionRequest
-from worker.inference.grammar.answer_rules import AnswerRules
-from worker.inference.grammar.call_rules import CallRules
+from worker.inference.chat_answer import make_parser
+from worker.inference.grammar.answer_rules import GAP, AnswerRules
+from worker.inference.grammar.call_rules import CallRules, Functions, UnwritableFunction
 from worker.inference.grammar.compiler import COST_PER_CHARACTER, GrammarCompiler, InvalidGrammar
-from worker.inference.grammar.grammar import Grammar
-from worker.inference.grammar.json_schema import json_grammar
+from worker.inference.grammar.grammar import Grammar, TextRules
+from worker.inference.grammar.json_schema import ANY_OBJECT, json_grammar
 from worker.inference.grammar.lark import Literals
 from worker.inference.grammar.schema_rules import COMBINATIONS, InvalidSchema, read_schema
+from worker.inference.grammar.strict_calls import StrictCalls
 from worker.inference.loaded_model import LoadedModel
 from worker.inference.response_format import (
     compile_json,
@@ -22,35 +25,44 @@ from worker.inference.response_format import (
     wants_json,
 )
 from worker.model.rendering import ChatPrompt
-from worker.model.rendering.call_format import NamedCalls, ObjectCalls
 
-NOT_JSON = (
-    "A call cannot be forced on this model: its chat template writes arguments in a form that is "
-    "no JSON. Use the 'tool_choice' 'auto'."
-)
-NO_CALLS_OR_JSON = (
-    "JSON and calls cannot be asked for together of this model: its chat template writes arguments "
-    "in a form that is no JSON. Leave out 'response_format' or 'tools', or use the 'tool_choice' "
-    "'none'."
+UNWRITABLE = (
+    "Invalid schema for function '{name}': a call with {reason} cannot be enforced on this model, "
+    "whose chat template writes arguments in a form that is no JSON. Simplify the schema, or use "
+    "the 'tool_choice' 'auto' without 'strict' and without 'response_format'."
 )
 NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
 async def compile_chat_grammar(
     request: ChatCompletionRequest, prompt: ChatPrompt, base: LoadedModel, project: str
-) -> Grammar | None:
-    """Compile the grammar that an answer must follow, if any. Raises InvalidRequest."""
-    is_text = prompt.answer_format.is_plain and not request.callable_functions
-    if is_text or not (wants_json(request.response_format) or _must_call(request)):
-        return await compile_response_format(request.response_format, base, project)
+) -> TextRules | None:
+    """Compile the rules that an answer must follow, if any. Raises InvalidRequest."""
+    if wants_json(request.response_format) or _must_call(request):
+        is_text = prompt.answer_format.is_plain and not request.callable_functions
+        if is_text:
+            return await compile_response_format(request.response_format, base, project)
+        compile_: Callable[[], TextRules] = partial(_compile, request, prompt, base.grammars)
+    elif _list_strict(request):
+        compile_ = partial(_compile_strict, request, prompt, base)
+    else:
+        return None
     size = len(str(request.function_definitions)) + len(str(request.response_format))
-    return await base.rendering.run(
-        project, COST_PER_CHARACTER * size, partial(_compile, request, prompt, base.grammars)
-    )
+    return await base.rendering.run(project, COST_PER_CHARACTER * size, compile_)
 
 
 def _must_call(request: ChatCompletionRequest) -> bool:
     return request.choice.mode == "required"
+
+
+def _list_strict(request: ChatCompletionRequest) -> list[str]:
+    """Names of the functions whose arguments must fulfil their schema in every call."""
+    callable_ = request.callable_functions
+    return [
+        function["name"]
+        for function in request.function_definitions
+        if function.get("strict") and function["name"] in callable_
+    ]
 
 
 def _compile(
@@ -60,6 +72,24 @@ def _compile(
     if request.response_format is not None and not _must_call(request):
         # Alone first: an error of both grammars in one does not tell whose it is.
         compile_json(request.response_format, grammars)
+    return _compile_source(source, request, grammars)
+
+
+def _compile_strict(
+    request: ChatCompletionRequest, prompt: ChatPrompt, base: LoadedModel
+) -> StrictCalls:
+    calls = _compile_source(write_strict_calls(request, prompt), request, base.grammars)
+    special = prompt.answer_format.special
+    return StrictCalls(
+        calls,
+        partial(make_parser, request, prompt),
+        partial(base.vocabulary.new_detokenizer, special),
+    )
+
+
+def _compile_source(
+    source: str, request: ChatCompletionRequest, grammars: GrammarCompiler
+) -> Grammar:
     try:
         return grammars.compile(LLMatcher.grammar_from_lark(source))
     except InvalidGrammar as error:
@@ -86,24 +116,43 @@ def write_grammar(request: ChatCompletionRequest, prompt: ChatPrompt) -> str:
     """
     literals = Literals(prompt.answer_format.special)
     rules = AnswerRules(prompt.answer_format, literals, begins_reasoning=prompt.begins_reasoning)
-    calls = _make_call_rules(request, prompt, literals) if request.callable_functions else None
+    calls = None
+    if request.callable_functions:
+        functions = {name: _read_parameters(request, name) for name in request.callable_functions}
+        calls = _make_call_rules(request, prompt, functions)
     schema = None if _must_call(request) else read_response_schema(request.response_format)
     return rules.write(calls, schema)
 
 
+def write_strict_calls(request: ChatCompletionRequest, prompt: ChatPrompt) -> str:
+    """Write the grammar of what follows the opening of a call in a free answer.
+
+    Functions that are not strict may have any arguments. Raises InvalidRequest.
+    """
+    strict = _list_strict(request)
+    functions = {
+        name: _read_parameters(request, name) if name in strict else ANY_OBJECT
+        for name in request.callable_functions
+    }
+    calls = _make_call_rules(request, prompt, functions)
+    return "\n".join([f"start: {GAP}? {calls.write_opened()}", *calls.rules])
+
+
 def _make_call_rules(
-    request: ChatCompletionRequest, prompt: ChatPrompt, literals: Literals
+    request: ChatCompletionRequest, prompt: ChatPrompt, functions: Functions
 ) -> CallRules:
-    calls = prompt.answer_format.calls
-    if not isinstance(calls, ObjectCalls | NamedCalls):
-        message, param = (
-            (NOT_JSON, "tool_choice")
-            if _must_call(request)
-            else (NO_CALLS_OR_JSON, "response_format")
-        )
-        raise InvalidRequest(message, param=param, code="unsupported_value")
-    functions = {name: _read_parameters(request, name) for name in request.callable_functions}
-    return CallRules(calls, functions, literals, max_calls=request.max_calls)
+    format = prompt.answer_format.calls
+    # A prompt for calls in a form that is not known was refused.
+    assert format is not None
+    literals = Literals(prompt.answer_format.special)
+    try:
+        return CallRules(format, functions, literals, max_calls=request.max_calls)
+    except UnwritableFunction as error:
+        raise InvalidRequest(
+            UNWRITABLE.format(name=error.name, reason=error),
+            param=_find_param(request, error.name),
+            code="unsupported_value",
+        ) from error
 
 
 def _read_parameters(request: ChatCompletionRequest, name: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from app.wire.sampling import Usage
 from worker.inference.choice_text import to_content_logprob
 from worker.inference.engine_thread import EngineThread
 from worker.inference.generation import ChoiceBuffer, ChoiceUpdate, Generation
-from worker.inference.grammar.grammar import Grammar
+from worker.inference.grammar.grammar import TextRules
 from worker.inference.loaded_model import LoadedModel
 from worker.inference.registry import ServedCausalModel
 from worker.inference.sse import DONE, format_event
@@ -44,7 +44,7 @@ class CompletionBuilder:
         thread: EngineThread,
         *,
         project: str,
-        grammar: Grammar | None = None,
+        grammar: TextRules | None = None,
     ) -> None:
         """Build a generation per prompt. Raises InvalidRequest if one does not fit the model."""
         self._request = request

@@ -10,7 +10,7 @@ from app.wire.engine import ContentLogprob
 from app.wire.sampling import FinishReason, SamplingRequest
 from worker.inference.choice_text import ChoiceText, TextDelta
 from worker.inference.engine_thread import EngineThread
-from worker.inference.grammar.grammar import Grammar
+from worker.inference.grammar.grammar import TextRules
 from worker.inference.loaded_model import LoadedModel
 from worker.inference.messages import (
     Event,
@@ -75,7 +75,7 @@ class Generation:
         project: str,
         prompt_logprobs: bool = False,
         special: Mapping[int, str] | None = None,
-        grammar: Grammar | None = None,
+        grammar: TextRules | None = None,
     ) -> None:
         """Build the engine's request. Raises InvalidRequest if it does not fit the model."""
         base = served.base
@@ -198,7 +198,7 @@ def _first(requested: float | None, default: float | None) -> float:
 
 
 def _sampling_params(
-    request: SamplingRequest, base: LoadedModel, grammar: Grammar | None
+    request: SamplingRequest, base: LoadedModel, grammar: TextRules | None
 ) -> SamplingParams:
     bias = {int(id): value for id, value in (request.logit_bias or {}).items()}
     unknown_ids = [id for id in bias if id >= base.vocabulary.size]

@@ -7,7 +7,7 @@ from time import monotonic
 from app.errors import ApiError
 from app.wire.sampling import FinishReason
 from worker.inference.adapter_memory import AdapterFiles
-from worker.inference.grammar.grammar import Grammar
+from worker.inference.grammar.grammar import TextRules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class SamplingParams:
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     top_logprobs: int | None = None
     # Of each choice's text.
-    grammar: Grammar | None = None
+    grammar: TextRules | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from app.catalog import CatalogModel
 from tests.worker.inference.running_engine import EngineClient, catalog_entry, running_engine
 from tests.worker.inference.scripted import Script, script_answers
+from worker.inference.grammar.grammar import GrammarState
 
 ASK: Any = [{"role": "user", "content": "Weather?"}]
 
@@ -48,11 +49,18 @@ TOOLS: Any = [
     pydantic_function_tool(Time, name="time"),
 ]
 FUNCTIONS: Any = [tool["function"] for tool in TOOLS]
+# Their calls are free, whatever the model writes.
+LOOSE: Any = [
+    {"type": "function", "function": {**function, "strict": False}} for function in FUNCTIONS
+]
 CALL = (
     '<tool_call>\n{"name": "weather", "arguments": {"city": "Zürich", "unit": "F"}}\n</tool_call>'
 )
 OTHER = '<tool_call>\n{"name": "time", "arguments": {"city": "Bern"}}\n</tool_call>'
 ARGUMENTS = {"city": "Zürich", "unit": "F"}
+STRICT: Any = [pydantic_function_tool(Lamp, name="lamp"), pydantic_function_tool(Door)]
+# Neither is one of a lamp's values.
+WRONG = '<tool_call>\n{"name": "lamp", "arguments": {"room": "garden", "on": 5}}\n</tool_call>'
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +134,7 @@ class TestResponse:
     )
     def test_what_is_no_call_stays_text(self, ask: Any, script: Script, text: str) -> None:
         script.write(text)
-        (choice,) = ask().choices
+        (choice,) = ask(tools=LOOSE).choices
         assert choice.message.content == text
         assert choice.message.tool_calls is None
         assert choice.finish_reason == "stop"
@@ -208,7 +216,8 @@ class TestChoice:
     def test_only_allowed_tools_are_called(self, ask: Any, script: Script) -> None:
         script.write(f"{CALL}\n{OTHER}")
         allowed = {"mode": "auto", "tools": [{"type": "function", "function": {"name": "time"}}]}
-        message = ask(tool_choice={"type": "allowed_tools", "allowed_tools": allowed})
+        choice = {"type": "allowed_tools", "allowed_tools": allowed}
+        message = ask(tools=LOOSE, tool_choice=choice)
         (call,) = message.choices[0].message.tool_calls
         assert call.function.name == "time"
         assert message.choices[0].message.content == CALL
@@ -301,3 +310,64 @@ class TestChoice:
         choice = {"type": "function", "function": {"name": "unknown"}}
         with pytest.raises(BadRequestError, match="'unknown'"):
             ask(tool_choice=choice)
+
+
+class TestStrict:
+    """Calls of strict functions in answers that are free otherwise."""
+
+    def test_a_call_follows_its_schema_after_a_free_text(self, ask: Any, script: Script) -> None:
+        script.write(f"Let me {{see.\n{WRONG}")
+        (choice,) = ask(tools=STRICT, parallel_tool_calls=False).choices
+        assert (choice.finish_reason, choice.message.content) == ("tool_calls", "Let me {see.")
+        (call,) = choice.message.tool_calls
+        assert call.function.name == "lamp"
+        Lamp.model_validate_json(call.function.arguments)
+
+    def test_each_call_and_the_text_after_them(self, ask: Any, script: Script) -> None:
+        door = '<tool_call>{"name": "Door", "arguments": {"side": "front"}}</tool_call>'
+        script.write(f"{door}\n{door} Done.")
+        (choice,) = ask(tools=STRICT).choices
+        assert [call.function.name for call in choice.message.tool_calls] == ["Door", "Door"]
+        assert choice.message.content == "Done."
+
+    def test_the_name_of_a_function_that_is_not_offered(self, ask: Any, script: Script) -> None:
+        script.write(WRONG.replace("lamp", "radio"))
+        (choice,) = ask(tools=STRICT, parallel_tool_calls=False).choices
+        assert choice.message.tool_calls[0].function.name in ("lamp", "Door")
+
+    def test_a_stream(self, client: OpenAI, script: Script) -> None:
+        script.write(f"See:\n{WRONG}")
+        request: Any = {"model": "tiny", "messages": ASK, "tools": STRICT}
+        with client.chat.completions.stream(**request, parallel_tool_calls=False) as stream:
+            message = stream.get_final_completion().choices[0].message
+        assert message.content == "See:"
+        (call,) = message.tool_calls or ()
+        assert isinstance(call.function.parsed_arguments, Lamp)
+
+    def test_a_text_is_free_and_no_mask_is_computed(
+        self, ask: Any, script: Script, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        computed: list[int] = []
+        monkeypatch.setattr(GrammarState, "allowed_tokens", lambda *_: computed.append(1))
+        text = '{"name": "lamp"} <tool and </tool_call>'
+        script.write(text)
+        (choice,) = ask(tools=STRICT).choices
+        assert (choice.finish_reason, choice.message.content) == ("stop", text)
+        # One when the grammar is compiled.
+        assert len(computed) <= 1
+
+    def test_functions_that_are_not_strict_stay_free(self, ask: Any, script: Script) -> None:
+        loose = {
+            "type": "function",
+            "function": {"name": "note", "parameters": Lamp.model_json_schema()},
+        }
+        script.write(WRONG.replace("lamp", "note"))
+        (choice,) = ask(tools=[*STRICT, loose]).choices
+        (call,) = choice.message.tool_calls
+        assert json.loads(call.function.arguments) == {"room": "garden", "on": 5}
+
+    def test_a_schema_that_breaks_the_rules_of_strict(self, ask: Any) -> None:
+        function = {"name": "f", "strict": True, "parameters": {"type": "object", "properties": {}}}
+        with pytest.raises(BadRequestError, match="additionalProperties") as raised:
+            ask(tools=[*TOOLS, {"type": "function", "function": function}])
+        assert raised.value.param == f"tools[{len(TOOLS)}].function.parameters"

@@ -17,7 +17,8 @@ class AnswerParser:
     A call of a function that is not offered, or that is not in the model's form, stays text. After
     `max_calls` calls `is_done` turns true, and what follows is dropped. `is_cut` turns true if the
     rest of a call that has begun is missing. With `is_text_last` no calls follow a text, so that
-    JSON may quote one.
+    JSON may quote one. `num_openings` counts what begins calls, and `after_opening` is what was
+    pushed behind the last one.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class AnswerParser:
         self._is_text_last = is_text_last
         self._num_calls = 0
         self._has_text = False
+        self.num_openings, self.after_opening = 0, ""
         self._opening = squeeze(format.calls.delimiters.opening) if format.calls else ""
         self._calls = (
             make_call_reader(format.calls, self._reader, functions, self._parts.add)
@@ -130,9 +132,11 @@ class AnswerParser:
         """Read calls; None if there are some, else the text that was read and is none."""
         assert self._calls is not None
         self._reader.mark()
-        if self._opening and not (yield from self._is_opening()):
+        if not (yield from self._is_opening()):
             self._reader.rewind()
             return ""
+        self.num_openings += 1
+        self.after_opening = self._reader.unread
         while True:
             try:
                 is_followed = yield from self._calls.read()
@@ -152,6 +156,10 @@ class AnswerParser:
     def _is_opening(self) -> Reading[bool]:
         """Read what begins calls. False if it is another text, or too long to read on trial."""
         try:
+            if not self._opening:
+                is_object = (yield from self._reader.skip_space()) == "{"
+                self._reader.back()
+                return is_object
             return (yield from self._reader.match([self._opening])) is not None
         except NotACall:
             return False

@@ -2,14 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from worker.inference.answers.argument_types import find_types
 from worker.inference.answers.char_reader import CharReader, NotACall, Reading
 from worker.inference.answers.parts import ArgumentsPart, CallPart, Part
 from worker.inference.answers.values import (
     Broken,
     LiteralReader,
+    Quotes,
     decode_string,
     dump,
     read_json,
@@ -29,6 +31,8 @@ from worker.model.rendering.call_format import (
 
 # Parameters of each function that may be called, as a JSON schema.
 Functions = Mapping[str, Mapping[str, Any]]
+# Types whose values are JSON where texts have no quotes.
+CONTAINERS = frozenset({"object", "array"})
 NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
@@ -211,45 +215,52 @@ class ParameterCallReader(CallReader):
 
     def _read_value(self, name: str, key: str) -> Reading[str]:
         if self._literals is not None:
-            return dump((yield from self._literals.read()))
-        text = yield from self._read_until(squeeze(self._value_end))
+            return (yield from self._literals.read())
+        types = find_types(self._functions[name], key)
+        has_json = not types or bool(types & CONTAINERS)
+        text = yield from self._read_until(squeeze(self._value_end), has_json=has_json)
         begin = self._format.key_end[len(self._format.key_end.rstrip()) :]
         end = self._value_end[: -len(self._value_end.lstrip())]
-        return to_json(text.removeprefix(begin).removesuffix(end), self._find_types(name, key))
+        return to_json(text.removeprefix(begin).removesuffix(end), types)
 
-    def _find_types(self, name: str, key: str) -> set[str]:
-        """Find the types that a schema allows for an argument; none means any."""
-        properties = self._functions[name].get("properties")
-        schema = properties.get(key) if isinstance(properties, Mapping) else None
-        return set(_iter_types(schema)) if isinstance(schema, Mapping) else set()
+    def _read_until(self, end: str, *, has_json: bool = False) -> Reading[str]:
+        """Read up to a text, whatever white space is in it.
 
-    def _read_until(self, end: str) -> Reading[str]:
-        """Read up to a text, whatever white space is in it."""
-        matcher = StringMatcher(end)
+        With `has_json`, the text may be an object or a list, whose strings may quote the end: the
+        first end outside of them counts, or else the first one.
+        """
+        matcher, quotes, is_json = StringMatcher(end), Quotes(), None
         places: deque[int] = deque(maxlen=len(end))
         chars: list[str] = []
-        while char := (yield from self._reader.next()):
-            chars.append(char)
-            if char.isspace():
-                continue
-            places.append(len(chars) - 1)
-            if matcher.advance(char):
-                return "".join(chars[: places[0]])
-        raise Broken
+        quoted_end: int | None = None
+        try:
+            while char := (yield from self._reader.next()):
+                chars.append(char)
+                quotes.advance(char)
+                if char.isspace():
+                    continue
+                is_json = has_json and char in "{[" if is_json is None else is_json
+                places.append(len(chars) - 1)
+                if not matcher.advance(char):
+                    continue
+                if not (is_json and quotes.are_open):
+                    return self._take(chars, places[0], is_marked=quoted_end is not None)
+                matcher = StringMatcher(end)
+                if quoted_end is None:
+                    quoted_end = places[0]
+                    self._reader.mark()
+        except NotACall:
+            # The text is too long to look further.
+            pass
+        if quoted_end is None:
+            raise Broken
+        self._reader.rewind()
+        return "".join(chars[:quoted_end])
 
-
-def _iter_types(schema: Mapping[str, Any]) -> Iterator[str]:
-    types = schema.get("type")
-    yield from [types] if isinstance(types, str) else filter(_is_text, types or ())
-    if any(isinstance(value, str) for value in schema.get("enum") or ()):
-        yield "string"
-    for option in schema.get("anyOf") or schema.get("oneOf") or ():
-        if isinstance(option, Mapping):
-            yield from _iter_types(option)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+    def _take(self, chars: list[str], size: int, *, is_marked: bool) -> str:
+        if is_marked:
+            self._reader.release()
+        return "".join(chars[:size])
 
 
 def _squeeze_ends(delimiters: Delimiters) -> list[str]:

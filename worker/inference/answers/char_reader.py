@@ -68,6 +68,11 @@ class CharReader:
     def is_marked(self) -> bool:
         return self._mark is not None
 
+    @property
+    def unread(self) -> str:
+        """Text that was pushed and not read yet."""
+        return self._text[self._position :]
+
     def skip_space(self) -> Reading[str]:
         """Skip white space, and read the character after it."""
         char = yield from self.next()

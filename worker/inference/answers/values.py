@@ -1,7 +1,6 @@
 """Reads values in calls: JSON, and what is like it."""
 
 import json
-import math
 import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -82,6 +81,22 @@ def _emit_string(reader: CharReader, emit: Emit) -> Reading[str]:
             emit((yield from reader.next()))
 
 
+class Quotes:
+    """Tells whether a character of JSON is inside of a string."""
+
+    def __init__(self) -> None:
+        self.are_open = False
+        self._is_escaped = False
+
+    def advance(self, char: str) -> None:
+        if self._is_escaped:
+            self._is_escaped = False
+        elif char == "\\" and self.are_open:
+            self._is_escaped = True
+        elif char == '"':
+            self.are_open = not self.are_open
+
+
 def _read_word(reader: CharReader, first: str, emit: Emit) -> Reading[None]:
     char = first
     while char and char not in ",}]) \t\r\n":
@@ -109,13 +124,14 @@ def to_json(text: str, types: Collection[str]) -> str:
         value = json.loads(text, parse_constant=_reject)
     except (ValueError, RecursionError):
         value = WORDS.get(text, text)
-        return dump(value if not types or _names_of(value) & set(types) else text)
-    is_allowed = not types or _names_of(value) & set(types) or "string" not in types
+        return dump(value if not types or type_names(value) & set(types) else text)
+    is_allowed = not types or type_names(value) & set(types) or "string" not in types
     # As the model wrote it, unless it is a text.
     return text.strip() if is_allowed and not isinstance(value, str) else dump(text)
 
 
-def _names_of(value: Any) -> set[str]:
+def type_names(value: Any) -> set[str]:
+    """Name the types of JSON Schema that a value has."""
     return next(names for type, names in TYPE_NAMES if isinstance(value, type))
 
 
@@ -131,19 +147,22 @@ def _reject(constant: str) -> Any:
 
 
 class LiteralReader:
-    """Reads values of which only texts are in quotes, such as Gemma's and Python's."""
+    """Reads values of which only texts are in quotes, such as Gemma's and Python's, as JSON.
+
+    Numbers stay as they are written: as values, some would be others, or infinite.
+    """
 
     def __init__(self, reader: CharReader, quote: str) -> None:
         self._reader = reader
         self._quote = quote
 
-    def read(self, depth: int = 0) -> Reading[Any]:
-        """Read a value. Raises Broken."""
+    def read(self, depth: int = 0) -> Reading[str]:
+        """Read a value, and return its JSON. Raises Broken."""
         char = yield from self._reader.skip_space()
         if not char or depth == MAX_DEPTH:
             raise Broken
         if char in (self._quote, '"'):
-            return (yield from self._read_text(char))
+            return dump((yield from self._read_text(char)))
         if char == "{":
             return (yield from self._read_object(depth))
         if char == "[":
@@ -175,8 +194,8 @@ class LiteralReader:
                 raise Broken from error
         return {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}.get(char, char)
 
-    def _read_object(self, depth: int) -> Reading[dict[str, Any]]:
-        values: dict[str, Any] = {}
+    def _read_object(self, depth: int) -> Reading[str]:
+        values: dict[str, str] = {}
         while (char := (yield from self._reader.skip_space())) != "}":
             if char == ",":
                 continue
@@ -187,7 +206,7 @@ class LiteralReader:
             else:
                 key = yield from self._read_key(char)
             values[key] = yield from self.read(depth + 1)
-        return values
+        return "{" + ", ".join(f"{dump(key)}: {value}" for key, value in values.items()) + "}"
 
     def _read_key(self, first: str) -> Reading[str]:
         key, char = "", first
@@ -198,8 +217,8 @@ class LiteralReader:
             char = yield from self._reader.next()
         return key.strip()
 
-    def _read_list(self, depth: int) -> Reading[list[Any]]:
-        values: list[Any] = []
+    def _read_list(self, depth: int) -> Reading[str]:
+        values: list[str] = []
         while (char := (yield from self._reader.skip_space())) != "]":
             if char == ",":
                 continue
@@ -207,14 +226,14 @@ class LiteralReader:
                 raise Broken
             self._reader.back()
             values.append((yield from self.read(depth + 1)))
-        return values
+        return "[" + ", ".join(values) + "]"
 
-    def _read_word(self, first: str) -> Reading[Any]:
+    def _read_word(self, first: str) -> Reading[str]:
         chars: list[str] = []
         yield from _read_word(self._reader, first, chars.append) if first not in ",}])" else ()
         word = "".join(chars)
         try:
-            value = json.loads(word, parse_constant=_reject)
+            json.loads(word, parse_constant=_reject)
         except ValueError:
-            return WORDS.get(word, word)
-        return word if value in (math.inf, -math.inf) else value
+            return dump(WORDS.get(word, word))
+        return word

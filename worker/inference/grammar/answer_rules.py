@@ -30,7 +30,7 @@ class AnswerRules:
         rules: list[str] = []
         if calls is not None:
             options.append(calls.write_sequence(strip=strip))
-            rules += calls.write_rules()
+            rules += calls.rules
         if schema is not None:
             begin = self._format.content_begin
             options.append(f"{self._literals.write(begin.lstrip() if strip else begin)} json")

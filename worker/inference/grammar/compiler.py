@@ -60,10 +60,11 @@ class GrammarCompiler:
         return grammar
 
     def _compile(self, source: str) -> Grammar:
-        matcher = LLMatcher(self._load_tokenizer(), source, log_level=0, limits=LIMITS)
+        tokenizer = self._load_tokenizer()
+        matcher = LLMatcher(tokenizer, source, log_level=0, limits=LIMITS)
         if matcher.is_error():
             raise InvalidGrammar(one_line(matcher.get_error()))
-        grammar = Grammar(matcher, self._stop_ids)
+        grammar = Grammar(matcher, self._stop_ids, tokenizer.greedy_tokenize)
         try:
             # The first mask takes the longest, and tells whether there is any text at all.
             grammar.start().allowed_tokens(self._vocabulary.size)

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from worker.inference.grammar.pointers import resolve
+
 Schema = Mapping[str, Any]
 
 
@@ -71,7 +73,7 @@ class _Conditions:
         """Yield the conditions that must all be met for a schema."""
         reference = schema.get("$ref")
         # A reference that leads nowhere is not judged.
-        if isinstance(reference, str) and (target := _resolve(self._root, reference)) is not None:
+        if isinstance(reference, str) and (target := resolve(self._root, reference)) is not None:
             yield self.of(target)
         for keyword in ("anyOf", "oneOf"):
             if keyword in schema:
@@ -97,15 +99,3 @@ def _list_required(schema: Schema) -> Iterable[Any]:
 def _min_items(schema: Schema) -> int:
     least = schema.get("minItems", 0)
     return least if isinstance(least, int) else 0
-
-
-def _resolve(schema: Schema, pointer: str) -> Any:
-    """Find the part of a schema that a JSON pointer names; None if there is none."""
-    part: Any = schema
-    for name in pointer.removeprefix("#").split("/")[1:]:
-        name = name.replace("~1", "/").replace("~0", "~")
-        if isinstance(part, list) and name.isdecimal() and len(name) < 6:
-            part = part[int(name)] if int(name) < len(part) else None
-        else:
-            part = part.get(name) if isinstance(part, Mapping) else None
-    return part if pointer == "#" or pointer.startswith("#/") else None

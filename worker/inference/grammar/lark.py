@@ -27,6 +27,9 @@ class Literals:
             run = ""
         return " ".join(filter(None, [*parts, _quote(run)])) or NOTHING
 
+    def has_special(self, text: str) -> bool:
+        return not self._ids.keys().isdisjoint(text)
+
     def split(self, text: str) -> tuple[str, str]:
         """Split a text into what is before its first special token, and the rest."""
         size = next((place for place, char in enumerate(text) if char in self._ids), len(text))

@@ -30,6 +30,16 @@ def _move(keyword: str, value: Any, pointer: str) -> Any:
     return move_references(value, pointer)
 
 
-def escape(name: str) -> str:
-    """Escape a name in a JSON pointer."""
-    return name.replace("~", "~0").replace("/", "~1")
+def take_part(part: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a part of a schema as a schema of its own, with what it refers to."""
+    if not _has_reference(part):
+        return part
+    pointer = "#/$defs/root"
+    own = move_references({key: part[key] for key in part if key != "$defs"}, pointer)
+    return {**own, "$defs": {"root": move_references(root, pointer)}}
+
+
+def _has_reference(schema: Any) -> bool:
+    if isinstance(schema, Mapping):
+        return "$ref" in schema or any(map(_has_reference, schema.values()))
+    return isinstance(schema, list) and any(map(_has_reference, schema))

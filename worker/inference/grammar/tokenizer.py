@@ -6,6 +6,8 @@ from llguidance import LLTokenizer, TokenizerWrapper
 
 from worker.inference.vocabulary import Vocabulary
 
+MARK = b"\xff"
+
 
 def make_tokenizer(vocabulary: Vocabulary, stop_ids: Iterable[int]) -> LLTokenizer:
     """Build the tree of all tokens, which takes a second for a large vocabulary."""
@@ -16,6 +18,14 @@ def make_tokenizer(vocabulary: Vocabulary, stop_ids: Iterable[int]) -> LLTokeniz
         slices=LLTokenizer.json_slices(),
     )
     return adapter.tokenizer
+
+
+def _as_text(data: bytes) -> bytes:
+    """Return a token's bytes; none if it has the byte that marks special tokens in llguidance.
+
+    No text has this byte. Where a special token may come, it would be allowed too.
+    """
+    return b"" if MARK in data else data
 
 
 class _VocabularyAdapter:
@@ -29,7 +39,7 @@ class _VocabularyAdapter:
         self.stop_ids = sorted(id for id in stop_ids if id < vocabulary.size)
         # Without any, llguidance adds one behind the vocabulary.
         self.eos_token_id = next(iter(self.stop_ids), None)
-        self.tokens = [vocabulary.text_bytes(id) for id in range(vocabulary.size)]
+        self.tokens = [_as_text(vocabulary.text_bytes(id)) for id in range(vocabulary.size)]
         # A stop token is never part of a text, even if it has bytes.
         self.special_token_ids = self.stop_ids
 

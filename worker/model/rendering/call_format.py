@@ -6,7 +6,8 @@ around them is what training teaches and what serving recognizes.
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from itertools import takewhile
 from typing import Any
 
@@ -27,11 +28,13 @@ class Delimiters:
     opening  before the first call
     between  from one call to the next; None if an answer has one call, or if each has an opening
     closing  after the last call
+    gap      white space between two calls, if each has an opening
     """
 
     opening: str
     between: str | None
     closing: str
+    gap: str = "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,14 @@ class NamedCalls:
     middles: Sequence[str]
 
 
+class NestedForm(StrEnum):
+    """How objects and lists are written that are arguments, or parts of one."""
+
+    JSON = "json"
+    # An object as the arguments themselves are, in braces; a list in brackets.
+    ALIKE = "alike"
+
+
 @dataclass(frozen=True, slots=True)
 class ParameterCalls:
     """Calls as a name, then each argument between delimiters, such as Qwen-Coder's and GLM's.
@@ -66,6 +77,7 @@ class ParameterCalls:
     key_end  from a key to its value
     next     from a value to the next key
     empty    after the name of a call without arguments
+    words    true, false and null
     """
 
     delimiters: Delimiters
@@ -74,6 +86,10 @@ class ParameterCalls:
     next: str
     empty: str
     quote: str
+    words: Sequence[str] = ("true", "false", "null")
+    nested: NestedForm = NestedForm.JSON
+    # Keys are in the order of their letters, whatever order a call has them in.
+    is_sorted: bool = False
 
 
 CallFormat = ObjectCalls | NamedCalls | ParameterCalls
@@ -152,13 +168,46 @@ def _find_parameters(one: str, two: str | None, render: RenderCalls) -> Paramete
     value_end = quote or squeeze(common_prefix([next, closing]))
     if not squeeze(key_end) or not squeeze(closing) or not value_end or len(quote) > 1:
         return None
-    return ParameterCalls(
+    calls = ParameterCalls(
         _delimiters(opening, between.removeprefix(quote) or None, closing),
         first=first,
         key_end=key_end,
         next=next,
         empty=_split(none, NAMES[0], "")[2],
         quote=quote,
+    )
+    return _find_values(calls, render)
+
+
+def _find_values(calls: ParameterCalls, render: RenderCalls) -> ParameterCalls:
+    """Find how a template writes values that are no texts, and in which order."""
+
+    def write(value: Any) -> str | None:
+        text = render([(NAMES[0], {KEY: value})])
+        rest = (text or "").partition(KEY)[2]
+        is_known = rest.startswith(calls.key_end) and rest.endswith(calls.delimiters.closing)
+        return (
+            rest[len(calls.key_end) :].removesuffix(calls.delimiters.closing) if is_known else None
+        )
+
+    # Some templates cannot write a null.
+    words = [
+        write(value) or word for value, word in ((True, "true"), (False, "false"), (None, "null"))
+    ]
+    quoted = [f"{calls.quote}{text}{calls.quote}" for text in (VALUE, OTHER_VALUE)]
+    first, other = (
+        f"{key}{calls.key_end}{text}" for key, text in zip((KEY, OTHER_KEY), quoted, strict=True)
+    )
+    is_alike = (
+        write(TWO) == f"{{{first}{calls.next}{other}}}"
+        and write([VALUE, OTHER_VALUE]) == f"[{calls.next.join(quoted)}]"
+    )
+    reversed_ = render([(NAMES[0], dict(reversed(TWO.items())))]) or OTHER_KEY
+    return replace(
+        calls,
+        words=words,
+        nested=NestedForm.ALIKE if is_alike else NestedForm.JSON,
+        is_sorted=0 <= reversed_.find(KEY) < reversed_.find(OTHER_KEY),
     )
 
 
@@ -174,8 +223,10 @@ def _split(text: str, begin: str, end: str) -> tuple[str, str, str]:
 
 def _delimiters(opening: str, between: str | None, closing: str) -> Delimiters:
     # Each call has delimiters of its own, if what is between two begins as what follows the last.
-    is_own = between is not None and squeeze(between) == squeeze(closing + opening)
-    return Delimiters(opening, None if is_own else between, closing)
+    if between is None or squeeze(between) != squeeze(closing + opening):
+        return Delimiters(opening, between, closing)
+    gap = between.removeprefix(closing.rstrip()).removesuffix(opening.lstrip())
+    return Delimiters(opening, None, closing, gap)
 
 
 def common_prefix(texts: Sequence[str]) -> str:

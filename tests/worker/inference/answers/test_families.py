@@ -7,18 +7,22 @@ from typing import Any
 import pytest
 from llguidance import LLMatcher
 
-from app.errors import InvalidRequest
 from app.wire.engine import ChatCompletionRequest
 from tests.worker.inference.answers.reading import read
 from tests.worker.model.rendering.shipped.chats import CHATS, WEATHER, Chat, answer, user
-from tests.worker.model.rendering.shipped.families import BY_NAME
+from tests.worker.model.rendering.shipped.families import BY_NAME, CallForm
 from tests.worker.model.rendering.shipped.tokenizers import make_tokenizer
 from worker.inference.answers.answer_parser import AnswerParser
 from worker.inference.chat_grammar import write_grammar
 from worker.inference.grammar.compiler import GrammarCompiler
 from worker.inference.vocabulary import Vocabulary
 from worker.model.rendering import Renderer, RenderingOptions
-from worker.model.rendering.call_format import ParameterCalls
+from worker.model.rendering.call_format import (
+    NamedCalls,
+    NestedForm,
+    ObjectCalls,
+    ParameterCalls,
+)
 from worker.model.rendering.rows import TrainingRow
 
 FUNCTIONS = {
@@ -194,16 +198,38 @@ def follows_grammar(
     return state.is_complete
 
 
+FORMS = {
+    CallForm.OBJECT: ObjectCalls,
+    CallForm.NAMED: NamedCalls,
+    CallForm.PARAMETERS: ParameterCalls,
+}
+
+
+@families
+def test_the_form_of_calls_is_found(family: str) -> None:
+    found = get_renderer(family).answer_format.calls
+    assert isinstance(found, FORMS[BY_NAME[family].form])
+    if isinstance(found, ParameterCalls):
+        is_gemma = family == "Gemma 4"
+        assert found.nested is (NestedForm.ALIKE if is_gemma else NestedForm.JSON)
+        assert found.is_sorted == is_gemma
+
+
 @families
 def test_a_forced_call_is_what_was_learned(family: str) -> None:
     chat = calling(("weather", {"city": "Bern"}))
     request = make_request(tool_choice={"type": "function", "function": {"name": "weather"}})
-    if isinstance(get_renderer(family).answer_format.calls, ParameterCalls):
-        with pytest.raises(InvalidRequest, match="no JSON"):
-            follows_grammar(family, request, chat)
-        return
     assert follows_grammar(family, request, chat)
     assert not follows_grammar(family, request, calling(("plan", PLAN)))
+
+
+@families
+def test_several_forced_calls_are_what_was_learned(family: str) -> None:
+    """Of arguments of every type, none, and in the white space that the template writes."""
+    calls = [("plan", PLAN), ("now", {}), ("weather", {"city": "Chur"})]
+    is_parallel = BY_NAME[family].parallel is not None
+    chat = calling(*calls if is_parallel else calls[:1])
+    assert follows_grammar(family, make_request(tool_choice="required"), chat)
 
 
 JSON_FORMAT = {
@@ -218,11 +244,6 @@ JSON_FORMAT = {
 @families
 def test_json_or_a_call_is_what_was_learned(family: str) -> None:
     request = make_request(response_format=JSON_FORMAT)
-    if isinstance(get_renderer(family).answer_format.calls, ParameterCalls):
-        with pytest.raises(InvalidRequest, match="Leave out 'response_format'") as raised:
-            follows_grammar(family, request, calling(("weather", {"city": "Bern"})))
-        assert raised.value.error_param == "response_format"
-        return
     said = Chat([user("Please."), answer('{"sum": 6}')], TOOLS)
     assert follows_grammar(family, request, said)
     assert follows_grammar(family, request, calling(("weather", {"city": "Bern"})))
@@ -232,9 +253,8 @@ def test_json_or_a_call_is_what_was_learned(family: str) -> None:
 @families
 @pytest.mark.parametrize("wanted", ["JSON", "JSON without tools", "a call"])
 def test_reasoning_before_what_is_wanted(family: str, wanted: str) -> None:
-    is_parameters = isinstance(get_renderer(family).answer_format.calls, ParameterCalls)
-    if BY_NAME[family].reasoning is None or (is_parameters and wanted != "JSON without tools"):
-        pytest.skip("no reasoning, or arguments in a form that is no JSON")
+    if BY_NAME[family].reasoning is None:
+        pytest.skip("the template has no reasoning")
     thought = {"reasoning_content": "It is {6}.\nOr <b>?"}
     if wanted == "a call":
         if family in WITHOUT_TEXT:

@@ -69,6 +69,14 @@ class Support(StrEnum):
     LEFT_OUT = "left out"
 
 
+class CallForm(StrEnum):
+    """How a call is written."""
+
+    OBJECT = "JSON object"
+    NAMED = "name, JSON"
+    PARAMETERS = "name, parameters"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
     """A template and its expectations; `{}` in `answer` is the answer's text.
@@ -92,6 +100,7 @@ class Family:
     stops: Sequence[str] = ()
     answer: str
     call: str = HERMES_CALL
+    form: CallForm = CallForm.OBJECT
     calls: str = "{}"
     parallel: str | None = "\n"
     reasoning: str | None = None
@@ -151,6 +160,7 @@ FAMILIES: Sequence[Family] = (
         eos="<|im_end|>",
         answer="{}<|im_end|>",
         call=QWEN_CODER_CALL,
+        form=CallForm.PARAMETERS,
         reasoning="{reasoning}\n</think>\n\n{answer}<|im_end|>",
         rows=3,
     ),
@@ -163,6 +173,7 @@ FAMILIES: Sequence[Family] = (
         eos="<|im_end|>",
         answer="{}<|im_end|>",
         call=QWEN_CODER_CALL,
+        form=CallForm.PARAMETERS,
         reasoning="{reasoning}\n</think>\n\n{answer}<|im_end|>",
         rows=3,
     ),
@@ -175,6 +186,7 @@ FAMILIES: Sequence[Family] = (
         eos="<|im_end|>",
         answer="{}<|im_end|>",
         call=QWEN_CODER_CALL,
+        form=CallForm.PARAMETERS,
         reasoning="{reasoning}\n</think>\n\n{answer}<|im_end|>",
         rows=3,
     ),
@@ -266,6 +278,7 @@ FAMILIES: Sequence[Family] = (
         eos="<eos>",
         stops=("<eos>", "<turn|>", "<|tool_response>"),
         answer="{}<turn|>",
+        form=CallForm.PARAMETERS,
         call='<|tool_call>call:weather{{city:<|"|>{city}<|"|>}}<tool_call|>',
         call_end="{}<|tool_response>",
         parallel="",
@@ -337,6 +350,7 @@ FAMILIES: Sequence[Family] = (
         eos="<|return|>",
         stops=("<|return|>", "<|call|>"),
         answer="<|channel|>final<|message|>{}<|return|>",
+        form=CallForm.NAMED,
         call=' to=functions.weather<|channel|>commentary json<|message|>{{"city": "{city}"}}',
         call_end="{}<|call|>",
         parallel=None,
@@ -356,6 +370,7 @@ FAMILIES: Sequence[Family] = (
         eos="<｜end▁of▁sentence｜>",
         answer="{}<｜end▁of▁sentence｜>",
         call=DEEPSEEK_CALL,
+        form=CallForm.NAMED,
         calls="<｜tool▁calls▁begin｜>{}<｜tool▁calls▁end｜>",
         reasoning="{reasoning}\n</think>\n\n{answer}<｜end▁of▁sentence｜>",
         rows=3,
@@ -395,6 +410,7 @@ FAMILIES: Sequence[Family] = (
         eos="<|endoftext|>",
         stops=("<|endoftext|>", "<|user|>", "<|observation|>"),
         answer="\n{}<|user|>",
+        form=CallForm.PARAMETERS,
         call=(
             "<tool_call>weather\n<arg_key>city</arg_key>\n<arg_value>{city}</arg_value>\n"
             "</tool_call>"
@@ -458,6 +474,7 @@ FAMILIES: Sequence[Family] = (
         eos="<|im_end|>",
         answer="{}<|im_end|>",
         call="weather(city='{city}')",
+        form=CallForm.PARAMETERS,
         calls="<|tool_call_start|>[{}]<|tool_call_end|>",
         parallel=", ",
     ),
@@ -470,6 +487,7 @@ FAMILIES: Sequence[Family] = (
         eos="<|im_end|>",
         answer="{}<|im_end|>",
         call=QWEN_CODER_CALL,
+        form=CallForm.PARAMETERS,
         calls="\n{}\n",
         reasoning="{reasoning}\n</think>\n{answer}<|im_end|>",
     ),
