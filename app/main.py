@@ -42,6 +42,8 @@ from app.safe_http.client import SafeHttpClient
 from app.security_log import SecurityLog
 from app.settings import Settings
 from app.sweeps import routes as sweeps
+from app.usage import routes as usage
+from app.usage.prices import Prices
 from app.webhooks import routes as webhooks
 
 # Pooled connections, and the same number of overflow connections; the session limit leaves a few.
@@ -95,6 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.shared = state
     app.state.engines = EngineClient(settings, state.catalog, state.store)
     app.state.recorder = TrafficRecorder(state.sessions)
+    app.state.prices = Prices.load(settings.prices_file)
     app.add_middleware(AdmissionMiddleware, state=state, max_part_bytes=MAX_PART_BYTES)
     if settings.cors_origins:
         _add_cors(app, settings.cors_origins)
@@ -115,6 +118,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         organization.router,
         sweeps.router,
         upload_routes.router,
+        usage.router,
         webhooks.router,
     ):
         app.include_router(router)

@@ -129,6 +129,9 @@ class Settings(BaseSettings):
         description="S3 secret access key; found by boto3's credential chain when not set",
     )
     models_file: Path = Field(Path("models.toml"), description="Catalog of base models")
+    prices_file: Path | None = Field(
+        None, description="Prices of tokens, in TOML; everything costs nothing when not set"
+    )
     engine_url: str = Field(
         "http://127.0.0.1:8100", description="Engine of the base models that name none"
     )

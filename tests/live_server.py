@@ -156,16 +156,27 @@ class FakeEngine:
         self.aborted.set()
         return Response()
 
+    def _event(
+        self, body: dict[str, Any], document: dict[str, Any], usage: dict[str, int] | None = None
+    ) -> bytes:
+        if (body.get("stream_options") or {}).get("include_usage"):
+            document = {**document, "usage": usage}
+        return f"data: {json.dumps(document, separators=(',', ':'))}\n\n".encode()
+
     async def _stream(self, body: dict[str, Any], prompt: str) -> AsyncIterator[bytes]:
         try:
             for word in ("Hel", "lo"):
-                yield f"data: {json.dumps(chunk(body['model'], word))}\n\n".encode()
+                yield self._event(body, chunk(body["model"], word))
             if prompt == "die":
                 raise RuntimeError("the engine dies during the stream")
             while prompt == "forever":
                 await asyncio.sleep(0.01)
                 yield b": still here\n\n"
-            yield f"data: {json.dumps(chunk(body['model'], None))}\n\ndata: [DONE]\n\n".encode()
+            yield self._event(body, chunk(body["model"], None))
+            if (body.get("stream_options") or {}).get("include_usage"):
+                usage = completion(body["model"])["usage"]
+                yield self._event(body, {**chunk(body["model"], None), "choices": []}, usage)
+            yield b"data: [DONE]\n\n"
         finally:
             if prompt == "forever":
                 self.aborted.set()

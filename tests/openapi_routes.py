@@ -55,6 +55,8 @@ CURSOR_KINDS = {
 # Parameters that are not ids of objects that belong to a tenant.
 NON_ID_PARAMETERS = frozenset(
     (
+        "api_key_ids batch bucket_width end_time group_by kind line_items models page project_ids "
+        "start_time user_ids "
         "arguments audio calculate_output completion_window content context data description "
         "endpoint entity evaluation_metric file filename format "
         "frequency_penalty function_call functions hours ignore_labels image_tag include_archived "
@@ -70,6 +72,9 @@ NON_ID_PARAMETERS = frozenset(
         "tools top_logprobs top_p url user verbosity web_search_options"
     ).split()
 )
+# Their ids are filters: those of others yield what unknown ones do, which is nothing
+# (tests/app/usage/test_routes.py).
+FILTERED_PATHS = ("/v1/organization/usage/", "/v1/organization/costs")
 # Ids that are looked up only within the object in the path.
 NESTED_IDS = ("feedback.id", "messages.tool_call_id", "messages.tool_calls.id")
 # Values where the schema alone does not suffice for a valid body.
@@ -178,6 +183,8 @@ def _is_plain(name: str) -> bool:
 
 
 def _kind(path: str, name: str) -> str | None:
+    if path.startswith(FILTERED_PATHS):
+        return None
     return CURSOR_KINDS.get(path) if name == "after" else ID_KINDS.get(name.split(".")[-1])
 
 

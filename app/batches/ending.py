@@ -6,7 +6,10 @@ from sqlalchemy.orm import Session
 from app.batches import counts
 from app.batches.counts import Total
 from app.db import clock
-from app.db.tables import Batch, BatchState, File, WorkStop
+from app.db.tables import Batch, BatchState, File, UsageKind, WorkStop
+from app.inference.endpoints import EMBEDDINGS_PATH
+from app.usage import ledger
+from app.usage.ledger import UsageCounts, UsageKey
 from app.webhooks import deliveries
 from app.work import lists
 
@@ -39,5 +42,24 @@ def end(session: Session, batch: Batch, state: BatchState, *, num_expired: int =
         setattr(batch, total, counted.tokens.get(total, 0))
     batch.state, batch.ended_at = state, func.clock_timestamp()
     session.flush()
+    _record_usage(session, batch)
     lists.delete_list(session, batch.id)
     deliveries.enqueue(session, batch.project_id, f"batch.{state}", batch.id, clock.now(session))
+
+
+def _record_usage(session: Session, batch: Batch) -> None:
+    """Add what the requests used to the project's usage, once, since a batch ends once."""
+    if batch.model is None or not batch.num_completed:
+        return
+    is_embedding = batch.endpoint == EMBEDDINGS_PATH
+    key = UsageKey(
+        batch.project_id,
+        batch.api_key_id or "",
+        batch.model,
+        UsageKind.EMBEDDINGS if is_embedding else UsageKind.COMPLETIONS,
+        is_batch=True,
+    )
+    used = UsageCounts(
+        batch.num_completed, batch.input_tokens, batch.cached_tokens, batch.output_tokens
+    )
+    ledger.record(session, {key: used})

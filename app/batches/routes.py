@@ -22,7 +22,9 @@ def create(
     body: CreateBatch, state: AppStateDep, principal: PrincipalDep, session: SessionDep
 ) -> BatchObject:
     """Create a batch from an uploaded file of requests, which is checked first."""
-    batch = service.create(session, state.settings, principal.project_id, body)
+    batch = service.create(
+        session, state.settings, principal.project_id, body, api_key_id=principal.key_id
+    )
     return _serialize(session, batch)
 
 

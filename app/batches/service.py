@@ -40,7 +40,14 @@ class TooManyOpenBatches(RateLimited):
     headers: ClassVar[dict[str, str]] = {"Retry-After": "60", "x-should-retry": "false"}
 
 
-def create(session: Session, settings: Settings, project_id: str, body: CreateBatch) -> Batch:
+def create(
+    session: Session,
+    settings: Settings,
+    project_id: str,
+    body: CreateBatch,
+    *,
+    api_key_id: str | None = None,
+) -> Batch:
     """Create a batch, whose input is checked afterwards.
 
     Raises TooManyOpenBatches, StorageQuotaExceeded, Forbidden, and InvalidRequest.
@@ -54,6 +61,7 @@ def create(session: Session, settings: Settings, project_id: str, body: CreateBa
     batch = Batch(
         id=ids.batch_id(),
         project_id=project_id,
+        api_key_id=api_key_id,
         state=BatchState.VALIDATING,
         endpoint=body.endpoint,
         completion_window=body.completion_window,

@@ -103,7 +103,7 @@ class RequestContext:
         self.routed_scope = {
             **self.scope,
             "method": "GET" if method == "HEAD" else method,
-            "query_string": query_params.drop_empty(query),
+            "query_string": query_params.normalize(query),
         }
         return self.routed_scope
 

@@ -3,15 +3,20 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 from sqlalchemy.orm import Session
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app.auth.principals import Principal
+from app.db.tables import UsageKind
 from app.errors import ServiceUnavailable
 from app.http.dependencies import AppState, run_autocommit
 from app.http_server.disconnects import run_until_disconnect
+from app.inference.answer_usage import UsageReader, request_usage, wants_usage
+from app.inference.endpoints import EMBEDDINGS_PATH
 from app.inference.engine_responses import EVENT_STREAM
 from app.inference.engines import EngineClient
 from app.inference.metrics import RequestMeter
@@ -19,9 +24,11 @@ from app.models import registry
 from app.models.registry import ModelTask, ResolvedModel
 from app.monitoring.recorder import TrafficRecorder
 from app.monitoring.traffic import RequestOutcome, ServedRequest
+from app.usage.ledger import UsageCounts, UsageKey
 from app.wire.engine_metadata import EngineMetadata
 
 # Keeps reverse proxies from buffering a stream of events.
+
 NO_BUFFERING_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
@@ -52,7 +59,7 @@ class ProxyResponse(Response):
         path: str,
         body: Mapping[str, Any],
         *,
-        project_id: str,
+        principal: Principal,
     ) -> None:
         super().__init__()
         self._engines = engines
@@ -60,7 +67,8 @@ class ProxyResponse(Response):
         self._model = model
         self._path = path
         self._body = body
-        self._project_id = project_id
+        self._principal = principal
+        self._reader = UsageReader(is_stream=bool(body.get("stream")), is_wanted=wants_usage(body))
         # Assumed until the response is complete: only a disconnect ends it early without an error.
         self._outcome = RequestOutcome.CLIENT_DISCONNECTED
         self._metadata: EngineMetadata | None = None
@@ -89,21 +97,43 @@ class ProxyResponse(Response):
                     metadata=self._metadata,
                 )
                 self._recorder.record(request)
+            self._record_usage()
+
+    def _record_usage(self) -> None:
+        """Count the tokens of an answer; of one that was broken off, those that came at least."""
+        counts = self._reader.usage
+        if counts is None and self._metadata is not None:
+            given = max(0, self._reader.num_events - (self._body.get("n") or 1))
+            counts = UsageCounts(1, self._metadata.tokens, 0, given)
+        if counts is None:
+            return
+        is_embedding = self._path == EMBEDDINGS_PATH
+        key = UsageKey(
+            self._principal.project_id,
+            self._principal.key_id,
+            self._model.name,
+            UsageKind.EMBEDDINGS if is_embedding else UsageKind.COMPLETIONS,
+        )
+        self._recorder.record_usage(key, counts)
 
     async def _forward(self, send: Send, meter: RequestMeter) -> None:
         async with self._engines.forward(
-            self._model, self._path, self._body, project_id=self._project_id
+            self._model,
+            self._path,
+            request_usage(self._body),
+            project_id=self._principal.project_id,
         ) as response:
+            if response.status < HTTPStatus.BAD_REQUEST:
+                self._metadata = response.metadata
             headers = {**response.headers, **NO_BUFFERING_HEADERS}
             raw = [(name.encode(), value.encode()) for name, value in headers.items()]
             await send({"type": "http.response.start", "status": response.status, "headers": raw})
             is_stream = response.headers.get("content-type", "").startswith(EVENT_STREAM)
-            async for chunk in response.chunks:
+            async for chunk in self._reader.read(response.chunks):
                 if is_stream:
                     meter.part_arrived()
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
-            self._metadata = response.metadata
             self._outcome = _outcome_of(response.status)
 
 

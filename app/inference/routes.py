@@ -52,7 +52,7 @@ async def create_chat_completion(
         model,
         CHAT_COMPLETIONS_PATH,
         build_chat_body(body, model),
-        project_id=principal.project_id,
+        principal=principal,
     )
 
 
@@ -69,9 +69,7 @@ async def create_completion(
     """Continue a text, as one response or as a stream of events."""
     model = await resolve_model(state, principal.project_id, body.model, ModelTask.COMPLETION)
     forwarded = build_completion_body(body, model)
-    return ProxyResponse(
-        engines, recorder, model, COMPLETIONS_PATH, forwarded, project_id=principal.project_id
-    )
+    return ProxyResponse(engines, recorder, model, COMPLETIONS_PATH, forwarded, principal=principal)
 
 
 @token_ids_router.post(
@@ -87,9 +85,7 @@ async def create_embeddings(
     """Embed texts as vectors."""
     model = await resolve_model(state, principal.project_id, body.model, ModelTask.EMBEDDING)
     forwarded = build_embeddings_body(body, model)
-    return ProxyResponse(
-        engines, recorder, model, EMBEDDINGS_PATH, forwarded, project_id=principal.project_id
-    )
+    return ProxyResponse(engines, recorder, model, EMBEDDINGS_PATH, forwarded, principal=principal)
 
 
 @router.post(CLASSIFY_PATH, tags=["encoders"], responses={200: {"model": ClassifyResponse}})
@@ -104,9 +100,7 @@ async def classify(
     task = ModelTask.ENCODER_INFERENCE
     model = await resolve_model(state, principal.project_id, body.model, task)
     forwarded = {**body.model_dump(exclude_unset=True), "model": model.name}
-    return ProxyResponse(
-        engines, recorder, model, CLASSIFY_PATH, forwarded, project_id=principal.project_id
-    )
+    return ProxyResponse(engines, recorder, model, CLASSIFY_PATH, forwarded, principal=principal)
 
 
 @router.post(
@@ -130,5 +124,5 @@ async def run_inference(
         resolved,
         f"/models/{resolved.name}",
         forwarded,
-        project_id=principal.project_id,
+        principal=principal,
     )

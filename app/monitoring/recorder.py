@@ -1,4 +1,4 @@
-"""Background writer of request counts to the database, so that no request waits."""
+"""Background writer of requests' counts and usage to the database, so that no request waits."""
 
 import threading
 
@@ -8,6 +8,8 @@ from app.monitoring import report, traffic
 from app.monitoring.prometheus import TrafficCounters
 from app.monitoring.report import LastDayMetrics
 from app.monitoring.traffic import ServedRequest, TrafficBatch
+from app.usage import ledger
+from app.usage.ledger import UsageByKey, UsageCounts, UsageKey
 
 log = logs.get_logger(__name__)
 
@@ -23,6 +25,7 @@ class TrafficRecorder:
         self.counters = TrafficCounters()
         self._sessions = sessions
         self._pending = TrafficBatch()
+        self._pending_usage: UsageByKey = {}
         self._lock = threading.Lock()
         # One batch at a time, so that a failed one is requeued before the next is taken.
         self._flushing = threading.Lock()
@@ -45,19 +48,26 @@ class TrafficRecorder:
         with self._lock:
             self._pending.add(request)
 
+    def record_usage(self, key: UsageKey, counts: UsageCounts) -> None:
+        with self._lock:
+            ledger.merge(self._pending_usage, {key: counts})
+
     def flush(self) -> None:
         """Write the pending requests. If it raises DatabaseUnavailable, they are requeued."""
         with self._flushing:
             with self._lock:
                 batch, self._pending = self._pending, TrafficBatch()
-            if not batch.counts_by_model:
+                usage, self._pending_usage = self._pending_usage, {}
+            if not batch.counts_by_model and not usage:
                 return
             try:
                 with transaction(self._sessions) as session:
                     traffic.record_batch(session, batch)
+                    ledger.record(session, usage)
             except DatabaseUnavailable:
                 with self._lock:
                     self._pending.requeue(batch)
+                    ledger.merge(self._pending_usage, usage)
                 raise
             self.counters.add(batch)
             if batch.dropped_predictions:

@@ -40,6 +40,7 @@ from app.files.uploads import TERMINAL_STATES as ENDED_UPLOADS
 from app.jobs import deletion
 from app.operations import archived_projects
 from app.sweeps.deletion import delete_sweeps
+from app.usage import ledger
 
 log = logs.get_logger(__name__)
 
@@ -95,6 +96,7 @@ def _build_rules(policy: RetentionPolicy) -> Iterator[Rule]:
     yield Rule(erase_deleted_files)
     yield Rule(partial(delete_exports, hours=policy.export_hours))
     yield Rule(delete_test_answers)
+    yield Rule(partial(ledger.fold_minutes, limit=BATCH_SIZE))
     traffic_days = min(policy.deleted_row_days or TRAFFIC_GRACE_DAYS, TRAFFIC_GRACE_DAYS)
     yield Rule(partial(delete_predictions_of_deleted_models, days=traffic_days))
     yield Rule(partial(delete_counts_of_deleted_models, days=traffic_days))

@@ -49,6 +49,7 @@ from app.db.tables.tenants import (
 from app.db.tables.traffic import ModelTrafficHour, Prediction
 from app.db.tables.trainers import TrainerProcess, TrainerState
 from app.db.tables.uploads import Upload, UploadPart, UploadState
+from app.db.tables.usage import TokenUsage, UsageKind
 from app.db.tables.webhooks import DeliveryState, WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from app.db.tables.work import WorkList, WorkPhase, WorkRange, WorkResult, WorkStop
 
@@ -101,6 +102,7 @@ __all__ = [
     "SweepState",
     "SweepStrategy",
     "SweepTrial",
+    "TokenUsage",
     "TrainerProcess",
     "TrainerState",
     "TrainingUsage",
@@ -108,6 +110,7 @@ __all__ = [
     "Upload",
     "UploadPart",
     "UploadState",
+    "UsageKind",
     "WebhookAttempt",
     "WebhookDelivery",
     "WebhookEndpoint",

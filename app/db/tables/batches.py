@@ -45,6 +45,8 @@ class Batch(Base):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    # That created it, for the usage; null if a previous version did.
+    api_key_id: Mapped[str | None]
     state: Mapped[BatchState] = mapped_column(StrEnumType(BatchState))
     endpoint: Mapped[str]
     completion_window: Mapped[str]

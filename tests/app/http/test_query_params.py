@@ -1,4 +1,4 @@
-"""Query parameters without a value are dropped: the Node SDK sends null that way."""
+"""Query strings of the SDKs: null without a value (Node), lists with brackets (Python)."""
 
 import httpx
 import pytest
@@ -27,10 +27,13 @@ def me(session: Session) -> Tenant:
         (b"metadata[a]=&metadata=&after=", b"metadata[a]=&metadata="),
         (b"metadata%5Ba%5D=&%6Detadata[b]=", b"metadata%5Ba%5D=&%6Detadata[b]="),
         (b"after=%20", b"after=%20"),
+        (b"models[]=a&models[]=b%5B%5D", b"models=a&models=b%5B%5D"),
+        (b"models%5B%5D=a&models%5b%5d=&limit=1", b"models=a&limit=1"),
+        (b"metadata[]=a", b"metadata[]=a"),
     ],
 )
-def test_empty_parameters_are_dropped(query: bytes, expected: bytes) -> None:
-    assert query_params.drop_empty(query) == expected
+def test_query_strings_are_normalized(query: bytes, expected: bytes) -> None:
+    assert query_params.normalize(query) == expected
 
 
 def test_lists_ignore_empty_parameters(api: Api, me: Tenant) -> None:

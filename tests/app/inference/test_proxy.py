@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 from starlette.types import Message
 
+from app.auth.principals import Principal
 from app.catalog import Catalog
 from app.inference.engines import EngineClient, EngineUnavailable
 from app.inference.proxy import ProxyResponse
@@ -27,8 +28,9 @@ def make_response(engines: EngineClient, content: str) -> ProxyResponse:
     body: dict[str, Any] = {"model": base.id, "messages": messages, "stream": True}
     # Requests to base models are not recorded.
     no_recorder = cast(TrafficRecorder, None)
+    principal = Principal("key_1", "proj_1", "org_1", "acme")
     return ProxyResponse(
-        engines, no_recorder, ResolvedModel(base.id, base), PATH, body, project_id="proj_1"
+        engines, no_recorder, ResolvedModel(base.id, base), PATH, body, principal=principal
     )
 
 
