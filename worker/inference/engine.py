@@ -8,6 +8,7 @@ from torch import Tensor
 
 from app import logs
 from app.errors import ApiError, InvalidRequest, NotFound
+from worker.inference import shares
 from worker.inference.adapter_format import InvalidAdapter
 from worker.inference.adapter_memory import AdapterFiles, DamagedLocalAdapter
 from worker.inference.decoder import Decoder
@@ -299,6 +300,6 @@ def _prefix_keys(prefill: Prefill) -> PrefixKeys:
     if prefill.prefix_keys is None:
         request = prefill.request
         adapter = request.adapter.prefix if request.adapter else None
-        scope = PrefixScope(request.project, adapter)
+        scope = PrefixScope(shares.find_project(request.project), adapter)
         prefill.prefix_keys = PrefixKeys.of(scope, request.prompt)
     return prefill.prefix_keys

@@ -13,8 +13,15 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from app.errors import ApiError, InvalidRequest, MethodNotAllowed, NotFound, PayloadTooLarge
-from app.wire.engine_metadata import METADATA_HEADER, PROJECT_HEADER, EngineMetadata
+from app.wire.engine_metadata import (
+    METADATA_HEADER,
+    PRIORITY_HEADER,
+    PROJECT_HEADER,
+    EngineMetadata,
+    Priority,
+)
 from app.wire.validation_errors import to_invalid_request
+from worker.inference import shares
 from worker.inference.encoders.responses import EncodedResponse
 
 # A larger body is parsed in a thread: thousands of messages take as long as one token.
@@ -73,15 +80,16 @@ async def _wait_for_disconnect(request: Request) -> None:
 
 
 def read_project(request: Request) -> str:
-    """Return the id of the project whose share of the engine a request takes.
+    """Return the share of the engine that a request takes: that of a project, or of its batches.
 
-    Requests without one share one more part. The engine's key is what makes the header credible.
+    Requests without one share one more part. The engine's key is what makes the headers credible.
     """
-    return find_project(request.scope)
+    priority = request.headers.get(PRIORITY_HEADER, Priority.LIVE)
+    return shares.name_share(find_project(request.scope), priority)
 
 
 def find_project(scope: Scope) -> str:
-    """Return the id of a request's project, as `read_project` does."""
+    """Return the id of a request's project; empty without one."""
     return Headers(scope=scope).get(PROJECT_HEADER, "")[:MAX_PROJECT_LENGTH]
 
 

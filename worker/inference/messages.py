@@ -102,7 +102,7 @@ class Request:
     prompt: list[int] = field(repr=False)
     num_choices: int
     max_new_tokens: int
-    # Whose share of the engine this takes; opaque.
+    # The share of the engine that this takes, see `shares`.
     project: str = ""
     stop_ids: frozenset[int]
     sampling: SamplingParams

@@ -1,10 +1,13 @@
-"""The requests of one project in the engine."""
+"""The requests of one project, or of its batches, in the engine."""
 
 from collections import deque
 from dataclasses import dataclass, field
 
 from worker.inference.messages import Request
 from worker.inference.slots import NO_SLOT, Prefill, Sequence
+
+# Rounds of admission without any slot, two per step, after which a batch gets one as others do.
+MAX_SKIPPED_ROUNDS = 512
 
 
 @dataclass(slots=True, eq=False)
@@ -20,6 +23,9 @@ class ProjectQueue:
     turns: deque[Prefill | Sequence] = field(default_factory=deque)
     num_rows: int = 0
     deficit: int = 0
+    is_of_batches: bool = False
+    # Rounds of admission since it last held a slot, if it wants one.
+    num_skipped: int = 0
 
     @property
     def num_held(self) -> int:
@@ -49,6 +55,15 @@ class ProjectQueue:
         if self.preempted:
             return self.preempted[0].request
         return self.waiting[0] if self.prefill is None else self.prefill.request
+
+    @property
+    def has_waited_long(self) -> bool:
+        return self.num_skipped >= MAX_SKIPPED_ROUNDS
+
+    @property
+    def is_deferred(self) -> bool:
+        """True if it gets only what others leave: a batch, unless it has waited long for a slot."""
+        return self.is_of_batches and (self.num_held > 0 or not self.has_waited_long)
 
     @property
     def is_empty(self) -> bool:

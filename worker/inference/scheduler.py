@@ -8,12 +8,16 @@ more projects than slots, rows take turns of `TIME_SLICE_TOKENS`.
 Steps are shared by what work costs (`step_planning.py`). Both are weighted by work: each of a
 request's choices is a row of its own.
 
+Batches come after live requests: they get the slots that these leave, and lose them when they are
+needed. One that has waited long gets a single slot for a turn, so that it does not starve.
+
 Memory is given out in the same order: what a row may still write has to fit. A project whose next
 row does not fit is waited for, since others that need less would take its place for ever.
 """
 
 from collections.abc import Iterator
 
+from worker.inference import shares
 from worker.inference.messages import Request
 from worker.inference.project_queue import ProjectQueue
 from worker.inference.sampling import Sampler
@@ -64,7 +68,10 @@ class Scheduler:
         yield from dict.fromkeys(started)
 
     def submit(self, request: Request) -> None:
-        self._projects.setdefault(request.project, ProjectQueue()).waiting.append(request)
+        if request.project not in self._projects:
+            is_of_batches = shares.is_of_batches(request.project)
+            self._projects[request.project] = ProjectQueue(is_of_batches=is_of_batches)
+        self._projects[request.project].waiting.append(request)
         self.num_waiting += 1
 
     def admit(self) -> list[tuple[Sequence, Prefill]]:
@@ -76,6 +83,8 @@ class Scheduler:
         preempted: list[ProjectQueue] = []
         while self._admit_one(started, preempted):
             pass
+        for queue in self._projects.values():
+            queue.num_skipped += queue.is_of_batches and queue.wants_slot and not queue.num_held
         return started
 
     def _admit_one(
@@ -85,7 +94,7 @@ class Scheduler:
         # Without a free row, requests that have not begun fare alike if their projects hold equally
         # many slots. Trying each would take long where hundreds of projects wait.
         refused: set[int] = set()
-        for queue in sorted(self._projects.values(), key=lambda queue: queue.num_held):
+        for queue in sorted(self._projects.values(), key=_admission_order):
             if not queue.wants_slot or queue in preempted:
                 continue
             is_alike = queue.waits_for_row and not self._slots.has_free_row
@@ -175,14 +184,16 @@ class Scheduler:
         queue.turns.append(sequence)
 
     def _make_room(self, queue: ProjectQueue, preempted: list[ProjectQueue]) -> bool:
-        """Preempt the project with the most slots for one that waits, if that is fairer."""
-        victim = max(self._projects.values(), key=lambda other: other.num_held)
-        if victim is queue or (self._slots.has_free_row and not self._lacks_memory(queue)):
+        """Preempt a batch, or the project with the most slots, for one that waits, if fairer."""
+        if self._slots.has_free_row and not self._lacks_memory(queue):
             return False
-        # What has just got its slot keeps it until it has been computed once.
-        holders = [
-            item for item in victim.turns if item.num_served and self._slots.can_swap_out(item)
-        ]
+        if not queue.is_deferred and self._preempt_batch(queue, preempted):
+            return True
+        others = [o for o in self._projects.values() if o.is_deferred or not queue.is_deferred]
+        victim = max(others, key=lambda other: other.num_held)
+        if victim is queue:
+            return False
+        holders = self._find_holders(victim)
         if victim.num_held < queue.num_held + 2:
             # With fewer slots than projects a row's turn ends, but not for one who has a slot.
             holders = [item for item in holders if item.num_served >= TIME_SLICE_TOKENS]
@@ -194,6 +205,24 @@ class Scheduler:
         self._preempt(victim, min(holders, key=_preemption_order))
         preempted.append(victim)
         return True
+
+    def _preempt_batch(self, queue: ProjectQueue, preempted: list[ProjectQueue]) -> bool:
+        """Preempt the batches with the most slots for a project that waits."""
+        batches = [other for other in self._projects.values() if other.is_of_batches]
+        for victim in sorted(batches, key=lambda other: -other.num_held):
+            holders = self._find_holders(victim)
+            if victim.has_waited_long and victim.num_held == 1:
+                # Its turn, after a long wait.
+                holders = [item for item in holders if item.num_served >= TIME_SLICE_TOKENS]
+            if victim is not queue and holders:
+                self._preempt(victim, min(holders, key=_preemption_order))
+                preempted.append(victim)
+                return True
+        return False
+
+    def _find_holders(self, victim: ProjectQueue) -> list[Prefill | Sequence]:
+        """Find what can lose its slot; what has just got it keeps it until it is computed once."""
+        return [item for item in victim.turns if item.num_served and self._slots.can_swap_out(item)]
 
     def _frees_enough(
         self, queue: ProjectQueue, victim: ProjectQueue, holders: list[Prefill | Sequence]
@@ -210,6 +239,7 @@ class Scheduler:
 
     def _preempt(self, queue: ProjectQueue, holder: Prefill | Sequence) -> None:
         queue.turns.remove(holder)
+        queue.num_skipped = 0
         self._slots.preempt(holder)
         if isinstance(holder, Sequence):
             queue.num_rows -= 1
@@ -235,6 +265,7 @@ class Scheduler:
         self._slots.remove(sequence)
         queue.turns.remove(sequence)
         queue.num_rows -= 1
+        queue.num_skipped = 0
         self._drop_if_empty(sequence.request.project)
 
     def clear(self) -> list[Request]:
@@ -284,6 +315,10 @@ class Scheduler:
         queue = self._projects.get(project)
         if queue is not None and queue.is_empty:
             del self._projects[project]
+
+
+def _admission_order(queue: ProjectQueue) -> tuple[bool, int]:
+    return queue.is_deferred, queue.num_held
 
 
 def _preemption_order(holder: Prefill | Sequence) -> tuple[bool, int]:

@@ -3,6 +3,8 @@
 Steps are shared by deficit round robin (Shreedhar and Varghese 1995) on what work costs, in units
 of one prompt token: a project with long prompts or many rows gets as much of a step as one with a
 single short row, once there are both. A project alone computes everything it has in each step.
+
+Beside live requests batches get a small part of each step; these are planned as if alone.
 """
 
 from collections.abc import Collection
@@ -27,6 +29,8 @@ SHARED_STEPS = 256
 # prompt token per so many, and a prompt token's doubles.
 CONTEXT_PER_ROW_COST = 256
 CONTEXT_PER_PROMPT_COST = 2048
+# What batches get of a step beside live requests. It prolongs the step by about a seventh.
+BATCH_QUANTUM = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,13 @@ class StepPlanner:
 
     def plan(self, queues: Collection[ProjectQueue]) -> Step:
         """Choose what the next step computes."""
+        live = [queue for queue in queues if not queue.is_of_batches]
+        batches = [queue for queue in queues if queue.is_of_batches]
+        if not any(queue.turns for queue in live):
+            return self._plan_equals(queues)
+        return _add_batches(self._plan_equals(live), live, batches)
+
+    def _plan_equals(self, queues: Collection[ProjectQueue]) -> Step:
         active = [queue for queue in queues if queue.turns]
         if len(queues) > 1:
             self._shared_steps_left = SHARED_STEPS
@@ -52,6 +63,21 @@ class StepPlanner:
             return _plan_exclusive(active)
         self._shared_steps_left -= 1
         return _plan_shared(active)
+
+
+def _add_batches(step: Step, live: list[ProjectQueue], batches: list[ProjectQueue]) -> Step:
+    """Add a small part of what batches have to a step of live requests."""
+    active = [queue for queue in batches if queue.turns]
+    if not active:
+        return step
+    rows = step.rows
+    if rows is None:
+        rows = [item for queue in live for item in queue.turns if isinstance(item, Sequence)]
+    shared = Step(step.prefills, rows)
+    for queue in active:
+        queue.deficit += max(1, BATCH_QUANTUM // len(active))
+        _serve(queue, shared)
+    return shared
 
 
 def _plan_shared(active: list[ProjectQueue]) -> Step:

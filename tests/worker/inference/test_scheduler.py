@@ -1,14 +1,19 @@
 """Scheduling: requests of a project start in order, and projects share slots and steps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
+from app.wire.engine_metadata import Priority
 from tests.executed_lines import count_executed_lines
 from worker.inference.messages import Event, Request, SamplingParams
+from worker.inference.project_queue import MAX_SKIPPED_ROUNDS
 from worker.inference.scheduler import TIME_SLICE_TOKENS, Scheduler
+from worker.inference.shares import name_share
 from worker.inference.slots import NO_SLOT, Prefill, Sequence
 from worker.inference.step_planning import (
+    BATCH_QUANTUM,
     MAX_QUANTUM,
     PREFILL_CHUNK_TOKENS,
     SHARED_CHUNK_TOKENS,
@@ -384,3 +389,72 @@ class TestA53Neighbour:
             run.run(steps=10)
             lines.append(count_executed_lines(run.step))
         assert lines[1] < 5 * lines[0]
+
+
+def step_until(run: Run, is_met: Callable[[], bool]) -> None:
+    for _ in range(10_000):
+        if is_met():
+            return
+        run.step()
+    raise AssertionError("the condition is never met")
+
+
+class TestBatches:
+    """Requests of batches get what live requests leave, and a little more."""
+
+    BATCH = name_share("a", Priority.BATCH)
+
+    def test_live_requests_take_the_slots_of_a_batch(self) -> None:
+        run = Run(num_slots=4)
+        run.submit(*(make_request(project=self.BATCH, tokens=100) for _ in range(8)))
+        step_until(run, lambda: len(run.scheduler.running) == 4)
+        live = [make_request(project=project, tokens=20) for project in "aabb"]
+        run.submit(*live)
+        step_until(run, lambda: all(request in run.generated for request in live))
+        assert {each.request for each in run.scheduler.running} == set(live)
+        # Preempted rows go on where they were.
+        run.run()
+        assert set(run.generated.values()) == {20, 100}
+        assert set(run.finished[:4]) == set(live)
+
+    def test_a_batch_uses_all_slots_that_are_free(self) -> None:
+        run = Run(num_slots=4)
+        live = make_request(project="a", tokens=30)
+        run.submit(live, *(make_request(project=self.BATCH, tokens=30) for _ in range(6)))
+        step_until(run, lambda: len(run.scheduler.running) == 4)
+        assert live in {each.request for each in run.scheduler.running}
+
+    def test_a_batch_slows_live_rows_little(self) -> None:
+        run = Run(num_slots=16)
+        live = [make_request(project="a", tokens=1000) for _ in range(2)]
+        run.submit(*live, *(make_request(project=self.BATCH, tokens=200) for _ in range(14)))
+        step_until(run, lambda: len(run.scheduler.running) == 16)
+        for _ in range(10):
+            rows = run.step().rows
+            assert rows is not None
+            assert sum(row.request in live for row in rows) == 2
+            assert len(rows) <= 2 + BATCH_QUANTUM
+
+    def test_a_batch_does_not_starve(self) -> None:
+        """It gets a slot for a turn although live requests never leave one free."""
+        run = Run(num_slots=2)
+        batch = make_request(project=self.BATCH, tokens=TIME_SLICE_TOKENS // 2)
+        run.submit(batch)
+        for _ in range(4 * MAX_SKIPPED_ROUNDS):
+            while run.scheduler.num_waiting_of("a") < 4:
+                run.submit(make_request(project="a", tokens=16))
+            run.step()
+            if batch in run.finished:
+                break
+        assert batch in run.finished
+
+    def test_live_requests_take_as_many_steps_as_without_a_batch(self) -> None:
+        def count_steps(num_of_batch: int) -> int:
+            run = Run(num_slots=2)
+            live = [make_request(project="a", tokens=8) for _ in range(8)]
+            run.submit(*(make_request(project=self.BATCH, tokens=99) for _ in range(num_of_batch)))
+            run.submit(*live)
+            step_until(run, lambda: set(live) <= set(run.finished))
+            return len(run.steps)
+
+        assert count_steps(20) <= count_steps(0) + 4

@@ -24,6 +24,7 @@ from worker.inference.deficit_round_robin import DeficitRoundRobin
 from worker.inference.encoders.multi_lora import AdapterBatch, MultiLoraLinear
 from worker.inference.encoders.tuned_encoder import TunedEncoder, load_tuned_encoder
 from worker.inference.fair_executor import FairExecutor
+from worker.inference.shares import is_of_batches
 
 # Tokens of a forward pass, padding included. It limits batches, never a single text, and how long
 # another project's texts wait. On a CPU, passes of 170 to 1,000 tokens of a small encoder take the
@@ -33,6 +34,8 @@ MAX_BATCH_TOKENS = {"cpu": 192, "cuda": 8192}
 MIN_LENGTH_RATIO = 0.5
 # Fine-tuned models in memory: hundreds of adapters of a small encoder.
 MEMORY_BUDGET_BYTES = 2**32
+# What a text of a batch costs in the units of a live one: a batch gets a quarter of a share.
+BATCH_COST = 4
 # Texts of one project in tokenization or in the queue, per encoder: four of the largest requests.
 MAX_PENDING_TEXTS_PER_PROJECT = 8192
 # Texts of all projects.
@@ -217,7 +220,8 @@ class TextSlices:
         """Return the batches of the next slice: one full batch, or the small ones of several."""
         for project, items in self._new.items():
             for batch in make_batches(items, self._max_tokens):
-                self._batches.push(project, _padded_tokens(batch), batch)
+                cost = _padded_tokens(batch) * (BATCH_COST if is_of_batches(project) else 1)
+                self._batches.push(project, cost, batch)
         self._new.clear()
         merged = self._batches.pop()
         while len(self._batches):

@@ -1,11 +1,13 @@
 """Many fine-tuned encoders on one base model: batching does not change their results."""
 
+from collections import Counter
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 import torch
 
+from app.wire.engine_metadata import Priority
 from worker.encoding.backbone import load_backbone
 from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer
@@ -13,6 +15,7 @@ from worker.inference.adapter_format import InvalidAdapter
 from worker.inference.encoders.engine import EncoderEngine, PendingText, TextSlices, make_batches
 from worker.inference.encoders.multi_lora import EncoderLora
 from worker.inference.encoders.tuned_encoder import TunedEncoder
+from worker.inference.shares import name_share
 from worker.modeling import load_tokenizer
 from worker.training.encoders.model import Encoder, EncoderWeights, add_lora, enable_full_tuning
 from worker.training.recipe import LoraSettings
@@ -165,6 +168,16 @@ class TestA54Slices:
         self.add(slices, "b", 1)
         passes = [batch for _ in range(2) for batch in slices.next_batches()]
         assert any(item.project == "b" for batch in passes for item in batch)
+
+    def test_a_batch_gets_a_quarter_of_a_share(self) -> None:
+        slices = TextSlices(self.MAX_TOKENS)
+        batch = name_share("other", Priority.BATCH)
+        self.add(slices, "project", 400)
+        self.add(slices, batch, 400)
+        drawn: Counter[str] = Counter()
+        while drawn["project"] < 300:
+            drawn.update(item.project for each in slices.next_batches() for item in each)
+        assert drawn[batch] < 300 / 2
 
     def test_a54_a_slice_is_bounded_in_tokens_and_nothing_is_lost(self) -> None:
         slices = TextSlices(self.MAX_TOKENS)
