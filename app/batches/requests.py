@@ -14,7 +14,7 @@ from app.batches.input import BatchRequest, parse_line
 from app.batches.output import build_line
 from app.errors import ApiError, InvalidRequest, ModelDamaged, ServiceUnavailable
 from app.inference.endpoints import Endpoint
-from app.inference.engine_errors import EngineTimeout
+from app.inference.engine_errors import EngineFailed, EngineTimeout
 from app.inference.engine_http import read_object
 from app.inference.engines import EngineClient, EngineResponse
 from app.inference.metrics import RequestMeter
@@ -179,6 +179,8 @@ def _to_answer(error: ApiError) -> Answer:
 
 def _is_lost(error: ServiceUnavailable) -> bool:
     """True if the engine had the request; false if it could not be reached."""
+    if isinstance(error, EngineFailed):
+        return True
     cause = error.__cause__
     was_reached = not isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout)
     return isinstance(cause, httpx.TransportError) and was_reached

@@ -120,6 +120,7 @@ class BatchWork:
                 reservation = quota.reserve(
                     session, claim.project_id, self._settings, size=len(part), files=0
                 )
+                reservation.check(len(part))
                 row.storage_key, row.bytes, row.split_at = key, len(part), split_at
                 session.execute(delete(WorkResult).where(*_is_between(claim)))
                 quota.release(session, reservation)

@@ -9,6 +9,10 @@ class EngineUnavailable(ServiceUnavailable):
     """The model's engine is unavailable. Please retry in a moment."""
 
 
+class EngineFailed(EngineUnavailable):
+    """The model's engine failed. Please retry in a moment."""
+
+
 class EngineTimeout(EngineUnavailable):
     """The model took too long to respond and was stopped. Set 'max_tokens', or use streaming."""
 

@@ -8,7 +8,7 @@ import orjson
 
 from app import logs
 from app.errors import ApiError
-from app.inference.engine_errors import EngineUnavailable
+from app.inference.engine_errors import EngineFailed, EngineUnavailable
 from app.inference.engine_http import read_error
 from app.inference.foreign_answers import translate_answer, translate_error, translate_events
 from app.wire.engine_metadata import METADATA_HEADER, EngineMetadata, parse_header
@@ -53,7 +53,7 @@ def to_response(reply: Reply) -> EngineResponse:
     is_unknown = upstream.status_code == httpx.codes.NOT_FOUND
     if is_unknown or (upstream.is_error and read_error(reply.head) is None):
         log.error("engine.failed", url=str(upstream.url), status=upstream.status_code)
-        raise EngineUnavailable
+        raise EngineFailed
     return EngineResponse(upstream.status_code, headers, _single_chunk(reply.head), metadata)
 
 

@@ -1,0 +1,111 @@
+"""Checks of a batch's input, line by line."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.batches import input as batch_input
+from app.batches.input import CheckedInput, check, parse_line
+from app.formats.lines import Line, LineSplitter
+from app.inference.endpoints import ENDPOINTS
+from tests.app.batches.conftest import make_line, to_jsonl
+
+MAX_LINE_BYTES = 4096
+CHAT = ENDPOINTS["/v1/chat/completions"]
+EMBEDDINGS = ENDPOINTS["/v1/embeddings"]
+
+
+def split(content: bytes) -> Iterator[Line]:
+    splitter = LineSplitter(MAX_LINE_BYTES)
+    yield from splitter.feed(content)
+    yield from splitter.finish()
+
+
+def check_content(content: bytes, endpoint: Any = CHAT) -> CheckedInput:
+    return check(split(content), endpoint, max_line_bytes=MAX_LINE_BYTES)
+
+
+def make_embedding(number: int, texts: int) -> dict[str, Any]:
+    body = {"model": "encoder", "input": ["a"] * texts}
+    return make_line(number, url="/v1/embeddings", body=body)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([b"{"], ("invalid_json_line", 1, None)),
+        ([b"[1]"], ("invalid_json_line", 1, None)),
+        ([make_line(0), make_line(0)], ("duplicate_custom_id", 2, "custom_id")),
+        ([make_line(0, method="GET")], ("invalid_method", 1, "method")),
+        ([make_line(0, url="/v1/embeddings")], ("url_mismatch", 1, "url")),
+        ([make_line(0, body=None)], ("missing_required_parameter", 1, "body")),
+        ([make_line(0, custom_id=7)], ("missing_required_parameter", 1, "custom_id")),
+        (
+            [make_line(0), make_line(1, body={"model": "base"})],
+            ("missing_required_parameter", 2, "body.messages"),
+        ),
+        (
+            [make_line(0, body={**make_line(0)["body"], "stream": True})],
+            ("invalid_request", 1, "body.stream"),
+        ),
+        (
+            [make_line(0), make_line(1, body={**make_line(0)["body"], "model": "base"})],
+            ("model_mismatch", 2, "body.model"),
+        ),
+        ([b""], ("empty_batch", None, None)),
+    ],
+)
+def test_an_invalid_line_is_named(
+    lines: list[Any], expected: tuple[str, int | None, str | None]
+) -> None:
+    content = b"".join(
+        line + b"\n" if isinstance(line, bytes) else to_jsonl([line]) for line in lines
+    )
+    (error,) = check_content(content).errors
+    assert (error.code, error.line, error.param) == expected
+    assert error.message.endswith((".", "'."))
+
+
+def test_too_long_a_line_is_not_read() -> None:
+    content = to_jsonl([make_line(0, "x" * MAX_LINE_BYTES), make_line(1)])
+    (error,) = check_content(content).errors
+    assert (error.code, error.line) == ("request_too_large", 1)
+
+
+def test_errors_are_bounded() -> None:
+    assert len(check_content(b"{\n" * 500).errors) == batch_input.MAX_ERRORS
+
+
+def test_requests_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_input, "MAX_REQUESTS", 3)
+    lines = [make_line(number) for number in range(5)]
+    assert check_content(to_jsonl(lines[:3])).errors == []
+    (error,) = check_content(to_jsonl(lines)).errors
+    assert (error.code, error.line) == ("too_many_tasks", 4)
+
+
+def test_texts_to_embed_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_input, "MAX_EMBEDDING_INPUTS", 6)
+    lines = [make_embedding(number, 3) for number in range(4)]
+    assert check_content(to_jsonl(lines[:2]), EMBEDDINGS).errors == []
+    (error,) = check_content(to_jsonl(lines), EMBEDDINGS).errors
+    assert (error.code, error.line) == ("too_many_inputs", 3)
+
+
+def test_ranges_hold_each_request_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounded in requests and bytes, whatever blank lines there are."""
+    monkeypatch.setattr(batch_input, "MAX_RANGE_REQUESTS", 4)
+    monkeypatch.setattr(batch_input, "MAX_RANGE_BYTES", 2000)
+    lines = [make_line(number, "x" * (900 * (number % 3 == 0))) for number in range(23)]
+    content = b"\n\n".join(to_jsonl([line]) for line in lines)
+    found = check_content(content)
+    read = []
+    for each in found.ranges:
+        number = each.end_index - each.first_index
+        assert 0 < number <= 4
+        of_range = [line for _, _, line in split(content[each.source["offset"] :])][:number]
+        assert len(of_range) == 1 or sum(map(len, filter(None, of_range))) <= 2000
+        read += [parse_line(line or b"", CHAT).custom_id for line in of_range]
+    assert found.num_requests == 23
+    assert read == [line["custom_id"] for line in lines]
