@@ -47,6 +47,10 @@ def batch_id() -> str:
     return f"batch_{random_alphanumeric(24)}"
 
 
+def eval_id() -> str:
+    return f"eval_{secrets.token_hex(16)}"
+
+
 def model_tag() -> str:
     """The last part of a fine-tuned model's name: 8 characters, as OpenAI's."""
     return random_alphanumeric(8)

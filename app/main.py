@@ -18,6 +18,7 @@ from app.catalog import Catalog
 from app.cpu_pool.pool import CpuPool
 from app.db.outbox import notify_after_commit
 from app.db.session import create_database_engine, session_maker, transaction_maker
+from app.evals import routes as evals
 from app.exports import routes as exports
 from app.files import routes as files
 from app.files import upload_routes
@@ -111,6 +112,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         graders.router,
         jobs.router,
         monitoring.router,
+        evals.router,
         exports.router,
         models.router,
         models.permissions_router,

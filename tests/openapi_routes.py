@@ -18,6 +18,7 @@ ID_KINDS = {
     "api_key_id": "key",
     "batch_id": "batch",
     "endpoint_id": "webhook_endpoint",
+    "eval_id": "eval",
     "file_id": "file",
     "input_file_id": "file",
     "fine_tuned_model_checkpoint": "model",
@@ -38,6 +39,7 @@ ID_KINDS = {
 # Kinds of the id in `after`, by list.
 CURSOR_KINDS = {
     "/v1/batches": "batch",
+    "/v1/evals": "eval",
     "/v1/files": "file",
     "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint}/permissions": "permission",
     "/v1/fine_tuning/jobs": "job",
@@ -55,6 +57,7 @@ CURSOR_KINDS = {
 # Parameters that are not ids of objects that belong to a tenant.
 NON_ID_PARAMETERS = frozenset(
     (
+        "order_by role "
         "api_key_ids batch bucket_width end_time group_by kind line_items models page project_ids "
         "start_time user_ids "
         "arguments audio calculate_output completion_window content context data description "
@@ -76,7 +79,12 @@ NON_ID_PARAMETERS = frozenset(
 # (tests/app/usage/test_routes.py).
 FILTERED_PATHS = ("/v1/organization/usage/", "/v1/organization/costs")
 # Ids that are looked up only within the object in the path.
-NESTED_IDS = ("feedback.id", "messages.tool_call_id", "messages.tool_calls.id")
+NESTED_IDS = (
+    "feedback.id",
+    "messages.tool_call_id",
+    "messages.tool_calls.id",
+    "testing_criteria.id",
+)
 # Values where the schema alone does not suffice for a valid body.
 SAMPLE_VALUES: dict[str, Any] = {
     "endpoint": "/v1/chat/completions",

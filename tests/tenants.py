@@ -10,6 +10,7 @@ from app.db import clock
 from app.db.tables import (
     Batch,
     Checkpoint,
+    Eval,
     Job,
     JobEvent,
     Project,
@@ -49,6 +50,7 @@ def make_tenant(session: Session, organization: str, name: str) -> Tenant:
     made |= _upload(session, project) | _webhook(session, project)
     made |= _sweep(session, project, made["file"])
     made |= _batch(session, project)
+    made |= _eval(session, project)
     made |= {
         "project": project.id,
         "service_account": [
@@ -131,6 +133,27 @@ def _batch(session: Session, project: Project) -> dict[str, str]:
         session.flush()
         lists.create(session, batch.id, kind="batch", project_id=project.id)
     return {"batch": batch.id}
+
+
+def _eval(session: Session, project: Project) -> dict[str, str]:
+    # The list has the oldest first.
+    first, _ = (make_eval(session, project).id for _ in range(2))
+    return {"eval": first}
+
+
+def make_eval(session: Session, project: Project) -> Eval:
+    """An eval of items with any fields, without criteria."""
+    schema = {"type": "object", "properties": {"item": {}}, "required": ["item"]}
+    row = Eval(
+        id=ids.eval_id(),
+        project_id=project.id,
+        name="",
+        data_source_config={"type": "custom", "schema": schema},
+        testing_criteria=[],
+    )
+    session.add(row)
+    session.flush()
+    return row
 
 
 def _event(job: Job, number: int) -> JobEvent:

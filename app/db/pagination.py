@@ -37,20 +37,22 @@ def fetch_page_by_age(
     limit: int,
     oldest_first: bool = False,
     sort_columns: tuple[Any, Any] | None = None,
+    by: str = "created_at",
 ) -> Page[Row]:
-    """Fetch a page of rows sorted by creation time, then id; newest first by default.
+    """Fetch a page of rows sorted by creation time, or another time `by`, then id; newest first by
+    default.
 
     `after` is an id among `cursor_rows`, which include deleted rows where the table keeps them: a
     row that is deleted while a client pages must not end its paging. `sort_columns` are the
     creation time and the id in another table, if that one has the index to use.
     """
     table: Any = rows.column_descriptions[0]["entity"]
-    columns = sort_columns or (table.created_at, table.id)
+    columns = sort_columns or (getattr(table, by), table.id)
     if after is not None:
         cursor: Any = find_cursor_row(session, cursor_rows.where(table.id == after))
         if cursor is None:
             return EMPTY_PAGE
-        position, start = tuple_(*columns), (cursor.created_at, cursor.id)
+        position, start = tuple_(*columns), (getattr(cursor, by), cursor.id)
         rows = rows.where(position > start if oldest_first else position < start)
     ordered = columns if oldest_first else [column.desc() for column in columns]
     return fetch_page(session, rows.order_by(*ordered), limit=limit)

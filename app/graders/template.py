@@ -13,6 +13,8 @@ VARIABLE = re.compile(r"\{\{([^{}]*+)\}\}")
 # `.name` or `[0]`, after the namespace.
 PATH_STEP = re.compile(r"\.([A-Za-z_][\w-]*)|\[(\d{1,6})\]")
 NAMESPACE_PREFIX = re.compile(r"item|sample")
+# Fields of `sample`; the second is there if the first is JSON.
+OUTPUT_VARIABLES = frozenset({"output_text", "output_json", "output_tools", "choices"})
 
 
 class UnknownVariable(ValueError):
@@ -71,20 +73,35 @@ class Renderer:
         yield template[position:]
 
 
-def _resolve_path(path: str, variables: Mapping[str, Any]) -> Any:
+def find_variables(template: str) -> Iterator[str]:
+    """Find the paths of the variables in a template, such as `item.answer`."""
+    return (match[1].strip() for match in VARIABLE.finditer(template))
+
+
+def parse_path(path: str) -> tuple[str, list[str | int]]:
+    """Split a variable's path into its namespace and its steps. Raises UnknownVariable."""
     namespace = NAMESPACE_PREFIX.match(path)
     if namespace is None:
         raise UnknownVariable(path)
-    value, position = variables[namespace[0]], namespace.end()
+    position = namespace.end()
+    steps: list[str | int] = []
     while position < len(path):
         step = PATH_STEP.match(path, position)
         if step is None:
             raise UnknownVariable(path)
+        steps.append(step[1] if step[1] is not None else int(step[2]))
+        position = step.end()
+    return namespace[0], steps
+
+
+def _resolve_path(path: str, variables: Mapping[str, Any]) -> Any:
+    namespace, steps = parse_path(path)
+    value = variables[namespace]
+    for step in steps:
         try:
-            value = value[step[1]] if step[1] is not None else value[int(step[2])]
+            value = value[step]
         except (KeyError, IndexError, TypeError) as error:
             raise UnknownVariable(path) from error
-        position = step.end()
     return value
 
 

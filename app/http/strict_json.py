@@ -58,7 +58,8 @@ class StrictRoute(DocumentedRoute):
     request_class: type[StrictJsonRequest] = StrictJsonRequest
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        super().__init__(path, _serialize_in_worker_thread(endpoint), **options)
+        status = options.get("status_code") or 200
+        super().__init__(path, _serialize_in_worker_thread(endpoint, status), **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -75,7 +76,7 @@ class TokenIdsRoute(StrictRoute):
     request_class = TokenIdsRequest
 
 
-def _serialize_in_worker_thread(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+def _serialize_in_worker_thread(endpoint: Callable[..., Any], status: int) -> Callable[..., Any]:
     """Wrap a plain endpoint so that it returns its model's JSON as a Response.
 
     FastAPI would validate the model in another thread and serialize it in the event loop, where
@@ -89,7 +90,7 @@ def _serialize_in_worker_thread(endpoint: Callable[..., Any]) -> Callable[..., A
     @wraps(endpoint)
     def call_and_serialize(**arguments: Any) -> Response:
         content = adapter.dump_json(endpoint(**arguments))
-        return Response(content, media_type="application/json")
+        return Response(content, status, media_type="application/json")
 
     return call_and_serialize
 

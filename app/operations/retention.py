@@ -34,6 +34,7 @@ from app.db.tables import (
     Upload,
     UploadPart,
 )
+from app.evals.deletion import delete_rows as delete_evals
 from app.exports import service as exports
 from app.files import service
 from app.files.uploads import TERMINAL_STATES as ENDED_UPLOADS
@@ -115,6 +116,7 @@ def _build_rules(policy: RetentionPolicy) -> Iterator[Rule]:
         yield Rule(partial(delete_rows_of_deleted_checkpoints, days=days))
         yield Rule(partial(delete_rows_of_deleted_models, days=days))
         yield Rule(partial(delete_rows_of_deleted_files, days=days))
+        yield Rule(partial(delete_evals, days=days, limit=BATCH_SIZE))
 
 
 def _apply(sessions: SessionMaker, rule: Rule) -> None:

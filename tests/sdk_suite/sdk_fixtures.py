@@ -19,6 +19,7 @@ from app.db.tables import (
     AdminKey,
     ApiKey,
     CheckpointPermission,
+    Eval,
     File,
     FineTunedModel,
     Job,
@@ -42,7 +43,9 @@ UPLOAD_ID = "upload_abc123"
 PART_ID = "string"
 CHECKPOINT = "ft:gpt-4o-mini-2024-07-18:org:weather:B7R9VjQd"
 # The generated tests also use a job id in place of a checkpoint's name.
-MODEL_NAMES = ("ft:gpt-4o-mini:acemeco:suffix:abc123", CHECKPOINT, JOB_ID)
+# The last is the judge of an eval.
+MODEL_NAMES = ("ft:gpt-4o-mini:acemeco:suffix:abc123", CHECKPOINT, JOB_ID, "model")
+EVAL_ID = "eval_id"
 PERMISSION_ID = "cp_zc4Q7MP6XxulcVzj4MZdwsAB"
 CONTENT = b"Example data"
 
@@ -79,6 +82,7 @@ def _insert_rows(request: pytest.FixtureRequest, database: Engine, store: Object
             _make_job(test),
             *_make_upload(test),
             *_make_models(),
+            _make_eval(),
         ):
             session.add(row)
             # One by one: without relationships the ORM does not know their order.
@@ -171,3 +175,14 @@ def _make_models() -> list[Base]:
         id=PERMISSION_ID, model_name=CHECKPOINT, project_id=OTHER_PROJECT_IDS[0]
     )
     return [*models, permission]
+
+
+def _make_eval() -> Base:
+    schema = {"type": "object", "properties": {"item": {}}, "required": ["item"]}
+    return Eval(
+        id=EVAL_ID,
+        project_id=PROJECT_ID,
+        name="",
+        data_source_config={"type": "custom", "schema": schema},
+        testing_criteria=[],
+    )

@@ -26,7 +26,14 @@ pytestmark = [pytest.mark.sdk_suite, pytest.mark.timeout(1200)]
 HERE = Path(__file__).parent
 CACHE = ROOT / ".venv" / "sdk-suite"
 RESOURCES = Path("tests/api_resources")
-TEST_PATHS = ("fine_tuning", "test_files.py", "test_uploads.py", "uploads", "test_models.py")
+TEST_PATHS = (
+    "fine_tuning",
+    "test_evals.py",
+    "test_files.py",
+    "test_models.py",
+    "test_uploads.py",
+    "uploads",
+)
 
 
 def pip(*arguments: str) -> None:

@@ -2,6 +2,7 @@
 
 from app.db.tables.batches import ENDED_BATCH_STATES, Batch, BatchState
 from app.db.tables.checkpoints import Checkpoint, CheckpointKind
+from app.db.tables.evals import Eval
 from app.db.tables.exports import ExportFormat, ExportState, ModelExport
 from app.db.tables.files import File, FilePurpose, FileStatus
 from app.db.tables.fine_tuned_models import (
@@ -66,6 +67,7 @@ __all__ = [
     "CheckpointKind",
     "CheckpointPermission",
     "DeliveryState",
+    "Eval",
     "EventLevel",
     "EventType",
     "ExportFormat",

@@ -42,7 +42,8 @@ def properties(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 def test_every_success_has_a_schema(document: dict[str, Any]) -> None:
     for method, path, operation in operations(document):
-        content = operation["responses"]["200"].get("content", {})
+        responses = operation["responses"]
+        content = (responses.get("200") or responses["201"]).get("content", {})
         assert content, f"{method} {path} documents no success"
         for media_type, described in content.items():
             assert described.get("schema"), f"{method} {path}: {media_type} without a schema"
