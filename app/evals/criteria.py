@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.graders.schemas import (
+    ClassificationGrader,
     LabelModelGrader,
     ModelMessage,
     MultiGrader,
@@ -12,6 +13,7 @@ from app.graders.schemas import (
     ScoreModelGrader,
     StringCheckGrader,
     TextSimilarityGrader,
+    TranslationGrader,
 )
 
 ROLES = ("user", "assistant", "system", "developer")
@@ -70,6 +72,17 @@ class PythonCriterion(PythonGrader, Criterion):
     pass_threshold: Threshold | None = None
 
 
+class ClassificationCriterion(ClassificationGrader, Criterion):
+    """Passes if the label is right. A run has accuracy and F1; an extension of OpenAI's evals."""
+
+
+class TranslationCriterion(TranslationGrader, Criterion):
+    """Passes from a chrF of `pass_threshold`. A run has BLEU and chrF of all translations
+    together; an extension of OpenAI's evals."""
+
+    pass_threshold: Threshold
+
+
 class MultiCriterion(MultiGrader, Criterion):
     """Passes from `pass_threshold`; an extension of OpenAI's evals, whose graders have it."""
 
@@ -82,6 +95,8 @@ TestingCriterion = Annotated[
     | ScoreModelCriterion
     | LabelModelCriterion
     | PythonCriterion
+    | ClassificationCriterion
+    | TranslationCriterion
     | MultiCriterion,
     Field(discriminator="type"),
 ]

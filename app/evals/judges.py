@@ -6,6 +6,7 @@ from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from app.catalog import Catalog
+from app.graders.model_calls import check_encoder
 from app.graders.schemas import ModelGrader, MultiGrader
 from app.models import registry
 from app.models.registry import ModelTask
@@ -23,6 +24,9 @@ def list_judges(criterion: BaseModel, param: str) -> Iterator[tuple[str, str]]:
 def check_models(
     session: Session, catalog: Catalog, project_id: str, criterion: BaseModel, param: str
 ) -> None:
-    """Raise ModelNotFound or InvalidRequest for a judge that cannot be asked."""
+    """Raise ModelNotFound or InvalidRequest for a judge that cannot be asked, or for want of
+    an encoder."""
+    parts = criterion.graders.values() if isinstance(criterion, MultiGrader) else [criterion]
+    check_encoder(parts, catalog, param=param)
     for place, name in list_judges(criterion, param):
         registry.resolve(session, catalog, project_id, name, task=ModelTask.JUDGE, param=place)

@@ -9,22 +9,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, Field
-from rapidfuzz import fuzz
 
+from app.graders import corpus_metrics
 from app.graders.schemas import (
+    ClassificationGrader,
     ModelGrader,
     ModelMessage,
     StringCheckGrader,
     SubGrader,
     TextSimilarityGrader,
+    TranslationGrader,
 )
 from app.graders.template import RenderedTooLong, Renderer, UnknownVariable, build_variables
+from app.graders.text_metrics import METRICS, PAIRWISE_METRICS
 
 # Of all templates of a run together. A request has at most a mebibyte.
 MAX_RENDERED_CHARS = 2**20
 # Pairs of characters that the similarity of two texts may need to compare, as two texts of 32,768
 # characters do; of all comparisons of a run together. They take 0.2 s.
 MAX_COMPARED_PAIRS = 2**30
+MAX_QUOTED_CHARS = 100
 
 STRING_OPERATIONS: Mapping[str, Callable[[str, str], bool]] = {
     "eq": lambda text, reference: text == reference,
@@ -39,15 +43,22 @@ class GradingRequest(BaseModel):
     """Graders by key, of any type but `multi`, and what they grade."""
 
     graders: dict[str, SubGrader]
-    sample: str
+    # A text, or the variables of the namespace `sample`.
+    sample: str | dict[str, Any]
     item: dict[str, Any] = Field(default_factory=dict)
 
 
 class SubResult(BaseModel):
-    """The reward, or the messages to a judge; neither, if a template has an unknown variable."""
+    """The reward, or what a model is asked for it: messages to a judge, or two texts to embed.
+
+    None of them, if a template has an unknown variable. `details` are for the metrics of a corpus.
+    """
 
     reward: float | None = None
     messages: list[ModelMessage] | None = None
+    texts: tuple[str, str] | None = None
+    unknown_variable: str | None = None
+    details: dict[str, Any] | None = None
 
 
 class GradingResult(BaseModel):
@@ -91,9 +102,10 @@ def _grade_one(grader: Any, run: _Run) -> SubResult:
     try:
         if isinstance(grader, ModelGrader):
             return SubResult(messages=_render_messages(grader, run.renderer))
-        return SubResult(reward=_compare_texts(grader, run))
-    except UnknownVariable:
-        return SubResult()
+        text, reference = run.renderer.render(grader.input), run.renderer.render(grader.reference)
+    except UnknownVariable as error:
+        return SubResult(unknown_variable=str(error)[:MAX_QUOTED_CHARS])
+    return _compare_texts(grader, text, reference, run)
 
 
 def _render_messages(grader: ModelGrader, renderer: Renderer) -> list[ModelMessage]:
@@ -103,15 +115,30 @@ def _render_messages(grader: ModelGrader, renderer: Renderer) -> list[ModelMessa
     ]
 
 
-def _compare_texts(grader: StringCheckGrader | TextSimilarityGrader, run: _Run) -> float:
-    text, reference = run.renderer.render(grader.input), run.renderer.render(grader.reference)
-    if isinstance(grader, StringCheckGrader):
-        return float(STRING_OPERATIONS[grader.operation](text, reference))
-    run.remaining_pairs -= len(text) * len(reference)
+def _compare_texts(grader: Any, text: str, reference: str, run: _Run) -> SubResult:
+    match grader:
+        case StringCheckGrader():
+            return SubResult(reward=STRING_OPERATIONS[grader.operation](text, reference))
+        case TextSimilarityGrader(evaluation_metric="cosine"):
+            return SubResult(texts=(text, reference))
+        case TextSimilarityGrader():
+            return SubResult(reward=_measure(grader.evaluation_metric, text, reference, run))
+        case ClassificationGrader():
+            labels = corpus_metrics.compare_labels(text, reference, grader.labels)
+            return SubResult(reward=labels["predicted"] == labels["expected"], details=labels)
+        case TranslationGrader():
+            reward, statistics = corpus_metrics.compare_translations(text, reference)
+            return SubResult(reward=reward, details=statistics)
+    raise TypeError(f"{grader.type} compares no texts")
+
+
+def _measure(metric: str, text: str, reference: str, run: _Run) -> float:
+    if metric in PAIRWISE_METRICS:
+        run.remaining_pairs -= len(text) * len(reference)
     if run.remaining_pairs < 0:
         raise _LimitExceeded(
-            f"'text_similarity' compares at most {MAX_COMPARED_PAIRS:,} pairs of characters per "
-            "request, as two texts of 32,768 characters have"
+            f"'text_similarity' by {' and '.join(sorted(PAIRWISE_METRICS))} compares at most "
+            f"{MAX_COMPARED_PAIRS:,} pairs of characters per request, as two texts of 32,768 "
+            "characters have"
         )
-    # Normalized indel similarity, in percent.
-    return float(fuzz.ratio(text, reference)) / 100
+    return METRICS[metric](text, reference)

@@ -1,27 +1,19 @@
 """/v1/fine_tuning/alpha/graders"""
 
-from typing import Any
-
-import httpx
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 
-from app import logs
 from app.errors import InvalidRequest, ModelNotFound
 from app.graders.formula import FUNCTIONS, FormulaError, compile_formula
 from app.graders.grading_task import GradingRequest, GradingResult, run_grading_task
-from app.graders.runner import GradingLimitExceeded, JudgeResponse, JudgeUnavailable, run
+from app.graders.model_calls import ModelCalls, check_encoder, find_encoder
+from app.graders.runner import GradingLimitExceeded, list_parts, run
 from app.graders.schemas import (
     Grader,
     GraderRun,
-    JudgeCompletion,
-    JudgeError,
     ModelGrader,
-    ModelMessage,
     MultiGrader,
     RunGrader,
-    SamplingParams,
     ValidateGrader,
 )
 from app.http.dependencies import AppState, AppStateDep, PrincipalDep
@@ -29,7 +21,6 @@ from app.http.openapi import error_responses, success_response
 from app.http.strict_json import StrictRoute
 from app.http_server.disconnects import run_until_disconnect
 from app.inference.dependencies import EnginesDep
-from app.inference.engines import EngineClient, EngineUnavailable
 from app.inference.proxy import resolve_model
 from app.models.registry import ModelTask, ResolvedModel
 
@@ -40,12 +31,6 @@ router = APIRouter(
     responses=error_responses(ModelNotFound),
 )
 
-log = logs.get_logger(__name__)
-
-CHAT_COMPLETIONS_PATH = "/v1/chat/completions"
-# A judge answers with a number, perhaps with reasons. Without a limit, a small model may fill its
-# context, which takes longer than clients wait.
-DEFAULT_JUDGE_MAX_TOKENS = 512
 # The request's schema: a `response_model` would describe the grader after normalization.
 ECHOED_GRADER_SCHEMA = {"$ref": "#/components/schemas/ValidateGrader"}
 
@@ -71,10 +56,7 @@ async def run_grader(
 ) -> GraderRun:
     """Grade one sample. Judges stop answering when the client disconnects."""
     judges = await _resolve_judges(body.grader, state, principal.project_id)
-
-    async def ask_judge(grader: ModelGrader, messages: list[ModelMessage]) -> JudgeResponse:
-        model = judges[grader.model]
-        return await _ask_judge(engines, principal.project_id, model, grader, messages)
+    calls = ModelCalls(engines, principal.project_id, judges, find_encoder(state.catalog))
 
     async def run_in_pool(task: GradingRequest) -> GradingResult:
         payload = task.model_dump_json().encode()
@@ -84,7 +66,16 @@ async def run_grader(
     runs: list[GraderRun] = []
 
     async def grade() -> None:
-        runs.append(await run(body.grader, body.model_sample, body.item, ask_judge, run_in_pool))
+        runs.append(
+            await run(
+                body.grader,
+                body.model_sample,
+                body.item,
+                calls.ask_judge,
+                run_in_pool,
+                calls.embed,
+            )
+        )
 
     try:
         if not await run_until_disconnect(request.receive, grade):
@@ -117,54 +108,12 @@ def _validate_formula(grader: Grader) -> None:
 async def _resolve_judges(
     grader: Grader, state: AppState, project_id: str
 ) -> dict[str, ResolvedModel]:
-    """The judge models of a grader, by name. Raises NotFound, InvalidRequest."""
-    graders = grader.graders.values() if isinstance(grader, MultiGrader) else [grader]
+    """The judge models of a grader, by name. Raises NotFound, InvalidRequest, also for want of an
+    encoder."""
+    graders = list_parts(grader).values()
+    check_encoder(graders, state.catalog, param="grader")
     names = {each.model for each in graders if isinstance(each, ModelGrader)}
     return {
         name: await resolve_model(state, project_id, name, ModelTask.JUDGE, param="grader.model")
         for name in sorted(names)
     }
-
-
-async def _ask_judge(
-    engines: EngineClient,
-    project_id: str,
-    model: ResolvedModel,
-    grader: ModelGrader,
-    messages: list[ModelMessage],
-) -> JudgeResponse:
-    body = {"model": model.name, "messages": [message.model_dump() for message in messages]}
-    body |= _sampling_params(grader)
-    try:
-        async with engines.forward(
-            model, CHAT_COMPLETIONS_PATH, body, project_id=project_id
-        ) as response:
-            content = b"".join([chunk async for chunk in response.chunks])
-    except EngineUnavailable as error:
-        raise JudgeUnavailable(error.message) from error
-    return _parse_judge_response(response.status, content)
-
-
-def _parse_judge_response(status: int, content: bytes) -> JudgeResponse:
-    """Raises JudgeUnavailable for anything but a completion: engines may be third-party servers."""
-    try:
-        if status != httpx.codes.OK:
-            raise JudgeUnavailable(JudgeError.model_validate_json(content).error.message)
-        completion = JudgeCompletion.model_validate_json(content)
-    except ValidationError as error:
-        log.error("engine.unreadable", status=status, errors=error.error_count())
-        raise JudgeUnavailable("The model's engine gave an unreadable response.") from error
-    return JudgeResponse(
-        text=completion.choices[0].message.content or "", tokens=completion.usage.total_tokens
-    )
-
-
-def _sampling_params(grader: ModelGrader) -> dict[str, Any]:
-    params = grader.sampling_params or SamplingParams()
-    body = {
-        "seed": params.seed,
-        "top_p": params.top_p,
-        "temperature": params.temperature,
-        "max_completion_tokens": params.max_completions_tokens or DEFAULT_JUDGE_MAX_TOKENS,
-    }
-    return {name: value for name, value in body.items() if value is not None}

@@ -2,8 +2,9 @@
 
 import json
 import math
+import operator
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +34,17 @@ class JudgeResponse:
 
     text: str
     tokens: int
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedTexts:
+    """The vectors of texts, with the encoder's name and the tokens used."""
+
+    model: str
+    vectors: Sequence[Sequence[float]]
+    tokens: int
 
 
 class JudgeUnavailable(RuntimeError):
@@ -49,6 +61,8 @@ class GradingLimitExceeded(ValueError):
 
 # Sends the messages to the grader's model; raises JudgeUnavailable.
 AskJudge = Callable[[ModelGrader, list[ModelMessage]], Awaitable[JudgeResponse]]
+# Embeds texts; raises JudgeUnavailable.
+EmbedTexts = Callable[[Sequence[str]], Awaitable[EmbeddedTexts]]
 # Does the CPU-heavy part in another process.
 RunGradingTask = Callable[[GradingRequest], Awaitable[GradingResult]]
 
@@ -56,9 +70,14 @@ RunGradingTask = Callable[[GradingRequest], Awaitable[GradingResult]]
 @dataclass(slots=True)
 class _RunState:
     ask_judge: AskJudge
+    embed: EmbedTexts
     errors: GraderErrors = field(default_factory=GraderErrors)
     scores: dict[str, float] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
+
+
+async def _no_encoder(_texts: Sequence[str]) -> EmbeddedTexts:
+    raise JudgeUnavailable("No encoder is in the catalog, which 'cosine' needs.")
 
 
 async def run(
@@ -67,29 +86,38 @@ async def run(
     item: dict[str, Any],
     ask_judge: AskJudge,
     run_grading_task: RunGradingTask,
+    embed: EmbedTexts = _no_encoder,
 ) -> GraderRun:
     """Grade `sample`. If that fails, the reward is 0 and `metadata.errors` has the reason.
 
     Raises GradingLimitExceeded, before any judge is asked.
     """
-    started = time.monotonic()
-    state = _RunState(ask_judge)
-    sub_rewards: dict[str, float] = {}
-    graders: dict[str, Any] = (
-        dict(grader.graders) if isinstance(grader, MultiGrader) else {grader.name: grader}
-    )
-    task = GradingRequest.model_construct(graders=graders, sample=sample, item=item)
+    task = GradingRequest.model_construct(graders=list_parts(grader), sample=sample, item=item)
     graded = await run_grading_task(task)
     if graded.limit_error is not None:
         raise GradingLimitExceeded(graded.limit_error)
+    return await complete(grader, graded.results, ask_judge, embed)
+
+
+def list_parts(grader: Grader) -> dict[str, Any]:
+    """List the graders of a multi grader by key, or the grader itself."""
+    return dict(grader.graders) if isinstance(grader, MultiGrader) else {grader.name: grader}
+
+
+async def complete(
+    grader: Grader, results: Mapping[str, SubResult], ask_judge: AskJudge, embed: EmbedTexts
+) -> GraderRun:
+    """Compute the reward from the results of a grading task, which are by the parts' keys."""
+    started = time.monotonic()
+    state = _RunState(ask_judge, embed)
     rewards = {
-        key: await _compute_reward(each, graded.results[key], state)
-        for key, each in graders.items()
+        key: await _compute_reward(each, results[key], state)
+        for key, each in list_parts(grader).items()
     }
     if isinstance(grader, MultiGrader):
         sub_rewards, reward = rewards, _combine_rewards(grader, rewards, state)
     else:
-        reward = rewards[grader.name]
+        sub_rewards, reward = {}, rewards[grader.name]
     state.scores[grader.name] = reward
     return GraderRun(
         reward=reward,
@@ -113,6 +141,8 @@ async def _compute_reward(grader: Any, result: SubResult, state: _RunState) -> f
             return result.reward
         if result.messages is not None:
             return await _ask_and_parse(grader, result.messages, state)
+        if result.texts is not None:
+            return await _compare_embeddings(result.texts, state)
         state.errors.invalid_variable_error = True
     except JudgeUnavailable as error:
         state.errors.model_grader_server_error = True
@@ -128,6 +158,17 @@ async def _ask_and_parse(
     if isinstance(grader, ScoreModelGrader):
         return await _score_with_judge(grader, messages, state)
     return await _label_with_judge(grader, messages, state)
+
+
+async def _compare_embeddings(texts: tuple[str, str], state: _RunState) -> float:
+    """Cosine similarity; an encoder takes no empty text, which is similar only to another one."""
+    if not all(texts):
+        return float(texts[0] == texts[1])
+    embedded = await state.embed(texts)
+    state.tokens[embedded.model] = state.tokens.get(embedded.model, 0) + embedded.tokens
+    first, second = embedded.vectors
+    length = math.hypot(*first) * math.hypot(*second)
+    return sum(map(operator.mul, first, second)) / length if length else 0.0
 
 
 async def _score_with_judge(

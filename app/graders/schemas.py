@@ -12,6 +12,23 @@ Name = Annotated[str, Field(min_length=1, max_length=256)]
 Template = Annotated[str, Field(max_length=MAX_TEMPLATE_CHARS)]
 
 
+Labels = Annotated[list[Name], Field(min_length=1, max_length=1000, fail_fast=True)]
+# Metrics of text_similarity. Cosine is that of the texts' embeddings.
+Metric = Literal[
+    "cosine",
+    "fuzzy_match",
+    "bleu",
+    "gleu",
+    "meteor",
+    "rouge_1",
+    "rouge_2",
+    "rouge_3",
+    "rouge_4",
+    "rouge_5",
+    "rouge_l",
+]
+
+
 class StringCheckGrader(BaseModel):
     """1 if the operation holds for input and reference, else 0. `like` means contains."""
 
@@ -24,20 +41,35 @@ class StringCheckGrader(BaseModel):
 
 
 class TextSimilarityGrader(BaseModel):
-    """Similarity of input and reference, from 0 to 1."""
+    """Similarity of input and reference, from 0 to 1, or from -1 if it is the cosine's."""
 
     type: Literal["text_similarity"]
     name: Name
     input: Template
     reference: Template
-    evaluation_metric: str
+    evaluation_metric: Metric
 
-    @field_validator("evaluation_metric")
-    @classmethod
-    def _check_metric(cls, value: str) -> str:
-        if value != "fuzzy_match":
-            raise PydanticCustomError("metric", "this service only supports 'fuzzy_match'")
-        return value
+
+class ClassificationGrader(BaseModel):
+    """1 if the input is the reference, a label, without the spaces around them; an extension.
+
+    With `labels`, an input that is none of them is no label.
+    """
+
+    type: Literal["classification"]
+    name: Name
+    input: Template
+    reference: Template
+    labels: Labels | None = None
+
+
+class TranslationGrader(BaseModel):
+    """chrF of one translation, from 0 to 1; an extension. Evals have those of all together."""
+
+    type: Literal["translation"]
+    name: Name
+    input: Template
+    reference: Template
 
 
 class TextContentItem(BaseModel):
@@ -146,7 +178,13 @@ class PythonGrader(BaseModel):
 
 # Label graders are valid only inside a multi grader, as in the types of OpenAI's SDKs.
 SubGrader = Annotated[
-    StringCheckGrader | TextSimilarityGrader | ScoreModelGrader | LabelModelGrader | PythonGrader,
+    StringCheckGrader
+    | TextSimilarityGrader
+    | ScoreModelGrader
+    | LabelModelGrader
+    | PythonGrader
+    | ClassificationGrader
+    | TranslationGrader,
     Field(discriminator="type"),
 ]
 
@@ -178,7 +216,13 @@ class MultiGrader(BaseModel):
 
 
 Grader = Annotated[
-    StringCheckGrader | TextSimilarityGrader | ScoreModelGrader | PythonGrader | MultiGrader,
+    StringCheckGrader
+    | TextSimilarityGrader
+    | ScoreModelGrader
+    | PythonGrader
+    | ClassificationGrader
+    | TranslationGrader
+    | MultiGrader,
     Field(discriminator="type"),
 ]
 
@@ -207,8 +251,19 @@ class JudgeChoice(BaseModel):
     message: JudgeMessage
 
 
+class CachedTokens(BaseModel):
+    cached_tokens: int | None = None
+
+
 class JudgeUsage(BaseModel):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
     total_tokens: int
+    prompt_tokens_details: CachedTokens | None = None
+
+    @property
+    def cached_tokens(self) -> int:
+        return (self.prompt_tokens_details and self.prompt_tokens_details.cached_tokens) or 0
 
 
 class JudgeCompletion(BaseModel):

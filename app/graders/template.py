@@ -25,22 +25,26 @@ class RenderedTooLong(ValueError):
     """The rendered texts are longer than a renderer's limit."""
 
 
-def build_variables(sample: str, item: Mapping[str, Any]) -> dict[str, Any]:
+def build_variables(sample: str | Mapping[str, Any], item: Mapping[str, Any]) -> dict[str, Any]:
     """Build the variables of templates. `sample.output_json` exists only if the sample is JSON.
 
-    Samples are plain text, hence without tool calls.
+    A sample that is plain text has no tool calls.
     """
-    message = {"role": "assistant", "content": sample, "refusal": None}
-    sample_variables: dict[str, Any] = {
-        "output_text": sample,
+    variables = _describe_text(sample) if isinstance(sample, str) else dict(sample)
+    try:
+        variables["output_json"] = orjson.loads(variables.get("output_text") or "")
+    except orjson.JSONDecodeError:
+        pass  # most samples are prose; a template that refers to it raises UnknownVariable
+    return {"item": item, "sample": variables}
+
+
+def _describe_text(text: str) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text, "refusal": None}
+    return {
+        "output_text": text,
         "output_tools": [],
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
     }
-    try:
-        sample_variables["output_json"] = orjson.loads(sample)
-    except orjson.JSONDecodeError:
-        pass  # most samples are prose; a template that refers to it raises UnknownVariable
-    return {"item": item, "sample": sample_variables}
 
 
 class Renderer:
@@ -110,4 +114,4 @@ def _to_text(value: Any) -> str:
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     except RecursionError as error:
         # The sample is nested too deeply to be written again.
-        raise UnknownVariable from error
+        raise UnknownVariable("a value that is nested too deeply") from error

@@ -1,13 +1,14 @@
 """Graders of each type, as OpenAI documents them."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from app.graders.grading_task import GradingRequest, GradingResult, run_grading_task
-from app.graders.runner import JudgeResponse, JudgeUnavailable, run
+from app.graders.runner import EmbeddedTexts, JudgeResponse, JudgeUnavailable, run
 from app.graders.schemas import Grader, GraderRun, ModelGrader, ModelMessage
 
 pytestmark = pytest.mark.anyio
@@ -219,8 +220,8 @@ class TestRun:
     [
         ({"type": "python", "name": "p", "source": "x"}, "does not run clients' programs"),
         (
-            {**CHECK, "type": "text_similarity", "evaluation_metric": "bleu"},
-            "only supports 'fuzzy_match'",
+            {**CHECK, "type": "text_similarity", "evaluation_metric": "bleurt"},
+            "'rouge_5' or 'rouge_l'",
         ),
         ({**JUDGE, "range": [1, 0]}, "must be below"),
         ({**CHECK, "operation": "near"}, "'eq', 'ne', 'neq', 'like'"),
@@ -241,3 +242,32 @@ class TestRun:
 def test_invalid_graders(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         grader(json.loads(json.dumps(fields)))
+
+
+class TestCosine:
+    """Cosine similarity of the vectors of an encoder."""
+
+    GRADER = CHECK | {"type": "text_similarity", "evaluation_metric": "cosine"}
+
+    async def grade(self, sample: str, vectors: list[list[float]]) -> GraderRun:
+        async def embed(texts: Sequence[str]) -> EmbeddedTexts:
+            assert texts == (sample, "Paris")
+            return EmbeddedTexts("encoder", vectors, 5)
+
+        fields = {name: value for name, value in self.GRADER.items() if name != "operation"}
+        return await run(grader(fields), sample, ITEM, unavailable_judge, run_in_place, embed)
+
+    async def test_it_is_that_of_the_vectors(self) -> None:
+        result = await self.grade("Rome", [[3.0, 0.0], [4.0, 3.0]])
+        assert result.reward == pytest.approx(0.8)
+        assert result.model_grader_token_usage_per_model == {"encoder": 5}
+        assert (await self.grade("Rome", [[0.0, 0.0], [4.0, 3.0]])).reward == 0
+
+    async def test_an_empty_text_is_not_embedded(self) -> None:
+        result = await self.grade("", [])
+        assert (result.reward, result.metadata.token_usage) == (0, None)
+
+    async def test_without_an_encoder_it_is_an_error(self) -> None:
+        fields = {name: value for name, value in self.GRADER.items() if name != "operation"}
+        errors = (await run_without_judge(fields, "Rome")).metadata.errors
+        assert "No encoder" in (errors.model_grader_server_error_details or "")
