@@ -137,8 +137,8 @@ def _measure(metric: str, text: str, reference: str, run: _Run) -> float:
         run.remaining_pairs -= len(text) * len(reference)
     if run.remaining_pairs < 0:
         raise _LimitExceeded(
-            f"'text_similarity' by {' and '.join(sorted(PAIRWISE_METRICS))} compares at most "
-            f"{MAX_COMPARED_PAIRS:,} pairs of characters per request, as two texts of 32,768 "
+            f"'text_similarity' compares at most {MAX_COMPARED_PAIRS:,} pairs of characters per "
+            f"request by {' and '.join(sorted(PAIRWISE_METRICS))}, as two texts of 32,768 "
             "characters have"
         )
     return METRICS[metric](text, reference)
