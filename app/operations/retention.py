@@ -15,6 +15,7 @@ from sqlalchemy import Column, ColumnElement, Select, delete, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app import logs
+from app.batches.deletion import delete_batches
 from app.db import clock
 from app.db.base import Base
 from app.db.session import DatabaseUnavailable, SessionMaker, transaction
@@ -112,6 +113,7 @@ def _build_rules(policy: RetentionPolicy) -> Iterator[Rule]:
         yield Rule(jobs, JOBS_BATCH_SIZE)
         ended_sweeps = partial(delete_sweeps, days=days, limit=JOBS_BATCH_SIZE)
         yield Rule(ended_sweeps, JOBS_BATCH_SIZE)
+        yield Rule(partial(delete_batches, days=days, limit=BATCH_SIZE))
     if days := policy.deleted_row_days:
         yield Rule(partial(delete_rows_of_deleted_checkpoints, days=days))
         yield Rule(partial(delete_rows_of_deleted_models, days=days))
