@@ -138,7 +138,7 @@ def _get_usage(
 def _limit(query: UsageQuery) -> int:
     """Number of buckets on a page. Raises InvalidRequest beyond the most of their width."""
     most = MAX_BUCKETS[query.bucket_width]
-    limit = query.limit or DEFAULT_BUCKETS[query.bucket_width]
+    limit = DEFAULT_BUCKETS[query.bucket_width] if query.limit is None else query.limit
     if limit > most:
         raise InvalidRequest(
             f"Invalid 'limit': expected at most {most} buckets of '{query.bucket_width}', "

@@ -49,7 +49,7 @@ class TimeQuery(BaseModel):
 
 class UsageQuery(TimeQuery):
     bucket_width: BucketWidth = BucketWidth.DAY
-    limit: Annotated[int, Field(ge=1)] | None = None
+    limit: Annotated[int, Field(ge=0)] | None = None
     user_ids: Filter = []
     models: Filter = []
     group_by: Annotated[list[UsageGrouping], Field(max_length=len(UsageGrouping))] = []
@@ -61,7 +61,7 @@ class CompletionsUsageQuery(UsageQuery):
 
 class CostsQuery(TimeQuery):
     bucket_width: Literal[BucketWidth.DAY] = BucketWidth.DAY
-    limit: Annotated[int, Field(ge=1, le=MAX_COST_DAYS)] = 7
+    limit: Annotated[int, Field(ge=0, le=MAX_COST_DAYS)] = 7
     line_items: Filter = []
     group_by: Annotated[list[CostGrouping], Field(max_length=len(CostGrouping))] = []
 

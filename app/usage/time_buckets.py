@@ -50,11 +50,12 @@ def select_page(
 ) -> tuple[TimeRange, str | None]:
     """Select the range of a page of at most `limit` buckets, and the cursor of the next page.
 
-    Raises InvalidRequest if the range is empty, or if `page` is not a cursor of this range.
+    Behind an unknown cursor there is nothing, as in lists. Raises InvalidRequest if the range ends
+    before it starts.
     """
-    if end <= start:
+    if end < start:
         raise InvalidRequest(
-            f"'end_time' ({end}) must be after 'start_time' ({start}).", param="end_time"
+            f"'end_time' ({end}) must not be before 'start_time' ({start}).", param="end_time"
         )
     seconds = SECONDS[width]
     begin = start if page is None else _parse_page(page, start, end)
@@ -65,12 +66,7 @@ def select_page(
 
 
 def _parse_page(page: str, start: int, end: int) -> int:
+    """Where a page begins: at the end of the range if the cursor is of another."""
     digits = page.removeprefix("page_")
     is_number = page != digits and digits.isascii() and digits.isdecimal() and len(digits) <= 12
-    if not is_number or not start < int(digits) < end:
-        raise InvalidRequest(
-            "Invalid 'page': expected the 'next_page' of the previous page, with the same "
-            "'start_time' and 'end_time'.",
-            param="page",
-        )
-    return int(digits)
+    return int(digits) if is_number and start < int(digits) < end else end
