@@ -78,6 +78,9 @@ class BatchWork:
             if isinstance(model, ApiError):
                 code = model.error_code or "invalid_request"
                 found.errors.append(InputError(code, model.message, 1, "body.model"))
+            else:
+                # Not the alias, which may stand for another model tomorrow.
+                found.model = model.name
         with transaction(self._sessions) as session:
             leases.lock_list(session, claim)
             batch = session.get_one(Batch, claim.list_id, with_for_update=True)

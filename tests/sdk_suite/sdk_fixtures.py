@@ -33,6 +33,7 @@ from app.storage import ObjectStore, file_key, open_store, upload_part_key
 
 # As in the SDK's tests/conftest.py.
 API_KEY = "My API Key"
+ADMIN_API_KEY = "My Admin API Key"
 PROJECT_ID = "proj_sdk"
 # Projects that the tests share a checkpoint with, or filter permissions by.
 OTHER_PROJECT_IDS = ("string", "project_id")
@@ -96,6 +97,9 @@ def _make_organization(test: str) -> list[Base]:
         for id in (PROJECT_ID, *OTHER_PROJECT_IDS)
     ]
     columns = secrets.build_key_columns(API_KEY, name="sdk", expires_in=None)
+    if "usage" in test:
+        columns = secrets.build_key_columns(ADMIN_API_KEY, name="sdk", expires_in=None)
+        return [organization, *projects, AdminKey(organization_id=organization.id, **columns)]
     # Permissions need an admin key.
     if "permissions" in test:
         return [organization, *projects, AdminKey(organization_id=organization.id, **columns)]

@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 CACHE = ROOT / ".venv" / "sdk-suite"
 RESOURCES = Path("tests/api_resources")
 TEST_PATHS = (
+    "admin/organization/test_usage.py",
     "fine_tuning",
     "test_evals.py",
     "test_files.py",

@@ -57,7 +57,9 @@ def counts_of(openai: OpenAI, batch_id: str) -> tuple[int, int, int]:
 
 
 class TestAnswers:
-    def test_are_in_the_order_of_the_input(self, openai: OpenAI, runner: WorkRunner) -> None:
+    def test_are_in_the_order_of_the_input(
+        self, openai: OpenAI, admin: OpenAI, account: Account, runner: WorkRunner
+    ) -> None:
         created = create_batch(
             openai, to_jsonl([make_line(number) for number in range(120)]), metadata={"night": "1"}
         )
@@ -73,8 +75,18 @@ class TestAnswers:
         assert len({line["id"] for line in lines}) == 120
         assert batch.usage is not None
         assert (batch.usage.input_tokens, batch.usage.output_tokens) == (120, 120)
+        page = admin.admin.organization.usage.completions(
+            start_time=batch.created_at - 60, group_by=["model", "batch", "api_key_id"]
+        )
+        (used,) = [result for bucket in page.data for result in bucket.results]
+        assert (used.model, used.batch, used.api_key_id) == (
+            "base",
+            True,
+            account.principal.key_id,
+        )
+        assert (used.num_model_requests, used.input_tokens, used.output_tokens) == (120, 120, 120)
         assert batch.metadata == {"night": "1"}
-        assert batch.model == "gpt-4o-mini"
+        assert batch.model == "base", "the alias was resolved"
 
     def test_errors_have_a_file_of_their_own(self, openai: OpenAI, runner: WorkRunner) -> None:
         contents = ["hi", "too long", "hi", "too long", "hi"]
