@@ -66,12 +66,17 @@ class EngineClient:
 
 
 def catalog_entry(model: CatalogModel, **changes: Any) -> str:
-    """One table of models.toml; JSON strings, lists and numbers are valid TOML."""
+    """A base model's table of models.toml; JSON strings, lists and numbers are valid TOML."""
     changed = replace(model, **changes)
     # The JSON of an entry has no engine: keys may be in it.
     values = changed.to_json() | {"engine": changed.engine}
     if changed.engine_options != DEFAULT_OPTIONS:
         values["engine_options"] = asdict(changed.engine_options)
+    return toml_table(values)
+
+
+def toml_table(values: dict[str, Any]) -> str:
+    """One table of models.toml, of the fields that are not None."""
     lines = [f"{name} = {json.dumps(value)}" for name, value in _flatten(values.items())]
     return "\n".join(["[[model]]", *lines, ""])
 
