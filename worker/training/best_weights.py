@@ -34,7 +34,7 @@ class BestWeights:
     ) -> None:
         self.metric = metric
         self._weights = weights
-        self._patience = patience
+        self.patience = patience
         self._keep = keep
         self._best_value: float | None = None
         self._bad_epochs = 0
@@ -71,7 +71,7 @@ class BestWeights:
     @property
     def is_out_of_patience(self) -> bool:
         """True if training should stop early."""
-        return self._patience is not None and self._bad_epochs >= self._patience
+        return self.patience is not None and self._bad_epochs >= self.patience
 
     @property
     def keeps_best(self) -> bool:

@@ -138,6 +138,7 @@ class TrainingLoop(Generic[RowT]):
             values = values | self._report_best(step, self.best_weights)
         if is_last and step < self.sampler.total_steps:
             self._append_started(step, step)
+            self._report_early_stop(step)
         if is_last:
             self._compare_with_start(values)
         files = {**self._state_files(), **(self.final_files() if is_last else {})}
@@ -166,6 +167,17 @@ class TrainingLoop(Generic[RowT]):
         )
         self.folder.append_event(Noted(key="kept", message=message))
         return best.best_metrics
+
+    def _report_early_stop(self, step: int) -> None:
+        """Tell why training ended before its last epoch."""
+        best, per_epoch = self.best_weights, self.sampler.steps_per_epoch
+        assert best is not None
+        message = (
+            f"Training stopped early after epoch {step // per_epoch} of "
+            f"{self.sampler.total_steps // per_epoch} (step {step}): {best.metric} has not "
+            f"improved for early_stopping_patience = {best.patience} epochs"
+        )
+        self.folder.append_event(Noted(key="stopped_early", message=message))
 
     def _append_started(self, done: int, total: int) -> None:
         sampler, recipe = self.sampler, self.recipe

@@ -179,6 +179,7 @@ class TestKeep:
         losses = self.losses(folder)
         best, last = min(losses, key=lambda step: losses[step]), max(losses)
         assert adapter_bits(folder, last) != adapter_bits(folder, best)
+        assert "stopped_early" not in [note.key for note in find(folder, Noted)]
         assert "kept" not in [note.key for note in find(folder, Noted)]
 
     def test_patience_stops_early(self, make_run: MakeRun) -> None:
@@ -189,6 +190,11 @@ class TestKeep:
         best = min(losses, key=lambda step: losses[step])
         assert max(losses) == best + 2 < 4
         assert find(folder, Started)[-1].total_steps == max(losses)
+        (noted,) = (note for note in find(folder, Noted) if note.key == "stopped_early")
+        assert noted.message == (
+            f"Training stopped early after epoch {best + 2} of 4 (step {best + 2}): "
+            "full_valid_loss has not improved for early_stopping_patience = 2 epochs"
+        )
 
     def test_an_epoch_whose_evaluation_was_interrupted_is_compared_later(
         self, make_run: MakeRun
@@ -220,6 +226,7 @@ class TestKeep:
         assert parts.list_checkpoint_steps()[0] == last
         assert adapter_bits(parts, last) == adapter_bits(whole, last)
         assert find(parts, Started)[-1].total_steps == last
+        assert "stopped_early" in [note.key for note in find(parts, Noted)]
         (kept,) = (note for note in find(parts, Noted) if note.key == "kept")
         assert (
             f"which was better by full_valid_loss than the last one, epoch {last}" in kept.message
