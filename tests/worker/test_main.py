@@ -186,3 +186,18 @@ def test_a_killed_trainer_takes_its_training_along_and_another_resumes(
 def test_a_missing_database_url_is_explained(start: Start, tmp_path: Path) -> None:
     assert start("train", DATABASE_URL="").wait() != 0
     assert "Set DATABASE_URL" in (tmp_path / "train.log").read_text()
+
+
+def test_no_progress_bars_are_written_to_logs() -> None:
+    """Such as that of a GGUF file's conversion, which no option of transformers switches off."""
+    program = "import worker; from tqdm.auto import tqdm; list(tqdm([1], desc='bar'))"
+    environment = {name: os.environ[name] for name in os.environ.keys() - {"TQDM_DISABLE"}}
+    shown = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stderr == ""

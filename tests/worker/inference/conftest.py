@@ -1,14 +1,14 @@
 """A tiny Llama in float32, for exact comparisons, and adapters that change its output."""
 
 import os
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from openai import OpenAI
+from peft import PeftModel
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -18,14 +18,16 @@ from transformers import (
 
 from app.c_compiler import list_c_compilers
 from app.catalog import CatalogModel, ModelKind
+from tests.worker.inference.running_engine import (
+    EngineClient,
+    make_greedy_chat,
+    running_chat_engine,
+)
+from tests.worker.inference.tiny_model import load_tiny, make_adapter
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.native.kernels import Kernels, load_kernels
 from worker.inference.vocabulary import Vocabulary
-from worker.modeling import load_base, save_adapter
-from worker.run_folder import write_manifest
-
-CPU = torch.device("cpu")
 
 MakeAdapter = Callable[..., tuple[AdapterFiles, PeftModel]]
 
@@ -65,10 +67,6 @@ def base_model(base_folder: Path) -> CatalogModel:
         methods=("supervised",),
         context_length=512,
     )
-
-
-def load_tiny(folder: Path) -> PreTrainedModel:
-    return load_base(folder, dtype=torch.float32, device=CPU)
 
 
 @pytest.fixture
@@ -114,22 +112,6 @@ def vocabulary(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
     return Vocabulary(tokenizer)
 
 
-def make_adapter(base: PreTrainedModel, folder: Path, **config: Any) -> PeftModel:
-    """Add a LoRA with random A and B to `base` and save it to `folder`, both with PEFT."""
-    with warnings.catch_warnings():
-        # PEFT 0.21 warns about every model, and about one whose output layer is trained.
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing|.*tied layer")
-        model = get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **config))
-    for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.2)
-    folder.mkdir()
-    save_adapter(model, folder)
-    write_manifest(folder)
-    model.train(False)
-    return model
-
-
 @pytest.fixture
 def adapter(base_folder: Path, tmp_path: Path) -> MakeAdapter:
     """Make an adapter: its files, and PEFT's own model for comparison."""
@@ -141,3 +123,23 @@ def adapter(base_folder: Path, tmp_path: Path) -> MakeAdapter:
         return AdapterFiles(f"prefix/{name}", tmp_path / name), model
 
     return make
+
+
+@pytest.fixture(scope="module")
+def engine(
+    base_folder: Path, base_model: CatalogModel, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EngineClient]:
+    """An engine with the models of `running_chat_engine`; some modules have one of their own."""
+    home = tmp_path_factory.mktemp("engine")
+    with running_chat_engine(home, base_folder, base_model) as engine:
+        yield engine
+
+
+@pytest.fixture
+def client(engine: EngineClient) -> OpenAI:
+    return engine.client
+
+
+@pytest.fixture
+def greedy(client: OpenAI) -> Callable[..., Any]:
+    return make_greedy_chat(client)

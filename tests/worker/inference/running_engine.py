@@ -19,7 +19,7 @@ from app.settings import Settings
 from app.storage import MARKER_KEY, LocalStore
 from tests.polling import wait_until
 from tests.ports import free_port
-from tests.worker.inference.conftest import load_tiny, make_adapter
+from tests.worker.inference.tiny_model import load_tiny, make_adapter
 from worker.inference.main import make_server
 
 HELLO: Any = [{"role": "user", "content": "hello"}]

@@ -14,7 +14,6 @@ from openai.types import Completion
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from app.catalog import CatalogModel
-from tests.worker.inference.conftest import load_tiny
 from tests.worker.inference.running_engine import (
     PREFIX,
     TUNED_MODEL,
@@ -23,6 +22,7 @@ from tests.worker.inference.running_engine import (
     running_engine,
     store_adapter,
 )
+from tests.worker.inference.tiny_model import load_tiny
 
 PROMPT = "a quick fox"
 CONTEXT = 64

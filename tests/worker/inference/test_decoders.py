@@ -16,7 +16,8 @@ from transformers import (
     Qwen3Config,
 )
 
-from tests.worker.inference.conftest import MakeAdapter, load_tiny
+from tests.worker.inference.conftest import MakeAdapter
+from tests.worker.inference.tiny_model import load_tiny
 from worker.inference.adapter_format import InvalidAdapter
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.decoder import Decoder

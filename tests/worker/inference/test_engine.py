@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from app.errors import InvalidRequest
-from tests.worker.inference.conftest import MakeAdapter, load_tiny
+from tests.worker.inference.conftest import MakeAdapter
+from tests.worker.inference.tiny_model import load_tiny
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.decoder import PrefillOutput
 from worker.inference.engine import Engine

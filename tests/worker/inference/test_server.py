@@ -1,7 +1,7 @@
 """The engine over HTTP, driven by the official SDK, with a model of endless output."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,30 +21,9 @@ from tests.worker.inference.running_engine import (
     TUNED_MODEL,
     EngineClient,
     catalog_entry,
-    make_greedy_chat,
-    running_chat_engine,
     running_engine,
     store_adapter,
 )
-
-
-@pytest.fixture(scope="module")
-def engine(
-    base_folder: Path, base_model: CatalogModel, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[EngineClient]:
-    home = tmp_path_factory.mktemp("engine")
-    with running_chat_engine(home, base_folder, base_model) as engine:
-        yield engine
-
-
-@pytest.fixture
-def client(engine: EngineClient) -> OpenAI:
-    return engine.client
-
-
-@pytest.fixture
-def greedy(client: OpenAI) -> Callable[..., Any]:
-    return make_greedy_chat(client)
 
 
 class TestResponse:

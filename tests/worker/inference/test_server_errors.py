@@ -1,41 +1,18 @@
 """Requests that the engine rejects, and the errors they get."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import APIError, BadRequestError, NotFoundError, OpenAI
+from openai import APIError, BadRequestError, NotFoundError
 
-from app.catalog import CatalogModel
 from tests.raw_http import connected
 from tests.worker.inference.running_engine import (
     BRIEF_TOKENS,
     SHORT_CONTEXT,
     EngineClient,
-    make_greedy_chat,
-    running_chat_engine,
 )
-
-
-@pytest.fixture(scope="module")
-def engine(
-    base_folder: Path, base_model: CatalogModel, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[EngineClient]:
-    home = tmp_path_factory.mktemp("engine")
-    with running_chat_engine(home, base_folder, base_model) as engine:
-        yield engine
-
-
-@pytest.fixture
-def client(engine: EngineClient) -> OpenAI:
-    return engine.client
-
-
-@pytest.fixture
-def greedy(client: OpenAI) -> Callable[..., Any]:
-    return make_greedy_chat(client)
 
 
 class TestRejected:

@@ -102,7 +102,7 @@ class StandIn:
             text = json.dumps({"ok": True})
         message: dict[str, Any] = {"role": "assistant", "content": text, **EMPTY_FIELDS}
         reason = "stop"
-        if body.get("tools") and body.get("tool_choice") == "required":
+        if body.get("tools") and body.get("tool_choice") not in (None, "auto", "none"):
             called = {"name": body["tools"][0]["function"]["name"], "arguments": '{"city": "Bonn"}'}
             call = {"id": "chatcmpl-tool-1", "type": "function", "function": called}
             message |= {"content": None, "tool_calls": [call]}

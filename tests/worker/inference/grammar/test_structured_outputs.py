@@ -1,23 +1,19 @@
 """`response_format` over HTTP, driven by the official SDK, with a model of random weights."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from openai import BadRequestError, OpenAI
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.catalog import CatalogModel
 from tests.worker.inference.running_engine import (
     END,
     HELLO,
     TUNED_MODEL,
     EngineClient,
-    make_greedy_chat,
-    running_chat_engine,
 )
 
 ASK_JSON: Any = [{"role": "user", "content": "answer in JSON"}]
@@ -43,25 +39,6 @@ def schema_format(schema: Any, *, strict: bool = True) -> Any:
 ORDER = schema_format({**Order.model_json_schema(), "required": [*Order.model_fields]})
 ONE_OF_TWO = {"type": "object", "additionalProperties": False, "required": ["a"]}
 ONE_OF_TWO["properties"] = {"a": {"enum": ["first", "second"]}}
-
-
-@pytest.fixture(scope="module")
-def engine(
-    base_folder: Path, base_model: CatalogModel, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[EngineClient]:
-    home = tmp_path_factory.mktemp("engine")
-    with running_chat_engine(home, base_folder, base_model) as engine:
-        yield engine
-
-
-@pytest.fixture
-def client(engine: EngineClient) -> OpenAI:
-    return engine.client
-
-
-@pytest.fixture
-def greedy(client: OpenAI) -> Callable[..., Any]:
-    return make_greedy_chat(client)
 
 
 def test_any_object_is_json(client: OpenAI) -> None:

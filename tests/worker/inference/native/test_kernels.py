@@ -9,8 +9,9 @@ from torch import Tensor
 from transformers import LlamaConfig, PreTrainedModel
 
 from app.c_compiler import list_c_compilers
-from tests.worker.inference.conftest import MakeAdapter, load_tiny
+from tests.worker.inference.conftest import MakeAdapter
 from tests.worker.inference.test_decoders import copy_prompt, decode, prefill, random_model
+from tests.worker.inference.tiny_model import load_tiny
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.native.kernels import Kernels, load_kernels
 from worker.modeling import choose_dtype
