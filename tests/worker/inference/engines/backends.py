@@ -123,6 +123,9 @@ class Vllm:
             **os.environ,
             "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True",
             "VLLM_CPU_KVCACHE_SPACE": "1",
+            # By default forced calls are in a grammar that lets random weights write spaces, and
+            # further calls, until the limit of tokens cuts the last one off.
+            "VLLM_ENFORCE_STRICT_TOOL_CALLING": "0",
             "VLLM_NO_USAGE_STATS": "1",
             "HF_HUB_OFFLINE": "1",
         }
