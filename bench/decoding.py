@@ -18,6 +18,7 @@ import torch
 
 from app.catalog import Catalog
 from worker.inference.adapter_format import fuse_pairs
+from worker.inference.decoder import PromptChunk
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.llama_weights import FUSED_LAYERS
 from worker.inference.lora import LoraAB, LoraWeights
@@ -50,7 +51,7 @@ def prefill_rows(decoder: LlamaDecoder, adapters: list[LoraWeights], rows: int) 
         adapter = adapters[row % len(adapters)] if adapters else None
         decoder._slot_adapters[decoder.num_slots] = adapter
         ids = [(7 * row + 3 * n) % 40000 + 10 for n in range(PROMPT_TOKENS)]
-        decoder.prefill(decoder.num_slots, ids, 0)
+        decoder.prefill([PromptChunk(decoder.num_slots, ids)])
         decoder.copy_slot(decoder.num_slots, row, PROMPT_TOKENS)
 
 

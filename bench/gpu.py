@@ -34,6 +34,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from bench.decoding import make_adapter
 from bench.training import Arm, FlopCount, make_luthier_arm, make_padded_arm
+from worker.inference.decoder import PromptChunk
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.lora import LoraWeights
 from worker.modeling import add_adapter, choose_device, choose_dtype
@@ -200,7 +201,7 @@ def measure_training(
 def prefill(decoder: LlamaDecoder, ids: Sequence[int], adapter: LoraWeights | None) -> int:
     """Compute a prompt in the last slot; return the most likely token after it."""
     decoder._slot_adapters[decoder.num_slots] = adapter
-    return int(decoder.prefill(decoder.num_slots, ids, 0).logits[-1].argmax())
+    return int(decoder.prefill([PromptChunk(decoder.num_slots, ids)])[0].logits[-1].argmax())
 
 
 def decode_greedily(

@@ -1,7 +1,7 @@
 """The interface between the engine and a model's forward pass."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
@@ -9,6 +9,17 @@ from torch import Tensor
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.prefix_cache import PrefixKeys
 from worker.inference.slots import KvSlots
+
+
+@dataclass(frozen=True, slots=True)
+class PromptChunk:
+    """Tokens `start`, `start + 1`, … of the prompt in a slot; the last `num_logits` need logits."""
+
+    slot: int
+    # Kept out of tracebacks and logs: it is user data.
+    ids: Sequence[int] = field(repr=False)
+    start: int = 0
+    num_logits: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +71,11 @@ class Decoder(KvSlots, Protocol):
         For prompts that begin alike; the tokens before them have been kept in earlier calls.
         """
 
-    def prefill(
-        self, slot: int, ids: Sequence[int], start: int, *, num_logits: int = 1
-    ) -> PrefillOutput:
-        """Compute the tokens `start`, `start + 1`, … of the prompt in a slot."""
+    def prefill(self, chunks: Sequence[PromptChunk]) -> list[PrefillOutput]:
+        """Compute chunks of prompts in different slots, in one pass where the decoder can.
+
+        Computing a chunk again is harmless, as long as no later one has been computed.
+        """
 
     def copy_slot(self, source: int, target: int, length: int) -> None:
         """Copy a slot that holds `length` tokens, and its adapter, to slot `target`."""

@@ -8,24 +8,14 @@ from torch import Tensor
 
 from app import logs
 from app.errors import ApiError, InvalidRequest, NotFound
-from worker.inference import shares
 from worker.inference.adapter_format import InvalidAdapter
 from worker.inference.adapter_memory import AdapterFiles, DamagedLocalAdapter
 from worker.inference.decoder import Decoder
 from worker.inference.grammar.grammar import GrammarDeadEnd
-from worker.inference.messages import (
-    Failed,
-    Finished,
-    Logprobs,
-    PooledOutput,
-    PrefixReused,
-    PromptLogprobs,
-    Request,
-    Token,
-)
+from worker.inference.messages import Failed, Finished, Logprobs, Request, Token
 from worker.inference.metrics import EngineStats, LatencyMetrics
-from worker.inference.prefix_cache import PrefixKeys, PrefixScope
-from worker.inference.sampling import sample, token_logprobs
+from worker.inference.prefilling import Prefiller
+from worker.inference.sampling import sample
 from worker.inference.scheduler import Scheduler
 from worker.inference.slots import NO_SLOT, Prefill, Sequence
 
@@ -35,16 +25,26 @@ log = logs.get_logger(__name__)
 class Engine:
     """The engine of one base model. Not thread-safe, but other threads may read `stats`."""
 
-    def __init__(self, decoder: Decoder, *, vocab_size: int, model: str = "") -> None:
-        """`model` is the base model's name in metrics."""
+    def __init__(
+        self, decoder: Decoder, *, vocab_size: int, model: str = "", max_rows: int | None = None
+    ) -> None:
+        """`model` is the base model's name in metrics; `max_rows` is for tests."""
         self.decoder = decoder
-        self.scheduler = Scheduler(decoder)
+        self.scheduler = Scheduler(decoder, max_rows=max_rows)
         self.stats = EngineStats(kv_capacity_tokens=decoder.num_tokens)
         self._latency = LatencyMetrics(model)
         # Unloaded adapters that sequences still use.
         self._evicting: list[AdapterFiles] = []
         # Models pad their vocabulary to a round size; ids beyond the tokenizer's are invalid.
         self._vocab_size = vocab_size
+        self._prefiller = Prefiller(
+            decoder,
+            self.scheduler,
+            self.stats,
+            self._latency,
+            vocab_size=vocab_size,
+            fail=self._fail,
+        )
 
     def submit(self, request: Request) -> None:
         self.scheduler.submit(request)
@@ -93,85 +93,13 @@ class Engine:
         """Prefill chunks of prompts, then decode one token for the rows whose turn it is."""
         self._start_choices(self.scheduler.admit())
         step = self.scheduler.plan_step()
-        for prefill, tokens in step.prefills:
-            try:
-                self._prefill_chunk(prefill, tokens)
-            except Exception as error:
-                self._fail_request(prefill.request, self._log_and_convert_error(error))
+        self._prefiller.compute(step.prefills)
         self._start_choices(self.scheduler.admit())
         rows = self.scheduler.running if step.rows is None else step.rows
         self._decode([row for row in rows if row.slot != NO_SLOT])
         if self._evicting:
             self._retry_evictions()
         self._update_load()
-
-    def _prefill_chunk(self, prefill: Prefill, tokens: int) -> None:
-        request, start = prefill.request, prefill.num_computed
-        if start == 0:
-            self._latency.prompt_begun(request.submitted_at)
-            self.decoder.begin_prefill(prefill.slot, request.adapter)
-        if self._load_prefix(prefill):
-            return
-        chunk = request.prompt[start : start + tokens]
-        output = self.decoder.prefill(
-            prefill.slot, chunk, start, num_logits=len(chunk) if request.prompt_logprobs else 1
-        )
-        prefill.num_computed += len(chunk)
-        prefill.num_served += len(chunk)
-        self.stats.prompt_tokens += len(chunk)
-        # By chunks: copying all of a long prompt at once would hold up the running streams.
-        self.decoder.save_prefix(prefill.slot, _prefix_keys(prefill), start, prefill.num_computed)
-        if request.prompt_logprobs:
-            self._emit_prompt_logprobs(request, start, output.logits)
-        if request.pooling:
-            self._pool_hidden_states(prefill, output.hidden)
-        elif prefill.is_computed:
-            self._end_prompt(prefill, output.logits[-1:])
-
-    def _load_prefix(self, prefill: Prefill) -> bool:
-        """Load what is known of the next tokens of a prompt; return False if nothing is."""
-        request = prefill.request
-        # These need the output of each token.
-        if request.pooling or request.prompt_logprobs:
-            return False
-        # The last token is computed in any case: its logits are not kept.
-        start, end = prefill.num_computed, len(request.prompt) - 1
-        known = self.decoder.load_prefix(prefill.slot, _prefix_keys(prefill), start, end)
-        if not known:
-            return False
-        prefill.num_computed += known
-        prefill.num_served += known
-        self.stats.cached_prompt_tokens += known
-        request.emit(PrefixReused(known))
-        return True
-
-    def _emit_prompt_logprobs(self, request: Request, start: int, logits: Tensor) -> None:
-        """Emit prompt log-probabilities. `logits[i]` predicts token `start + i + 1`."""
-        if start == 0:
-            request.emit(PromptLogprobs(((request.prompt[0], None),)))
-        tokens = request.prompt[start + 1 : start + 1 + len(logits)]
-        top = request.sampling.top_logprobs or 0
-        logprobs = token_logprobs(logits[: len(tokens), : self._vocab_size], tokens, top)
-        request.emit(PromptLogprobs(tuple(zip(tokens, logprobs, strict=True))))
-
-    def _pool_hidden_states(self, prefill: Prefill, hidden: Tensor) -> None:
-        total = hidden.float().sum(dim=0)
-        prefill.hidden_sum = total if prefill.hidden_sum is None else prefill.hidden_sum + total
-        if prefill.is_computed:
-            self.scheduler.end_prefill(prefill)
-            prefill.request.emit(
-                PooledOutput(tuple((prefill.hidden_sum / prefill.num_computed).tolist()))
-            )
-
-    def _end_prompt(self, prefill: Prefill, logits: Tensor) -> None:
-        """Keep the prompt's logits for its choices, unless it has nothing to generate."""
-        if prefill.request.max_new_tokens:
-            prefill.logits = logits.clone()
-            self.scheduler.prefill_computed(prefill)
-            return
-        self.scheduler.end_prefill(prefill)
-        for choice in range(prefill.request.num_choices):
-            prefill.request.emit(Finished(choice, "length"))
 
     def _start_choices(self, started: list[tuple[Sequence, Prefill]]) -> None:
         """Sample the first token of each started choice from its prompt's logits."""
@@ -185,7 +113,7 @@ class Engine:
             try:
                 chosen = self._sample(choices, prefill.logits.expand(len(choices), -1))
             except Exception as error:
-                self._fail_request(prefill.request, self._log_and_convert_error(error))
+                self._fail(prefill.request, error)
             else:
                 self._append_tokens(choices, chosen)
 
@@ -223,12 +151,12 @@ class Engine:
             try:
                 sequence.sampler.prepare(self._vocab_size)
             except Exception as error:
-                self._fail_request(sequence.request, self._log_and_convert_error(error))
+                self._fail(sequence.request, error)
         return [sequence for sequence in sequences if sequence.slot != NO_SLOT]
 
     def _retry_one_by_one(self, sequences: list[Sequence], error: Exception) -> None:
         if len(sequences) == 1:
-            self._fail_request(sequences[0].request, self._log_and_convert_error(error))
+            self._fail(sequences[0].request, error)
             return
         for sequence in sequences:
             # A request that failed has lost all of its rows.
@@ -270,10 +198,10 @@ class Engine:
         self.scheduler.remove(sequence)
         sequence.request.emit(event)
 
-    def _fail_request(self, request: Request, error: ApiError) -> None:
+    def _fail(self, request: Request, error: Exception) -> None:
         self.stats.failed_requests += 1
         self.abort(request)
-        request.emit(Failed(error))
+        request.emit(Failed(self._log_and_convert_error(error)))
 
     def _log_and_convert_error(self, error: Exception) -> ApiError:
         if isinstance(error, DamagedLocalAdapter):
@@ -293,13 +221,3 @@ def _dead_end_error(error: GrammarDeadEnd) -> ApiError:
         "simplify the schema.",
         param="response_format",
     )
-
-
-def _prefix_keys(prefill: Prefill) -> PrefixKeys:
-    """Return the keys of a prompt, computed at its first chunk."""
-    if prefill.prefix_keys is None:
-        request = prefill.request
-        adapter = request.adapter.prefix if request.adapter else None
-        scope = PrefixScope(shares.find_project(request.project), adapter)
-        prefill.prefix_keys = PrefixKeys.of(scope, request.prompt)
-    return prefill.prefix_keys

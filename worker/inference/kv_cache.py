@@ -87,6 +87,19 @@ class PrefillAttention:
         return output[0].transpose(0, 1).flatten(1)
 
 
+class PackedPrefillAttention:
+    """Attention of several prompts' chunks, whose tokens follow each other: each sees its own."""
+
+    def __init__(self, chunks: Sequence[PrefillAttention], sizes: Sequence[int]) -> None:
+        self._chunks = chunks
+        self._sizes = list(sizes)
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q [tokens, heads, dim], k and v [tokens, kv heads, dim] → [tokens, heads·dim]"""
+        parts = zip(self._chunks, *(x.split(self._sizes) for x in (q, k, v)), strict=True)
+        return torch.cat([attend(layer, *inputs) for attend, *inputs in parts])
+
+
 class DecodeAttention:
     """Attention of one new token in each of `slots`, in ascending order.
 

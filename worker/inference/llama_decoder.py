@@ -15,11 +15,16 @@ from transformers import PreTrainedModel
 
 from worker.inference.adapter_format import InvalidAdapter, fuse_pairs, linear_sizes, read_lora
 from worker.inference.adapter_memory import AdapterFiles, AdapterMemoryCache
-from worker.inference.decoder import PrefillOutput
-from worker.inference.kv_cache import DecodeAttention, KvCache, PrefillAttention
+from worker.inference.decoder import PrefillOutput, PromptChunk
+from worker.inference.kv_cache import (
+    DecodeAttention,
+    KvCache,
+    PackedPrefillAttention,
+    PrefillAttention,
+)
 from worker.inference.kv_memory import compute_capacity, promise
 from worker.inference.llama_weights import LlamaBlock, PackedLinear, fused_paths, read_block
-from worker.inference.lora import LoraBatch, LoraStack, LoraWeights
+from worker.inference.lora import LoraBatch, LoraSegments, LoraStack, LoraWeights
 from worker.inference.native.kernels import Kernels, ModelShape, NativeForward, make_table
 from worker.inference.prefix_cache import BLOCK_TOKENS, PrefixCache, PrefixKeys
 
@@ -150,15 +155,28 @@ class LlamaDecoder:
             if end // BLOCK_TOKENS == len(keys.blocks):
                 self._prefixes.touch(keys)
 
-    def prefill(
-        self, slot: int, ids: Sequence[int], start: int, *, num_logits: int = 1
-    ) -> PrefillOutput:
-        adapter = self._slot_adapters[slot]
-        lora = LoraBatch(LoraStack([adapter]), [adapter]) if adapter else None
-        positions = torch.arange(start, start + len(ids), device=self._embedding.device)
-        attend = PrefillAttention(self._cache, slot, start, len(ids))
-        hidden = self._forward(ids, positions, attend, lora)
-        return PrefillOutput(hidden, self._head(hidden[len(ids) - num_logits :]))
+    def prefill(self, chunks: Sequence[PromptChunk]) -> list[PrefillOutput]:
+        sizes = [len(chunk.ids) for chunk in chunks]
+        device = self._embedding.device
+        positions = torch.cat(
+            [torch.arange(c.start, c.start + len(c.ids), device=device) for c in chunks]
+        )
+        attend = PackedPrefillAttention(
+            [PrefillAttention(self._cache, c.slot, c.start, len(c.ids)) for c in chunks], sizes
+        )
+        lora = LoraSegments([self._slot_adapters[chunk.slot] for chunk in chunks], sizes)
+        ids = [id for chunk in chunks for id in chunk.ids]
+        hidden = self._forward(ids, positions, attend, lora).split(sizes)
+        logits = self._last_logits(hidden, [chunk.num_logits for chunk in chunks])
+        return [PrefillOutput(*output) for output in zip(hidden, logits, strict=True)]
+
+    def _last_logits(self, hidden: Sequence[Tensor], counts: Sequence[int]) -> Sequence[Tensor]:
+        """Compute the logits of the last tokens of each chunk: the head is the largest product."""
+        wanted = torch.cat([h[len(h) - count :] for h, count in zip(hidden, counts, strict=True)])
+        if not len(wanted):
+            return [wanted.new_empty(0, len(self._embedding))] * len(counts)
+        logits: Sequence[Tensor] = self._head(wanted).split(list(counts))
+        return logits
 
     def copy_slot(self, source: int, target: int, length: int) -> None:
         self._cache.copy_slot(source, target, length)
@@ -205,7 +223,7 @@ class LlamaDecoder:
         ids: Sequence[int],
         positions: Tensor,
         attend: AttentionFunction,
-        lora: LoraBatch | None,
+        lora: LoraBatch | LoraSegments | None,
     ) -> Tensor:
         """Compute hidden states after the final norm, [tokens, hidden size]."""
         cos, sin = self._cos[positions], self._sin[positions]
@@ -246,7 +264,9 @@ class LlamaDecoder:
         return LoraWeights(fused, make_table(fused, len(self._blocks)) if self._native else None)
 
 
-def _project(layer: PackedLinear, x: Tensor, lora: LoraBatch | None, layer_name: str) -> Tensor:
+def _project(
+    layer: PackedLinear, x: Tensor, lora: LoraBatch | LoraSegments | None, layer_name: str
+) -> Tensor:
     out = layer(x)
     if lora is not None:
         lora.add_delta(layer_name, x, out)

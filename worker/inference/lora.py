@@ -68,10 +68,7 @@ class LoraStack:
 
 
 class LoraBatch:
-    """The adapters of one forward pass: that of row i is `adapters[i]`, or None.
-
-    A single adapter applies to all rows, as when a prompt is prefilled.
-    """
+    """The adapters of one decoding step: that of row i is `adapters[i]`, or None."""
 
     def __init__(self, stack: LoraStack, adapters: Sequence[LoraWeights | None]) -> None:
         self._stack = stack
@@ -101,6 +98,30 @@ class LoraBatch:
             mask = (adapter_index[:, None] == adapter_of_rank[None, :]).to(like.device, like.dtype)
             self._masks[ranks] = mask
         return mask
+
+
+class LoraSegments:
+    """The adapters of one pass over several prompts, whose tokens follow each other.
+
+    Each has its own products: with hundreds of rows per adapter a stack would multiply every row
+    with the matrices of all the others.
+    """
+
+    def __init__(self, adapters: Sequence[LoraWeights | None], sizes: Sequence[int]) -> None:
+        self._segments: list[tuple[LoraWeights | None, int]] = []
+        for adapter, size in zip(adapters, sizes, strict=True):
+            if self._segments and self._segments[-1][0] is adapter:
+                size += self._segments.pop()[1]
+            self._segments.append((adapter, size))
+
+    def add_delta(self, layer: str, x: Tensor, out: Tensor) -> None:
+        """Add x·A·B of each row's adapter, x [rows, in], to `out` [rows, out], in place."""
+        end = 0
+        for adapter, size in self._segments:
+            start, end = end, end + size
+            pair = adapter.pairs.get(layer) if adapter else None
+            if pair is not None:
+                out[start:end].addmm_(linear(x[start:end], pair.a), pair.b)
 
 
 def _stack_pairs(pairs: Sequence[LoraAB]) -> LoraAB:

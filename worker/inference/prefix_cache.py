@@ -53,6 +53,10 @@ class PrefixKeys:
             blocks.append(digest.digest())
         return cls(scope, tuple(blocks))
 
+    def whole_blocks(self, start: int, end: int) -> tuple[bytes, ...]:
+        """Keys of the blocks that lie between two positions of the prompt."""
+        return self.blocks[-(-start // BLOCK_TOKENS) : end // BLOCK_TOKENS]
+
 
 @dataclass(slots=True)
 class _Block:

@@ -63,7 +63,7 @@ class Scheduler:
         started = (
             item.request
             for queue in self._projects.values()
-            for item in (*filter(None, [queue.prefill]), *queue.preempted, *queue.turns)
+            for item in (*queue.prefills, *queue.preempted, *queue.turns)
         )
         yield from dict.fromkeys(started)
 
@@ -118,16 +118,15 @@ class Scheduler:
 
     def _grant(self, queue: ProjectQueue, started: list[tuple[Sequence, Prefill]]) -> bool:
         """Give a project the slot that it needs next, if it is free."""
-        prefill = queue.prefill
         if queue.preempted:
             return self._can_resume_row(queue.preempted[0]) and self._resume_row(queue)
-        if prefill is None or prefill.slot == NO_SLOT:
-            return self._start_prefill(queue)
-        return self._start_choice(queue, started)
+        if queue.has_computed_prompt:
+            return self._start_choice(queue, started)
+        return self._start_prefill(queue)
 
     def _start_choice(self, queue: ProjectQueue, started: list[tuple[Sequence, Prefill]]) -> bool:
         """Start the next choice of a computed prompt, if there is room for it."""
-        prefill = queue.prefill
+        prefill = queue.waiting_prefill
         assert prefill is not None
         is_last = prefill.num_started + 1 == prefill.request.num_choices
         if not self._slots.can_start_row(prefill, is_last=is_last):
@@ -142,7 +141,7 @@ class Scheduler:
         computed. With few slots it would otherwise wait for the end of the row that made room.
         """
         is_expected = any(
-            queue.prefill is not None and queue.prefill.slot != NO_SLOT and not queue.preempted
+            any(prefill.slot != NO_SLOT for prefill in queue.prefills) and not queue.preempted
             for queue in self._projects.values()
         )
         can_resume = self._slots.can_resume_row(sequence.request)
@@ -157,15 +156,17 @@ class Scheduler:
     def _start_prefill(self, queue: ProjectQueue) -> bool:
         if not self._slots.can_start_prefill(queue.next_request):
             return False
-        if queue.prefill is None:
-            queue.prefill = Prefill(queue.waiting.popleft())
+        prefill = queue.waiting_prefill
+        if prefill is None:
+            prefill = Prefill(queue.waiting.popleft())
+            queue.prefills.append(prefill)
             self.num_waiting -= 1
-        self._slots.start_prefill(queue.prefill)
+        self._slots.start_prefill(prefill)
         # Of those that hold equally many slots the one that was served longest ago is first.
-        project = queue.prefill.request.project
+        project = prefill.request.project
         self._projects[project] = self._projects.pop(project)
-        if not queue.prefill.is_computed:
-            queue.turns.append(queue.prefill)
+        if not prefill.is_computed:
+            queue.turns.append(prefill)
         return True
 
     def _start_row(self, queue: ProjectQueue, prefill: Prefill, *, is_last: bool) -> Sequence:
@@ -175,7 +176,7 @@ class Scheduler:
         self._slots.start_row(sequence, prefill, is_last=is_last)
         prefill.num_started += 1
         if is_last:
-            queue.prefill = None
+            queue.prefills.remove(prefill)
         self._add_row(queue, sequence)
         return sequence
 
@@ -252,7 +253,7 @@ class Scheduler:
     def end_prefill(self, prefill: Prefill) -> None:
         """Take the slot of a prompt whose request ends with it."""
         queue = self._projects[prefill.request.project]
-        self._drop_prefill(queue)
+        self._drop_prefill(queue, prefill)
         self._drop_if_empty(prefill.request.project)
 
     def prefill_computed(self, prefill: Prefill) -> None:
@@ -293,15 +294,14 @@ class Scheduler:
         if request in queue.waiting:
             queue.waiting.remove(request)
             self.num_waiting -= 1
-        if queue.prefill and queue.prefill.request is request:
-            self._drop_prefill(queue)
+        for prefill in [each for each in queue.prefills if each.request is request]:
+            self._drop_prefill(queue, prefill)
 
-    def _drop_prefill(self, queue: ProjectQueue) -> None:
-        if queue.prefill is not None:
-            self._slots.end_prefill(queue.prefill)
-            if queue.prefill in queue.turns:
-                queue.turns.remove(queue.prefill)
-            queue.prefill = None
+    def _drop_prefill(self, queue: ProjectQueue, prefill: Prefill) -> None:
+        self._slots.end_prefill(prefill)
+        queue.prefills.remove(prefill)
+        if prefill in queue.turns:
+            queue.turns.remove(prefill)
 
     def _drop_sequence(self, queue: ProjectQueue, sequence: Sequence) -> None:
         if sequence.slot == NO_SLOT:

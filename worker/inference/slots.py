@@ -44,8 +44,12 @@ class Prefill:
         return self.num_computed
 
     @property
+    def num_remaining(self) -> int:
+        return len(self.request.prompt) - self.num_computed
+
+    @property
     def is_computed(self) -> bool:
-        return self.num_computed == len(self.request.prompt)
+        return not self.num_remaining
 
 
 @dataclass(slots=True, eq=False)
@@ -246,7 +250,8 @@ class SlotTable:
         prefill = self._prefills.get(slot)
         if prefill is not None and prefill is not unless:
             free = self._free_slot()
-            self._kv.move_slot(slot, free, prefill.num_computed)
+            if prefill.num_computed:
+                self._kv.move_slot(slot, free, prefill.num_computed)
             self._place_prefill(prefill, free)
 
     def _place_prefill(self, prefill: Prefill, slot: int) -> None:

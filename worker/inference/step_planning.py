@@ -4,18 +4,18 @@ Steps are shared by deficit round robin (Shreedhar and Varghese 1995) on what wo
 of one prompt token: a project with long prompts or many rows gets as much of a step as one with a
 single short row, once there are both. A project alone computes everything it has in each step.
 
+However many prompts wait, a step computes at most `PREFILL_CHUNK_TOKENS` of live ones.
+
 Beside live requests batches get a small part of each step; these are planned as if alone.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from worker.inference.project_queue import ProjectQueue
+from worker.inference.prefix_cache import BLOCK_TOKENS
+from worker.inference.project_queue import PREFILL_CHUNK_TOKENS, ProjectQueue
 from worker.inference.slots import Prefill, Sequence
 
-# Chunked prefill: tokens of a prompt computed between two decoding steps, about 0.1 s with a small
-# model on two cores. Larger chunks stall the running streams; smaller ones slow the prefill.
-PREFILL_CHUNK_TOKENS = 256
 # Smallest chunk beside other projects: each chunk also costs a pass over the weights.
 SHARED_CHUNK_TOKENS = 64
 # Bounds of what one project gets of a step beside others, in the cost of prompt tokens. Less would
@@ -40,12 +40,18 @@ class Step:
     prefills: list[tuple[Prefill, int]]
     rows: list[Sequence] | None
 
+    @property
+    def room(self) -> int:
+        """Tokens of prompts that can be added."""
+        return PREFILL_CHUNK_TOKENS - sum(tokens for _, tokens in self.prefills)
+
 
 class StepPlanner:
     """Plans one step after the other."""
 
     def __init__(self) -> None:
         self._shared_steps_left = 0
+        self._number = 0
 
     def plan(self, queues: Collection[ProjectQueue]) -> Step:
         """Choose what the next step computes."""
@@ -62,7 +68,9 @@ class StepPlanner:
         if not self._shared_steps_left:
             return _plan_exclusive(active)
         self._shared_steps_left -= 1
-        return _plan_shared(active)
+        self._number += 1
+        # Not all prompts may find room in a step: those that waited longest come first.
+        return _plan_shared(sorted(active, key=lambda queue: queue.prompt_step), self._number)
 
 
 def _add_batches(step: Step, live: list[ProjectQueue], batches: list[ProjectQueue]) -> Step:
@@ -73,14 +81,15 @@ def _add_batches(step: Step, live: list[ProjectQueue], batches: list[ProjectQueu
     rows = step.rows
     if rows is None:
         rows = [item for queue in live for item in queue.turns if isinstance(item, Sequence)]
-    shared = Step(step.prefills, rows)
+    # What they may spend limits them: they do not have to wait for a step with few prompts.
+    added = Step([], [])
     for queue in active:
         queue.deficit += max(1, BATCH_QUANTUM // len(active))
-        _serve(queue, shared)
-    return shared
+        _serve(queue, added)
+    return Step([*step.prefills, *added.prefills], [*rows, *(added.rows or ())])
 
 
-def _plan_shared(active: list[ProjectQueue]) -> Step:
+def _plan_shared(active: list[ProjectQueue], number: int) -> Step:
     """Deficit round robin: rounds of one quantum for each project until one can be served.
 
     A quantum is the least that any needs for a whole step, so that equals hold up none of theirs.
@@ -91,7 +100,10 @@ def _plan_shared(active: list[ProjectQueue]) -> Step:
     while active and not (step.prefills or step.rows):
         for queue in active:
             queue.deficit += quantum
+            num_prompts = len(step.prefills)
             _serve(queue, step)
+            if len(step.prefills) > num_prompts:
+                queue.prompt_step = number
     return step
 
 
@@ -101,42 +113,63 @@ def _demand(queue: ProjectQueue) -> int:
 
 
 def _plan_exclusive(active: list[ProjectQueue]) -> Step:
-    prefills = [queue.prefill for queue in active if queue.prefill in queue.turns]
-    return Step([(p, _remaining(p, PREFILL_CHUNK_TOKENS)) for p in prefills if p], None)
+    step = Step([], None)
+    for queue in active:
+        for prefill in queue.prefills:
+            tokens = _chunk(prefill, step.room)
+            if tokens and prefill in queue.turns:
+                step.prefills.append((prefill, tokens))
+    return step
 
 
 def _serve(queue: ProjectQueue, step: Step) -> None:
     """Plan the items of a project in turn, each once, until one costs more than it may spend."""
+    is_prompt_left = False
     for _ in range(len(queue.turns)):
         item = queue.turns[0]
         tokens = _min_chunk(item)
-        if _cost(item, tokens) > queue.deficit:
+        if isinstance(item, Prefill) and tokens > step.room:
+            is_prompt_left = True
+        elif _cost(item, tokens) > queue.deficit:
             return
-        if isinstance(item, Prefill):
-            tokens = _affordable_chunk(item, queue.deficit)
-            step.prefills.append((item, tokens))
-        elif step.rows is not None:
-            step.rows.append(item)
-        queue.deficit -= _cost(item, tokens)
+        else:
+            queue.deficit -= _add(item, queue.deficit, step)
         queue.turns.rotate(-1)
     # What is not needed is not saved.
-    queue.deficit = 0
+    queue.deficit = min(queue.deficit, MAX_QUANTUM) if is_prompt_left else 0
 
 
-def _remaining(prefill: Prefill, limit: int) -> int:
-    return min(limit, len(prefill.request.prompt) - prefill.num_computed)
+def _add(item: Prefill | Sequence, deficit: int, step: Step) -> int:
+    """Add what a project can pay for to a step; return the cost."""
+    if isinstance(item, Sequence):
+        if step.rows is not None:
+            step.rows.append(item)
+        return _cost(item, 1)
+    tokens = _affordable_chunk(item, deficit, step.room)
+    step.prefills.append((item, tokens))
+    return _cost(item, tokens)
+
+
+def _chunk(prefill: Prefill, limit: int) -> int:
+    """Tokens of the next chunk of a prompt: its rest, or blocks that the prefix cache keeps."""
+    if prefill.num_remaining <= limit:
+        return prefill.num_remaining
+    end = prefill.num_computed + limit
+    return max(end - end % BLOCK_TOKENS - prefill.num_computed, 0)
 
 
 def _min_chunk(item: Prefill | Sequence) -> int:
-    return _remaining(item, SHARED_CHUNK_TOKENS) if isinstance(item, Prefill) else 1
+    if isinstance(item, Sequence):
+        return 1
+    return min(SHARED_CHUNK_TOKENS, item.num_remaining)
 
 
-def _affordable_chunk(prefill: Prefill, deficit: int) -> int:
+def _affordable_chunk(prefill: Prefill, deficit: int, room: int) -> int:
     """Tokens of the next chunk: what `deficit` pays for, within the bounds of a chunk."""
     affordable = (
         deficit * CONTEXT_PER_PROMPT_COST // (CONTEXT_PER_PROMPT_COST + prefill.num_computed)
     )
-    return _remaining(prefill, min(max(affordable, SHARED_CHUNK_TOKENS), PREFILL_CHUNK_TOKENS))
+    return _chunk(prefill, min(max(affordable, SHARED_CHUNK_TOKENS), room))
 
 
 def _cost(item: Prefill | Sequence, tokens: int) -> int:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from worker.inference.adapter_format import linear_sizes, read_lora
 from worker.inference.adapter_memory import AdapterFiles, AdapterMemoryCache
-from worker.inference.decoder import PrefillOutput
+from worker.inference.decoder import PrefillOutput, PromptChunk
 from worker.inference.lora import LoraWeights
 from worker.inference.prefix_cache import PrefixKeys
 
@@ -23,12 +23,13 @@ NUM_SLOTS = 4
 
 @dataclass(slots=True)
 class _Slot:
-    """One sequence: transformers' KV cache, its adapter, and the logits of its last token."""
+    """One sequence: transformers' KV cache, its adapter, and the output of its last tokens."""
 
     past: Any = None
     adapter: LoraWeights | None = None
     length: int = 0
     logits: Tensor | None = None
+    chunk_output: PrefillOutput | None = None
 
 
 class TransformersDecoder:
@@ -69,15 +70,20 @@ class TransformersDecoder:
 
     def save_prefix(self, slot: int, keys: PrefixKeys, start: int, end: int) -> None: ...
 
-    def prefill(
-        self, slot: int, ids: Sequence[int], start: int, *, num_logits: int = 1
-    ) -> PrefillOutput:
+    def prefill(self, chunks: Sequence[PromptChunk]) -> list[PrefillOutput]:
+        return [self._prefill_chunk(chunk) for chunk in chunks]
+
+    def _prefill_chunk(self, chunk: PromptChunk) -> PrefillOutput:
+        slot = self._slots[chunk.slot]
+        # A pass that failed at another slot is retried; this cache must not grow twice.
+        if slot.length > chunk.start and slot.chunk_output is not None:
+            return slot.chunk_output
         output = self._forward(
-            self._slots[slot], ids, num_logits=num_logits, output_hidden_states=True
+            slot, chunk.ids, num_logits=chunk.num_logits, output_hidden_states=True
         )
-        return PrefillOutput(
-            output.hidden_states[-1][0], output.logits[0, len(output.logits[0]) - num_logits :]
-        )
+        logits = output.logits[0, len(output.logits[0]) - chunk.num_logits :]
+        slot.chunk_output = PrefillOutput(output.hidden_states[-1][0], logits)
+        return slot.chunk_output
 
     def copy_slot(self, source: int, target: int, length: int) -> None:
         self._slots[target] = copy.copy(self._slots[source])
@@ -109,6 +115,7 @@ class TransformersDecoder:
         # A step that failed at another slot is retried; this cache must not grow twice.
         if slot.length > position and slot.logits is not None:
             return slot.logits
+        slot.chunk_output = None
         slot.logits = self._forward(slot, [token], num_logits=1).logits[:, -1]
         return slot.logits
 

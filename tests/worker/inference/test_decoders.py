@@ -20,7 +20,7 @@ from tests.worker.inference.conftest import MakeAdapter
 from tests.worker.inference.tiny_model import load_tiny
 from worker.inference.adapter_format import InvalidAdapter
 from worker.inference.adapter_memory import AdapterFiles
-from worker.inference.decoder import Decoder
+from worker.inference.decoder import Decoder, PromptChunk
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.llama_weights import unsupported_reason
 from worker.inference.native.kernels import Kernels
@@ -57,7 +57,7 @@ def logits_of(model: nn.Module, ids: list[int]) -> Tensor:
 def prefill(decoder: Decoder, ids: list[int], adapter: AdapterFiles | None = None) -> Tensor:
     with torch.inference_mode():
         decoder.begin_prefill(decoder.num_slots, adapter)
-        return decoder.prefill(decoder.num_slots, ids, 0).logits
+        return decoder.prefill([PromptChunk(decoder.num_slots, ids)])[0].logits
 
 
 def copy_prompt(decoder: Decoder, slot: int, length: int) -> None:
@@ -144,8 +144,8 @@ class TestRows:
         with torch.inference_mode():
             any_decoder.begin_prefill(1, None)
             for start, end in ((0, 2), (2, 5), (5, 6)):
-                logits = any_decoder.prefill(1, PROMPT[start:end], start).logits
-        torch.testing.assert_close(logits, logits_of(tiny, PROMPT))
+                (output,) = any_decoder.prefill([PromptChunk(1, PROMPT[start:end], start)])
+        torch.testing.assert_close(output.logits, logits_of(tiny, PROMPT))
 
     def test_slots_of_different_lengths_in_one_batch(
         self, any_decoder: Decoder, tiny: PreTrainedModel
@@ -250,6 +250,39 @@ class TestAdapters:
         assert not torch.allclose(expected[0], logits_of(wide_model, [*PROMPT, 11])), (
             "the adapter changes nothing"
         )
+
+    def test_prompts_of_two_adapters_and_the_base_in_one_pass(
+        self, any_decoder: Decoder, tiny: PreTrainedModel, adapter: MakeAdapter
+    ) -> None:
+        """Chunks of prompts of different lengths, some of which have begun in earlier passes."""
+        wide, wide_model = adapter("wide", r=8, lora_alpha=4)
+        thin, thin_model = adapter("thin", r=3, lora_alpha=9, target_modules=["q_proj", "up_proj"])
+        cases = [(wide, wide_model), (None, tiny), (thin, thin_model), (wide, wide_model)]
+        prompts = [PROMPT[:5], PROMPT, [*PROMPT, 9, 8, 7], PROMPT[::-1]]
+        starts = [2, 0, 4, 0]
+        with torch.inference_mode():
+            for slot, ((files, _), prompt, start) in enumerate(
+                zip(cases, prompts, starts, strict=True)
+            ):
+                any_decoder.begin_prefill(slot, files)
+                if start:
+                    any_decoder.prefill([PromptChunk(slot, prompt[:start], num_logits=0)])
+            outputs = any_decoder.prefill(
+                [
+                    PromptChunk(slot, prompt[start:], start, num_logits=slot % 2)
+                    for slot, (prompt, start) in enumerate(zip(prompts, starts, strict=True))
+                ]
+            )
+        for slot, ((_, model), prompt, output) in enumerate(
+            zip(cases, prompts, outputs, strict=True)
+        ):
+            assert len(output.hidden) == len(prompt) - starts[slot]
+            assert len(output.logits) == slot % 2
+            if slot % 2:
+                torch.testing.assert_close(output.logits, logits_of(model, prompt))
+        for slot, ((_, model), prompt) in enumerate(zip(cases, prompts, strict=True)):
+            logits = decode(any_decoder, slot, [11], [len(prompt)])
+            torch.testing.assert_close(logits, logits_of(model, [*prompt, 11]))
 
     def test_a_shrinking_batch_of_adapters(
         self, kernels: Kernels | None, base_folder: Path, adapter: MakeAdapter

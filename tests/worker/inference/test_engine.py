@@ -14,15 +14,14 @@ from app.errors import InvalidRequest
 from tests.worker.inference.conftest import MakeAdapter
 from tests.worker.inference.tiny_model import load_tiny
 from worker.inference.adapter_memory import AdapterFiles
-from worker.inference.decoder import PrefillOutput
+from worker.inference.decoder import PrefillOutput, PromptChunk
 from worker.inference.engine import Engine
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.lora import LoraWeights
 from worker.inference.messages import Event, Failed, Finished, Request, SamplingParams, Token
 from worker.inference.prefix_cache import PrefixKeys, PrefixScope
+from worker.inference.project_queue import PREFILL_CHUNK_TOKENS
 from worker.inference.sampling import Sampler
-from worker.inference.scheduler import Scheduler
-from worker.inference.step_planning import PREFILL_CHUNK_TOKENS
 
 GREEDY = SamplingParams(temperature=0)
 # Ids of the tiny tokenizer's special tokens are 0 to 2; 2 ends a turn.
@@ -112,7 +111,52 @@ class TestBatches:
         for _ in range(10):
             engine.step()
         counts = [len(request.ids()) for request in requests]
-        assert counts == [11, 10, 9], "one prefill per step, then one token per sequence and step"
+        assert counts == [11, 11, 11], "one prefill for all, then one token per sequence and step"
+
+    def test_prompts_are_read_in_one_pass_up_to_the_limit_of_a_step(
+        self, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        passes: list[list[PromptChunk]] = []
+        prefill = engine.decoder.prefill
+
+        def record(chunks: Sequence[PromptChunk]) -> list[PrefillOutput]:
+            passes.append(list(chunks))
+            return prefill(chunks)
+
+        monkeypatch.setattr(engine.decoder, "prefill", record)
+        # Random, so that none finds what another has computed.
+        prompts = [[3 + (7 * n + 31 * t) % 250 for t in range(100)] for n in range(6)]
+        requests = [RecordedRequest(prompt) for prompt in prompts]
+        run_until_idle(engine, *requests)
+        sizes = [[len(chunk.ids) for chunk in each] for each in passes]
+        # Two whole prompts, then what begins with whole blocks, which the prefix cache can keep.
+        assert sizes == [[100, 100], [100, 100], [100, 100]]
+        assert all(chunk.num_logits == 1 for each in passes for chunk in each)
+        assert [request.ids() for request in requests] == [
+            generate(engine, prompt) for prompt in prompts
+        ]
+
+    def test_logits_are_computed_only_of_tokens_that_are_sampled(
+        self, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert isinstance(engine.decoder, LlamaDecoder)
+        head, rows = engine.decoder._head, []
+        monkeypatch.setattr(
+            engine.decoder, "_head", lambda hidden: (rows.append(len(hidden)), head(hidden))[1]
+        )
+        long = RecordedRequest([3 + t % 250 for t in range(400)], max_new_tokens=1)
+        short = RecordedRequest([5, 6], max_new_tokens=1, num_choices=2)
+        run_until_idle(engine, long, short)
+        # The long prompt takes two passes, and the short one joins its last one.
+        assert rows == [2]
+
+    def test_prompts_that_begin_alike_wait_for_the_first_of_them(self, engine: Engine) -> None:
+        prompts = [[*range(3, 131), token] for token in (140, 141, 142)]
+        requests = [RecordedRequest(prompt) for prompt in prompts]
+        run_until_idle(engine, *requests)
+        assert engine.stats.cached_prompt_tokens == 2 * 128
+        assert engine.stats.prompt_tokens == 129 + 1 + 1
+        assert all(len(request.ids()) == 12 for request in requests)
 
     def test_more_requests_than_slots(self, engine: Engine) -> None:
         requests = [
@@ -140,10 +184,10 @@ class TestBatches:
 
 class TestProjects:
     def test_a53_sharing_the_engine_does_not_change_the_output(
-        self, engine: Engine, adapter: MakeAdapter
+        self, decoder: LlamaDecoder, adapter: MakeAdapter
     ) -> None:
         files, _ = adapter()
-        engine.scheduler = Scheduler(engine.decoder, max_rows=3)
+        engine = Engine(decoder, vocab_size=VOCAB_SIZE, max_rows=3)
         cases = [
             ([5 + n] * (20 * n + 1), {"max_new_tokens": 10 * n + 5, "stop_ids": frozenset()})
             for n in range(8)
@@ -208,14 +252,14 @@ class TestAbort:
     def test_abort_in_every_state(self, engine: Engine) -> None:
         running, staged, waiting = (
             RecordedRequest([5]),
-            RecordedRequest([7] * (PREFILL_CHUNK_TOKENS + 9)),
+            RecordedRequest([7] * 500),
             RecordedRequest([6]),
         )
         for request in (running, staged, waiting):
             engine.submit(request.request)
         engine.step()
-        engine.step()
         assert engine.stats.running_requests == 2
+        assert engine.stats.waiting_requests == 1
         for request in (running, staged, waiting):
             engine.abort(request.request)
         assert engine.is_idle
@@ -248,12 +292,10 @@ class FaultyDecoder(LlamaDecoder):
     bad_token = 250
     mute_token = 251
 
-    def prefill(
-        self, slot: int, ids: Sequence[int], start: int, *, num_logits: int = 1
-    ) -> PrefillOutput:
-        if self.bad_token in ids:
+    def prefill(self, chunks: Sequence[PromptChunk]) -> list[PrefillOutput]:
+        if any(self.bad_token in chunk.ids for chunk in chunks):
             raise RuntimeError("broken prompt")
-        return super().prefill(slot, ids, start, num_logits=num_logits)
+        return super().prefill(chunks)
 
     def decode(
         self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]
@@ -321,11 +363,11 @@ class TestA63Eviction:
         # Dropped for others while a sequence uses it, as when memory for adapters is short.
         engine.scheduler.admit()
         (queue,) = engine.scheduler._projects.values()
-        assert queue.prefill is not None
-        decoder.begin_prefill(queue.prefill.slot, files)
+        (prefill,) = queue.prefills
+        decoder.begin_prefill(prefill.slot, files)
         decoder._adapters.discard(files)
         keys = PrefixKeys.of(PrefixScope("", files.prefix), prompt)
-        decoder.save_prefix(queue.prefill.slot, keys, 0, len(prompt))
+        decoder.save_prefix(prefill.slot, keys, 0, len(prompt))
         assert not self.knows_prompt(decoder, files, prompt)
 
     def test_a63_an_adapter_in_use_is_erased_after_its_last_request(
@@ -337,7 +379,7 @@ class TestA63Eviction:
     ) -> None:
         files, _ = adapter()
         prompt = [5, 6] * 40
-        monkeypatch.setattr("worker.inference.step_planning.PREFILL_CHUNK_TOKENS", 60)
+        monkeypatch.setattr("worker.inference.step_planning.PREFILL_CHUNK_TOKENS", 64)
         expected = generate(engine, prompt, adapter=files, project="other")
         running = RecordedRequest(prompt, adapter=files)
         engine.submit(running.request)

@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, PretrainedConfig, Qwe
 
 from worker.inference.adapter_format import InvalidAdapter, check_config
 from worker.inference.adapter_memory import AdapterFiles
+from worker.inference.decoder import PromptChunk
 from worker.inference.transformers_decoder import TransformersDecoder
 from worker.modeling import adapter_parameters, add_adapter, load_base, save_adapter
 from worker.run_folder import write_manifest
@@ -58,10 +59,10 @@ def test_a_trained_adapter_is_served_with_equal_logits(family: str, tmp_path: Pa
     base = load_base(tmp_path / "base", dtype=torch.float32, device=CPU)
     decoder = TransformersDecoder(base, context_length=64)
     decoder.begin_prefill(0, AdapterFiles("prefix", folder))
-    served = decoder.prefill(0, IDS, 0).logits[-1]
+    served = decoder.prefill([PromptChunk(0, IDS)])[0].logits[-1]
     torch.testing.assert_close(served, expected, atol=1e-4, rtol=0)
     decoder.begin_prefill(1, None)
-    untuned = decoder.prefill(1, IDS, 0).logits[-1]
+    untuned = decoder.prefill([PromptChunk(1, IDS)])[0].logits[-1]
     assert (served - untuned).abs().max() > 1e-2
 
 

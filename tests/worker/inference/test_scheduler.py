@@ -8,14 +8,13 @@ import pytest
 from app.wire.engine_metadata import Priority
 from tests.executed_lines import count_executed_lines
 from worker.inference.messages import Event, Request, SamplingParams
-from worker.inference.project_queue import MAX_SKIPPED_ROUNDS
+from worker.inference.project_queue import MAX_SKIPPED_ROUNDS, PREFILL_CHUNK_TOKENS
 from worker.inference.scheduler import TIME_SLICE_TOKENS, Scheduler
 from worker.inference.shares import name_share
 from worker.inference.slots import NO_SLOT, Prefill, Sequence
 from worker.inference.step_planning import (
     BATCH_QUANTUM,
     MAX_QUANTUM,
-    PREFILL_CHUNK_TOKENS,
     SHARED_CHUNK_TOKENS,
     Step,
 )
@@ -167,10 +166,27 @@ class TestOneProject:
         run.run()
         assert run.generated[wide] == 7 * 5
 
-    def test_one_prompt_prefills_at_a_time_in_large_chunks(self) -> None:
+    def test_one_long_prompt_prefills_at_a_time_in_large_chunks(self) -> None:
         run = Run(num_slots=3)
         run.submit(make_request(prompt=1000), make_request(prompt=1000))
         assert [tokens for _, tokens in run.step().prefills] == [PREFILL_CHUNK_TOKENS]
+
+    def test_short_prompts_prefill_together(self) -> None:
+        run = Run(num_slots=9)
+        requests = [make_request(prompt=60) for _ in range(8)]
+        run.submit(*requests)
+        run.step()
+        run.step()
+        chunks = [[tokens for _, tokens in step.prefills] for step in run.steps]
+        assert chunks == [[60] * 4, [60] * 4]
+        assert list(run.prefilled) == requests
+        assert len(run.scheduler.running) == 8
+
+    def test_the_rest_of_a_prompt_leaves_room_for_the_next(self) -> None:
+        run = Run(num_slots=9)
+        run.submit(make_request(prompt=PREFILL_CHUNK_TOKENS + 6), make_request(prompt=300))
+        chunks = [[tokens for _, tokens in run.step().prefills] for _ in range(3)]
+        assert chunks == [[PREFILL_CHUNK_TOKENS], [6, 192], [108]]
 
     def test_a_pooled_prompt_needs_no_row(self) -> None:
         run = Run(num_slots=1)
@@ -333,6 +349,17 @@ class TestA53Neighbour:
         chunks = -(-500 // SHARED_CHUNK_TOKENS)
         assert run.steps_until(other) <= 2 * chunks
         assert run.prefilled[long] < 4000
+
+    def test_a53_prompts_of_many_projects_share_a_step(self) -> None:
+        """A step stays short with any number of prompts, and each gets its turn."""
+        run = Run(num_slots=15)
+        requests = [make_request(project=f"p{n}", prompt=640) for n in range(10)]
+        run.submit(*requests)
+        run.run(steps=25)
+        for step in run.steps:
+            assert sum(tokens for _, tokens in step.prefills) <= PREFILL_CHUNK_TOKENS
+        shares = sorted(run.prefilled[request] for request in requests)
+        assert shares[-1] - shares[0] <= 2 * SHARED_CHUNK_TOKENS
 
     def test_a53_choices_are_weighed_one_by_one(self) -> None:
         run = Run(num_slots=16)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from worker.inference.adapter_memory import AdapterFiles
-from worker.inference.decoder import Decoder
-from worker.inference.step_planning import PREFILL_CHUNK_TOKENS
+from worker.inference.decoder import Decoder, PromptChunk
+from worker.inference.project_queue import PREFILL_CHUNK_TOKENS
 from worker.training.serving_check.rows import CheckRow
 from worker.training.serving_check.trained import Logprobs
 
@@ -90,8 +90,7 @@ def _prefill(decoder: Decoder, slot: int, sequence: _Sequence) -> None:
         end = min(begin + PREFILL_CHUNK_TOKENS, sequence.num_prefilled)
         # The token before the answer is the first whose logits count.
         num_logits = max(0, end - max(begin, sequence.start - 1))
-        output = decoder.prefill(
-            slot, sequence.ids[begin:end], begin, num_logits=max(1, num_logits)
-        )
+        chunk = PromptChunk(slot, sequence.ids[begin:end], begin, num_logits)
+        (output,) = decoder.prefill([chunk])
         if num_logits:
             sequence.add(output.logits, end + 1)

@@ -24,7 +24,6 @@ from worker.inference.grammar.json_schema import ANY_OBJECT, json_grammar
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.messages import Failed, Finished, SamplingParams
 from worker.inference.sampling import Sampler
-from worker.inference.scheduler import Scheduler
 from worker.inference.vocabulary import Vocabulary
 
 SCHEMA = {
@@ -81,8 +80,7 @@ def test_preempted_rows_keep_their_place_in_the_grammar(
     decoder: LlamaDecoder, grammar: Grammar, vocabulary: Vocabulary
 ) -> None:
     """Two slots, four rows of one project, and rows of another that take turns with them."""
-    engine = Engine(decoder, vocab_size=VOCAB_SIZE)
-    engine.scheduler = Scheduler(decoder, max_rows=2)
+    engine = Engine(decoder, vocab_size=VOCAB_SIZE, max_rows=2)
     alone = generate(engine, [5, 9], max_new_tokens=90, sampling=greedy(grammar))
     assert set(json.loads(vocabulary.decode(alone))) == {"word", "n"}
     preempt, preempted = engine.scheduler._preempt, []
