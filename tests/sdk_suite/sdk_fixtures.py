@@ -18,6 +18,7 @@ from app.db.session import create_database_engine
 from app.db.tables import (
     AdminKey,
     ApiKey,
+    Batch,
     CheckpointPermission,
     Eval,
     File,
@@ -27,6 +28,7 @@ from app.db.tables import (
     Project,
     Upload,
     UploadPart,
+    WorkList,
 )
 from app.settings import Settings
 from app.storage import ObjectStore, file_key, open_store, upload_part_key
@@ -42,6 +44,7 @@ JOB_ID = "ft-AF1WoRqd3aJAHsqc9NY7iL8F"
 FILE_IDS = ("file_id", "file-abc123")
 UPLOAD_ID = "upload_abc123"
 PART_ID = "string"
+BATCH_ID = "batch_id"
 CHECKPOINT = "ft:gpt-4o-mini-2024-07-18:org:weather:B7R9VjQd"
 # The generated tests also use a job id in place of a checkpoint's name.
 # The last is the judge of an eval.
@@ -84,6 +87,7 @@ def _insert_rows(request: pytest.FixtureRequest, database: Engine, store: Object
             *_make_upload(test),
             *_make_models(),
             _make_eval(),
+            *_make_batch(),
         ):
             session.add(row)
             # One by one: without relationships the ORM does not know their order.
@@ -162,6 +166,24 @@ def _make_upload(test: str) -> list[Base]:
         storage_key=upload_part_key(PROJECT_ID, UPLOAD_ID, PART_ID),
     )
     return [upload] if is_completed or takes_part else [upload, part]
+
+
+def _make_batch() -> list[Base]:
+    expires_at = datetime.now(UTC) + timedelta(days=1)
+    batch = Batch(
+        id=BATCH_ID,
+        project_id=PROJECT_ID,
+        state="in_progress",
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+        # Not the file that tests delete.
+        input_file_id=FILE_IDS[1],
+        expires_at=expires_at,
+    )
+    work = WorkList(
+        id=BATCH_ID, project_id=PROJECT_ID, kind="batch", phase="running", expires_at=expires_at
+    )
+    return [work, batch]
 
 
 def _make_models() -> list[Base]:
