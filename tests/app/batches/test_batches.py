@@ -7,6 +7,7 @@ import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 from sqlalchemy import select, update
 
+from app.auth.projects import lock_active
 from app.batches import work
 from app.batches.requests import MAX_ENGINE_FAILURES
 from app.db import clock
@@ -352,6 +353,15 @@ def test_webhooks_are_sent_with_the_state(
         assert {row.event_type: json.loads(row.body)["data"] for row in deliveries} == {
             f"batch.{status}": {"id": id_} for status, id_ in ids.items()
         }
+
+
+def test_one_is_created_while_another_is_being_created(
+    openai: OpenAI, account: Account, sessions: SessionMaker
+) -> None:
+    """Each keeps its project from being archived, and none waits for the other to let go."""
+    with transaction(sessions) as session:
+        lock_active(session, account.principal.project_id)
+        assert create_batch(openai, to_jsonl([make_line(0)])).status == "validating"
 
 
 def test_lists_are_paged(openai: OpenAI) -> None:
