@@ -2,7 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictBool,
+    Tag,
+)
 
 from app.wire.base import bounded_int
 
@@ -44,6 +52,25 @@ class QuestionInput(BaseModel):
     context: str = Field(min_length=1, max_length=MAX_CONTEXT_CHARS)
 
 
+def _find_kind(value: Any) -> str | None:
+    """Name the kind of an input, so that an error is about the kind that was sent."""
+    if isinstance(value, dict | QuestionInput):
+        return "question_input"
+    return {str: "one_text", list: "many_texts"}.get(type(value))
+
+
+QuestionOrTexts = Annotated[
+    Annotated[QuestionInput, Tag("question_input")]
+    | Annotated[Text, Tag("one_text")]
+    | Annotated[Texts, Tag("many_texts")],
+    Discriminator(
+        _find_kind,
+        custom_error_type="inputs",
+        custom_error_message="expected a text, an array of texts, or a question and its context",
+    ),
+]
+
+
 class InferenceParameters(BaseModel):
     """Parameters of the supported Hugging Face tasks; null means the default.
 
@@ -75,7 +102,7 @@ class InferenceRequest(InferenceParameters):
     in `parameters`, except those of feature extraction, which are next to `inputs`.
     """
 
-    inputs: QuestionInput | Text | Texts
+    inputs: QuestionOrTexts
     parameters: InferenceParameters = InferenceParameters()
     # Options of Hugging Face's own service, such as `wait_for_model`; ignored.
     options: dict[str, Any] | None = None

@@ -95,16 +95,22 @@ def _path_in_body(loc: Sequence[str | int], body: object) -> Iterator[str | int]
     value: Any = body
     # "[key]" follows a key that is itself invalid.
     parts = [part for part in loc if part != "[key]"]
-    for part in parts[:-1]:
-        # The tag of a discriminated union.
-        if isinstance(value, dict) and part not in value and value.get("type") == part:
+    for place, part in enumerate(parts):
+        if _is_tag(part, value, is_last=place == len(parts) - 1):
             continue
         yield part
         if isinstance(value, dict):
             value = value.get(part)
         elif isinstance(value, list) and isinstance(part, int) and part < len(value):
             value = value[part]
-    yield from parts[-1:]
+
+
+def _is_tag(part: str | int, value: Any, *, is_last: bool) -> bool:
+    """Check whether a part names a member of a union: the body has no such key."""
+    if isinstance(value, dict):
+        return not is_last and part not in value and isinstance(part, str)
+    # Of a body that is not known, all parts are kept.
+    return isinstance(part, str) and value is not None
 
 
 def _quote_input(value: object) -> str:

@@ -59,7 +59,14 @@ def invalid_format(response_format: ResponseFormat, error: ValueError) -> Invali
 
 
 def refuse_for_classifier(request: ChatCompletionRequest) -> None:
-    """Raise InvalidRequest if a model that answers with a label is to write JSON."""
+    """Raise InvalidRequest if a model that answers with a label is to write JSON or a call."""
+    if request.choice.mode == "required":
+        field = "function_call" if request.functions else "tool_choice"
+        raise InvalidRequest(
+            f"Invalid '{field}': the model `{request.model}` classifies; it cannot call tools.",
+            param=field,
+            code="unsupported_value",
+        )
     if wants_json(request.response_format):
         raise InvalidRequest(
             f"Invalid 'response_format': the model `{request.model}` answers with a label.",

@@ -9,6 +9,7 @@ from app.files.schemas import CreateUpload
 from app.graders.schemas import ValidateGrader
 from app.jobs.schemas import CreateJob
 from app.organization.schemas import CreateProject
+from app.wire.encoders import InferenceRequest
 from app.wire.engine import ChatCompletionRequest
 from app.wire.validation_errors import to_invalid_request
 
@@ -106,3 +107,23 @@ def message_of(kind: type[BaseModel], body: Any) -> str:
 )
 def test_message(kind: type[BaseModel], body: Any, message: str) -> None:
     assert message_of(kind, body) == message
+
+
+@pytest.mark.parametrize(
+    ("inputs", "param", "message"),
+    [
+        (5, "inputs", "Invalid 'inputs': expected a text, an array of texts, or a question and"),
+        (None, "inputs", "Invalid 'inputs': expected a text"),
+        ([], "inputs", "Invalid 'inputs': expected at least 1 item(s)"),
+        (["a", 5], "inputs[1]", "Invalid 'inputs[1]': expected a string, but got 5"),
+        ("", "inputs", "Invalid 'inputs': expected at least 1 character(s)"),
+        ({"question": "Who?"}, "inputs.context", "Missing required parameter: 'inputs.context'"),
+        ({"question": 5, "context": "a"}, "inputs.question", "Invalid 'inputs.question': expected"),
+    ],
+)
+def test_an_error_of_a_union_is_about_what_was_sent(inputs: Any, param: str, message: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        InferenceRequest.model_validate({"inputs": inputs})
+    error = to_invalid_request(raised.value.errors(), body={"inputs": inputs})
+    assert error.message.startswith(message)
+    assert error.error_param == param

@@ -3,10 +3,12 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from functools import partial
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
-from worker.inference.grammar.grammar import Grammar, GrammarDeadEnd, one_line
+from worker.inference.grammar.error_texts import TOO_MUCH_WORK, explain
+from worker.inference.grammar.grammar import Grammar, GrammarDeadEnd
 from worker.inference.grammar.tokenizer import make_tokenizer
 from worker.inference.vocabulary import Vocabulary
 
@@ -23,6 +25,8 @@ LIMITS = LLParserLimits(
     max_lexer_states=50_000,
     verbose_errors=False,
 )
+# Tokens of a text that are tried before a grammar is accepted.
+TRIED_TOKENS = 4
 # Cost of a character of a source, in characters of a prompt that is rendered.
 COST_PER_CHARACTER = 10
 
@@ -63,20 +67,47 @@ class GrammarCompiler:
         tokenizer = self._load_tokenizer()
         matcher = LLMatcher(tokenizer, source, log_level=0, limits=LIMITS)
         if matcher.is_error():
-            raise InvalidGrammar(one_line(matcher.get_error()))
-        grammar = Grammar(matcher, self._stop_ids, tokenizer.greedy_tokenize)
+            raise InvalidGrammar(explain(matcher.get_error()))
+        forget = partial(self._forget, source)
+        grammar = Grammar(matcher, self._stop_ids, tokenizer.greedy_tokenize, forget)
         try:
-            # The first mask takes the longest, and tells whether there is any text at all.
-            grammar.start().allowed_tokens(self._vocabulary.size)
+            self._try_first_tokens(grammar)
         except GrammarDeadEnd as error:
-            raise InvalidGrammar(f"no text can fulfil it: {error}") from error
+            reason = str(error)
+            is_limit = reason == TOO_MUCH_WORK
+            raise InvalidGrammar(
+                reason if is_limit else f"no text can fulfil it: {reason}"
+            ) from error
         return grammar
+
+    def _try_first_tokens(self, grammar: Grammar) -> None:
+        """Compute the first masks of a text. Raises GrammarDeadEnd.
+
+        The first one takes the longest, and tells whether there is any text at all; what explodes
+        does so at the first characters of a pattern.
+        """
+        state = grammar.start()
+        for _ in range(TRIED_TOKENS):
+            allowed = state.allowed_tokens(self._vocabulary.size)
+            # The end of a text is no part of it.
+            allowed[self._stop_ids] = False
+            if not allowed.any():
+                return
+            state.advance(int(allowed.nonzero()[0]))
+            if state.is_complete:
+                return
 
     def _load_tokenizer(self) -> LLTokenizer:
         with self._tokenizer_lock:
             if self._tokenizer is None:
                 self._tokenizer = make_tokenizer(self._vocabulary, self._stop_ids)
             return self._tokenizer
+
+    def _forget(self, source: str) -> None:
+        """Drop a grammar, so that the next request compiles it anew."""
+        with self._lock:
+            if self._grammars.pop(source, None) is not None:
+                self._num_characters -= len(source)
 
     def _keep(self, source: str, grammar: Grammar) -> None:
         with self._lock:

@@ -8,16 +8,11 @@ import torch
 from llguidance import LLMatcher
 from torch import Tensor
 
-MAX_ERROR_CHARACTERS = 300
+from worker.inference.grammar.error_texts import explain
 
 
 class GrammarDeadEnd(ValueError):
     """No token can continue the text under its grammar."""
-
-
-def one_line(message: str) -> str:
-    """An error of llguidance as one line, without the mark for what it leaves out."""
-    return " ".join(message.replace("<non-verbose/>", "").split())[:MAX_ERROR_CHARACTERS]
 
 
 class TextState(Protocol):
@@ -48,30 +43,41 @@ class TextRules(Protocol):
 class Grammar:
     """A compiled grammar, shared by the choices and requests that use it. Immutable.
 
-    `tokenize` makes tokens that spell a text.
+    `tokenize` makes tokens that spell a text. `forget` is called when a text has failed: all texts
+    share a lexer, and one that has reached a limit fails for each.
     """
 
     def __init__(
-        self, matcher: LLMatcher, stop_ids: Sequence[int], tokenize: Callable[[str], list[int]]
+        self,
+        matcher: LLMatcher,
+        stop_ids: Sequence[int],
+        tokenize: Callable[[str], list[int]],
+        forget: Callable[[], None],
     ) -> None:
         self._matcher = matcher
         self._stop_ids = list(stop_ids)
         self._tokenize = tokenize
+        self._forget = forget
 
     def start(self) -> "GrammarState":
         """Begin a text."""
-        return GrammarState(self._matcher.deep_copy(), self._stop_ids, self._tokenize)
+        return GrammarState(self._matcher.deep_copy(), self._stop_ids, self._tokenize, self._forget)
 
 
 class GrammarState:
     """One text under a grammar. Not thread-safe."""
 
     def __init__(
-        self, matcher: LLMatcher, stop_ids: list[int], tokenize: Callable[[str], list[int]]
+        self,
+        matcher: LLMatcher,
+        stop_ids: list[int],
+        tokenize: Callable[[str], list[int]],
+        forget: Callable[[], None],
     ) -> None:
         self._matcher = matcher
         self._stop_ids = stop_ids
         self._tokenize = tokenize
+        self._forget = forget
 
     @property
     def is_complete(self) -> bool:
@@ -85,7 +91,8 @@ class GrammarState:
         """
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         if self._matcher.is_error():
-            raise GrammarDeadEnd(one_line(self._matcher.get_error()))
+            self._forget()
+            raise GrammarDeadEnd(explain(self._matcher.get_error()))
         allowed = np.zeros(vocab_size, dtype=bool)
         unpacked = np.unpackbits(bits, bitorder="little")[:vocab_size]
         allowed[: len(unpacked)] = unpacked

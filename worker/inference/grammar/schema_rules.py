@@ -45,6 +45,7 @@ ASSERTIONS = frozenset(
     "maxLength pattern format minimum maximum exclusiveMinimum exclusiveMaximum "
     "multipleOf".split()
 )
+COUNTS = frozenset("minItems maxItems minProperties maxProperties minLength maxLength".split())
 # What says nothing about the form of an answer.
 ANNOTATIONS = frozenset(
     "$anchor $comment $id $schema contentEncoding contentMediaType default deprecated description "
@@ -141,6 +142,9 @@ class _Reader:
                 )
             elif keyword in SCHEMA_VALUES:
                 yield keyword, self.read(value, (*path, keyword), level)
+            elif keyword in COUNTS and isinstance(value, float) and value.is_integer():
+                # JSON Schema knows no difference between 2 and 2.0.
+                yield keyword, int(value)
             elif keyword in ASSERTIONS | IDENTIFIERS:
                 yield keyword, value
 

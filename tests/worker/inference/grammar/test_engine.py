@@ -1,10 +1,12 @@
 """Grammars in the engine: rows that cannot go on, preempted rows, and sampling under a mask."""
 
 import json
+import random
+from typing import Any
 
 import pytest
 import torch
-from llguidance import LLParserLimits
+from llguidance import LLMatcher, LLParserLimits
 
 from app.errors import InvalidRequest
 from tests.worker.inference.test_engine import (
@@ -18,9 +20,10 @@ from tests.worker.inference.test_engine import (
 from worker.inference import sampling
 from worker.inference.engine import Engine
 from worker.inference.grammar import compiler as compiler_module
-from worker.inference.grammar.compiler import GrammarCompiler
-from worker.inference.grammar.grammar import Grammar
+from worker.inference.grammar.compiler import GrammarCompiler, InvalidGrammar
+from worker.inference.grammar.grammar import Grammar, GrammarDeadEnd
 from worker.inference.grammar.json_schema import ANY_OBJECT, json_grammar
+from worker.inference.grammar.lark import write_json
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.messages import Failed, Finished, SamplingParams
 from worker.inference.sampling import Sampler
@@ -119,3 +122,58 @@ def test_a_free_row_is_sampled_as_without_the_other(grammar: Grammar) -> None:
     (token, _), (bound_token, _) = sampling.sample(logits.clone(), [free, bound])
     assert token == int(logits[0].argmax())
     assert grammar.start().allowed_tokens(VOCAB_SIZE)[bound_token]
+
+
+def test_a_pattern_that_explodes_at_its_first_characters_is_refused(
+    compiler: GrammarCompiler,
+) -> None:
+    source = json_grammar({"type": "string", "pattern": "^(a{1000}){1000}$"})
+    with pytest.raises(InvalidGrammar, match="it takes too much work") as raised:
+        compiler.compile(source)
+    assert "maxLength" in str(raised.value)
+    assert "lexer" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "sentence"),
+    [
+        ({"type": "bogus"}, "Invalid type: bogus"),
+        ({"type": "array", "minItems": 5, "maxItems": 2}, "minItems (5) is greater"),
+        ({"enum": []}, "anyOf is empty"),
+    ],
+)
+def test_an_error_is_about_the_schema_alone(
+    compiler: GrammarCompiler, schema: Any, sentence: str
+) -> None:
+    for source in (
+        json_grammar(schema),
+        LLMatcher.grammar_from_lark(f"start: {write_json(schema)}"),
+    ):
+        with pytest.raises(InvalidGrammar) as raised:
+            compiler.compile(source)
+        assert sentence in str(raised.value)
+        assert "start:" not in str(raised.value)
+        assert "failed to compile" not in str(raised.value)
+
+
+def test_a_grammar_that_has_failed_is_compiled_anew(
+    compiler: GrammarCompiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All texts of one share a lexer: after a limit, each new one would fail too."""
+    monkeypatch.setattr(compiler_module, "LIMITS", LLParserLimits(max_lexer_states=100))
+    source = json_grammar(ENDLESS)
+    first = compiler.compile(source)
+    with pytest.raises(GrammarDeadEnd, match="too much work"):
+        write_at_random(first)
+    assert compiler.find(source) is None
+    again = compiler.compile(source)
+    assert again is not first
+    again.start().allowed_tokens(VOCAB_SIZE)
+
+
+def write_at_random(grammar: Grammar) -> None:
+    state, rng = grammar.start(), random.Random(1)
+    for _ in range(1000):
+        allowed = state.allowed_tokens(VOCAB_SIZE)
+        allowed[END] = False
+        state.advance(rng.choice(allowed.nonzero().flatten().tolist()))
