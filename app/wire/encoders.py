@@ -56,7 +56,9 @@ def _find_kind(value: Any) -> str | None:
     """Name the kind of an input, so that an error is about the kind that was sent."""
     if isinstance(value, dict | QuestionInput):
         return "question_input"
-    return {str: "one_text", list: "many_texts"}.get(type(value))
+    if isinstance(value, str):
+        return "one_text"
+    return "many_texts" if isinstance(value, list) else None
 
 
 QuestionOrTexts = Annotated[
