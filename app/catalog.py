@@ -25,6 +25,13 @@ class ModelKind(StrEnum):
     ENCODER = "encoder"
 
 
+class Quantization(StrEnum):
+    """How the built-in engine holds a base model's weights."""
+
+    NONE = ""
+    INT8 = "int8"
+
+
 # Fine-tuning methods by model kind; a job with any other method would only fail late.
 METHODS_BY_KIND: Mapping[ModelKind, tuple[str, ...]] = {
     ModelKind.CAUSAL: ("supervised", "dpo", "classification"),
@@ -83,7 +90,7 @@ class CatalogModel:
     `max_completion_tokens` limits answers to chats that name no limit of their own.
     `hub` and `license` are for exported models: where others find this base, and its licence.
     `engine` is the kind of an engine that `luthier up` starts, URLs of running ones, or None for
-    the default engine.
+    the default engine, which holds weights as `quantization` says.
     """
 
     id: str
@@ -97,6 +104,7 @@ class CatalogModel:
     hub: str = ""
     license: str = ""
     max_completion_tokens: int = DEFAULT_MAX_COMPLETION_TOKENS
+    quantization: str = Quantization.NONE
 
     @property
     def hub_model(self) -> HubModel | None:
@@ -126,9 +134,11 @@ class CatalogModel:
     def to_json(self) -> dict[str, Any]:
         """The entry as JSON values, as in a run folder's spec.json.
 
-        Without its engine, whose address and options may have keys in them.
+        Without its engine, whose address and options may have keys in them, and without a
+        quantization that it does not have: versions that know none read the rest.
         """
         names = set(self.__slots__) - {"engine", "engine_options"}
+        names -= set() if self.quantization else {"quantization"}
         return {name: getattr(self, name) for name in self.__slots__ if name in names}
 
     @classmethod
@@ -182,6 +192,18 @@ def _find_error(model: CatalogModel) -> str | None:
         value = getattr(model, name)
         if type(value) is not int or value < 1:
             return f"{name} must be a positive number of tokens"
+    return _find_quantization_error(model)
+
+
+def _find_quantization_error(model: CatalogModel) -> str | None:
+    if model.quantization not in list(Quantization):
+        return f"quantization must be 'int8', not {model.quantization!r}"
+    if not model.quantization:
+        return None
+    if model.kind != ModelKind.CAUSAL:
+        return "quantization is for causal models; remove it"
+    if model.engine is not None:
+        return "quantization is for the built-in engine; configure that of `engine` instead"
     return None
 
 

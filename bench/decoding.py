@@ -1,9 +1,10 @@
-"""Decoding steps with native kernels and with torch alone, in turn in one process.
+"""Decoding steps by torch, by native kernels, and by these in int8, in turn in one process.
 
     python -m bench.decoding --cache .luthier/cache/models [--cells 0,1 1,1 0,16 1,16 16,16]
 
 A cell is a number of adapters (rank 16, random, all linear layers) and of rows, with 64 tokens
-each. Prints one JSON line per cell: milliseconds of a step, minimum and median, and their ratios.
+each. Prints one JSON line per cell: milliseconds of a step, minimum and median, and the ratios of
+torch's to the others'.
 By default one thread computes and its CPU time counts, which other load changes least; `--threads`
 measures the clock.
 """
@@ -22,7 +23,8 @@ from worker.inference.decoder import PromptChunk
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.llama_weights import FUSED_LAYERS
 from worker.inference.lora import LoraAB, LoraWeights
-from worker.inference.native.kernels import load_kernels, make_table
+from worker.inference.native.library import load_kernels
+from worker.inference.native.structs import make_table
 from worker.model_sources import materialize
 from worker.modeling import choose_dtype, load_base
 
@@ -78,8 +80,9 @@ def main() -> None:
     base = load_base(materialize(model, args.cache), dtype=choose_dtype(device), device=device)
     kernels = load_kernels(args.cache.parent / "kernels", base.dtype)
     arms = {
-        name: LlamaDecoder(base, context_length=512, kernels=each)
-        for name, each in (("torch", None), ("native", kernels))
+        "torch": LlamaDecoder(base, context_length=512),
+        "native": LlamaDecoder(base, context_length=512, kernels=kernels),
+        "int8": LlamaDecoder(base, context_length=512, kernels=kernels, is_int8=True),
     }
     layers, like = base.config.num_hidden_layers, torch.zeros(1, dtype=base.dtype)
     adapters = [make_adapter(arms["native"], like, layers) for _ in range(16)]
@@ -101,8 +104,7 @@ def summarize(times: dict[str, list[float]]) -> dict[str, float]:
     return {
         **{f"{name}_ms_min": value for name, value in least.items()},
         **{f"{name}_ms_median": value for name, value in median.items()},
-        "speedup_min": round(least["torch"] / least["native"], 2),
-        "speedup_median": round(median["torch"] / median["native"], 2),
+        **{f"{name}_speedup": round(median["torch"] / median[name], 2) for name in times},
     }
 
 

@@ -133,6 +133,19 @@ INVALID = {
         "context_length must be a positive number",
     ),
     "a context length of true": (VALID.replace("2048", "true"), "context_length must be"),
+    "a quantization that is unknown": (
+        VALID + 'quantization = "int4"\n',
+        "quantization must be 'int8', not 'int4'",
+    ),
+    "a quantized model of another engine": (
+        VALID + 'quantization = "int8"\nengine = "vllm"\n',
+        "quantization is for the built-in engine",
+    ),
+    "a quantized encoder": (
+        VALID.replace('"causal"', '"encoder"').replace("supervised", "embedding")
+        + 'quantization = "int8"\n',
+        "quantization is for causal models",
+    ),
     "the same id twice": (VALID + VALID, "the name 'base-1' is used by two models"),
     "an alias that is an id": (
         VALID + VALID.replace('id = "base-1"', 'id = "base-2"'),
@@ -141,6 +154,13 @@ INVALID = {
     "single brackets": (VALID.replace("[[model]]", "[model]"), "start each model with [[model]]"),
     "invalid TOML": ("models: [a]", "is not valid TOML"),
 }
+
+
+def test_a_quantization_is_in_the_specs_of_jobs_that_have_one(tmp_path: Path) -> None:
+    (model,) = load(tmp_path, VALID + 'quantization = "int8"\n')
+    assert CatalogModel.from_json(model.to_json()) == model
+    assert model.to_json()["quantization"] == "int8"
+    assert "quantization" not in MODEL.to_json(), "a trainer of an earlier version refuses it"
 
 
 @pytest.mark.parametrize(("text", "words"), INVALID.values(), ids=INVALID)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from worker.inference.adapter_memory import AdapterFiles
@@ -32,6 +33,23 @@ class PrefillOutput:
 
     hidden: Tensor
     logits: Tensor
+
+
+def split_output(
+    hidden: Tensor, chunks: Sequence[PromptChunk], head: Callable[[Tensor], Tensor], width: int
+) -> list[PrefillOutput]:
+    """Split hidden states by chunks, and compute the logits of the last tokens of each.
+
+    `head`, the largest product, computes logits of the vocabulary's `width` for those alone.
+    """
+    parts = hidden.split([len(chunk.ids) for chunk in chunks])
+    counts = [chunk.num_logits for chunk in chunks]
+    wanted = torch.cat(
+        [part[len(part) - count :] for part, count in zip(parts, counts, strict=True)]
+    )
+    logits = head(wanted) if len(wanted) else wanted.new_empty(0, width)
+    outputs = zip(parts, logits.split(counts), strict=True)
+    return [PrefillOutput(part, its_logits) for part, its_logits in outputs]
 
 
 class Decoder(KvSlots, Protocol):

@@ -70,12 +70,17 @@ class PrefillAttention:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [tokens, heads, dim], k and v [tokens, kv heads, dim] → [tokens, heads·dim]"""
+        keys, values = self._cache.keys[layer][self._slot], self._cache.values[layer][self._slot]
+        keys[:, self._start : self._end] = k.transpose(0, 1)
+        values[:, self._start : self._end] = v.transpose(0, 1)
+        return self.attend(layer, q)
+
+    def attend(self, layer: int, q: Tensor) -> Tensor:
+        """Attend to keys and values that the cache already holds."""
         keys, values = (
             tensor[layer][self._slot, :, : self._end]
             for tensor in (self._cache.keys, self._cache.values)
         )
-        keys[:, self._start :] = k.transpose(0, 1)
-        values[:, self._start :] = v.transpose(0, 1)
         output = scaled_dot_product_attention(
             q.transpose(0, 1)[None],
             keys[None],

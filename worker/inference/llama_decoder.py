@@ -4,31 +4,49 @@ Supports models built from Llama's blocks (Llama, Mistral, SmolLM, Qwen 2 and 3)
 nothing else (`llama_weights.unsupported_reason`); the rest use `TransformersDecoder`.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
-import torch
 from torch import Tensor
-from torch.nn.functional import embedding, rms_norm, silu
 from transformers import PreTrainedModel
 
 from worker.inference.adapter_format import InvalidAdapter, fuse_pairs, linear_sizes, read_lora
 from worker.inference.adapter_memory import AdapterFiles, AdapterMemoryCache
 from worker.inference.decoder import PrefillOutput, PromptChunk
-from worker.inference.kv_cache import (
-    DecodeAttention,
-    KvCache,
-    PackedPrefillAttention,
-    PrefillAttention,
-)
+from worker.inference.kv_cache import KvCache
 from worker.inference.kv_memory import compute_capacity, promise
-from worker.inference.llama_weights import LlamaBlock, PackedLinear, fused_paths, read_block
-from worker.inference.lora import LoraBatch, LoraSegments, LoraStack, LoraWeights
-from worker.inference.native.kernels import Kernels, ModelShape, NativeForward, make_table
+from worker.inference.llama_weights import LlamaModel, fused_paths
+from worker.inference.lora import LoraAB, LoraWeights
+from worker.inference.native.forward import NativeForward
+from worker.inference.native.library import Kernels
 from worker.inference.prefix_cache import BLOCK_TOKENS, PrefixCache, PrefixKeys
+from worker.inference.torch_forward import TorchForward
 
-AttentionFunction = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+
+class Forward(Protocol):
+    """Forward passes over a KV cache."""
+
+    def prefill(
+        self, chunks: Sequence[PromptChunk], adapters: Sequence[LoraWeights | None]
+    ) -> list[PrefillOutput]:
+        """Compute chunks of prompts, each with its adapter, in one pass."""
+
+    def decode(
+        self,
+        tokens: Sequence[int],
+        slots: Sequence[int],
+        positions: Sequence[int],
+        adapters: Sequence[LoraWeights | None],
+    ) -> Tensor:
+        """Compute one token in each slot; returns logits [slots, vocabulary]."""
+
+    def make_adapter(self, pairs: Mapping[str, LoraAB]) -> LoraWeights:
+        """Prepare an adapter's matrices, by the names of fused layers."""
+
+    def forget_adapters(self) -> None:
+        """Drop what refers to weights of adapters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,74 +61,49 @@ class LlamaDecoder:
     """A `Decoder` with a slotted KV cache; each step is one forward pass over all slots."""
 
     def __init__(
-        self, model: PreTrainedModel, *, context_length: int, kernels: Kernels | None = None
+        self,
+        model: PreTrainedModel,
+        *,
+        context_length: int,
+        kernels: Kernels | None = None,
+        is_int8: bool = False,
     ) -> None:
-        config = model.config
         self.context_length = context_length
-        self._num_heads = int(config.num_attention_heads)
-        self._num_kv_heads = int(config.num_key_value_heads)
-        self._head_dim = int(
-            getattr(config, "head_dim", None) or config.hidden_size // self._num_heads
-        )
-        self._eps = float(config.rms_norm_eps)
         self._linear_sizes = linear_sizes(model)
-        weights = model.state_dict()
-        self._embedding = weights["model.embed_tokens.weight"]
-        self._norm = weights["model.norm.weight"]
-        self._head = PackedLinear([weights["lm_head.weight"]], [None])
-        self._cos, self._sin = self._rope_tables(model, self._embedding)
-        self._blocks = [read_block(weights, layer) for layer in range(config.num_hidden_layers)]
+        llama = LlamaModel(model, context_length=context_length)
+        self._num_layers = llama.num_layers
+        # Adapters are of the device and dtype of this tensor.
+        self._like = llama.norm
+        elements = 2 * llama.num_layers * llama.shape.kv_heads * llama.shape.head_dim
+        bytes_per_token = elements * llama.norm.itemsize
         capacity = compute_capacity(
-            bytes_per_token=self._kv_bytes_per_token,
+            bytes_per_token=bytes_per_token,
             context_length=context_length,
-            device=self._embedding.device,
+            device=llama.norm.device,
         )
         self.num_slots, self.num_tokens = capacity.num_slots, capacity.num_tokens
         num_cached_tokens = capacity.num_tokens + capacity.num_prefix_tokens
-        promise(self, num_cached_tokens * self._kv_bytes_per_token)
-        self._cache = self._make_cache()
-        self._native = self._make_native(model, kernels) if kernels else None
+        promise(self, num_cached_tokens * bytes_per_token)
+        self._cache = KvCache(
+            layers=llama.num_layers,
+            num_slots=self.num_slots,
+            num_kv_heads=llama.shape.kv_heads,
+            context_length=context_length,
+            head_dim=llama.shape.head_dim,
+            dtype=llama.norm.dtype,
+            device=llama.norm.device,
+        )
+        self._forward: Forward = (
+            NativeForward(llama, self._cache, kernels, is_int8=is_int8)
+            if kernels
+            else TorchForward(llama, self._cache, is_int8=is_int8)
+        )
         self._prefixes = PrefixCache(capacity.num_prefix_tokens)
         self._adapters = AdapterMemoryCache(self._load_adapter)
         # The adapter of each slot.
         self._slot_adapters: list[LoraWeights | None] = [None] * (self.num_slots + 1)
         # Weights of evicted adapters that sequences still use.
         self._evicted: set[LoraWeights] = set()
-        # Rebuilt when the set of adapters changes.
-        self._decode_stack = LoraStack([])
-
-    @property
-    def _kv_bytes_per_token(self) -> int:
-        elements = 2 * len(self._blocks) * self._num_kv_heads * self._head_dim
-        return int(elements * self._embedding.element_size())
-
-    def _make_cache(self) -> KvCache:
-        return KvCache(
-            layers=len(self._blocks),
-            num_slots=self.num_slots,
-            num_kv_heads=self._num_kv_heads,
-            context_length=self.context_length,
-            head_dim=self._head_dim,
-            dtype=self._embedding.dtype,
-            device=self._embedding.device,
-        )
-
-    def _make_native(self, model: PreTrainedModel, kernels: Kernels) -> NativeForward:
-        shape = ModelShape(self._num_heads, self._num_kv_heads, self._head_dim, self._eps)
-        rope = self._rope_tables(model, torch.empty(0))
-        return NativeForward(kernels, shape, self._blocks, self._norm, rope, self._cache)
-
-    def _rope_tables(self, model: PreTrainedModel, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute RoPE cosines and sines of every position, [positions, 1, head dim].
-
-        Computed by transformers, which covers every RoPE variant. The first half of the sines is
-        negated, so that a rotation is x·cos + swap_halves(x)·sin.
-        """
-        position_ids = torch.arange(self.context_length, device=self._embedding.device)[None]
-        rotary = model.get_submodule("model.rotary_emb")
-        cos, sin = rotary(like, position_ids)
-        sin = torch.cat([-sin[..., : self._head_dim // 2], sin[..., self._head_dim // 2 :]], dim=-1)
-        return cos[0][:, None].clone(), sin[0][:, None].clone()
 
     def check_adapter(self, files: AdapterFiles) -> None:
         self._load_adapter(files)
@@ -123,9 +116,7 @@ class LlamaDecoder:
         weights = self._adapters.discard(adapter)
         # Slots refer to the weights after the cache has dropped them.
         self._evicted |= {weights} if weights else set()
-        self._decode_stack = LoraStack([])
-        if self._native:
-            self._native.forget_adapters()
+        self._forward.forget_adapters()
         for slot, slot_weights in enumerate(self._slot_adapters):
             if slot_weights in self._evicted and slot not in used_slots:
                 self._cache.erase_slot(slot)
@@ -156,27 +147,7 @@ class LlamaDecoder:
                 self._prefixes.touch(keys)
 
     def prefill(self, chunks: Sequence[PromptChunk]) -> list[PrefillOutput]:
-        sizes = [len(chunk.ids) for chunk in chunks]
-        device = self._embedding.device
-        positions = torch.cat(
-            [torch.arange(c.start, c.start + len(c.ids), device=device) for c in chunks]
-        )
-        attend = PackedPrefillAttention(
-            [PrefillAttention(self._cache, c.slot, c.start, len(c.ids)) for c in chunks], sizes
-        )
-        lora = LoraSegments([self._slot_adapters[chunk.slot] for chunk in chunks], sizes)
-        ids = [id for chunk in chunks for id in chunk.ids]
-        hidden = self._forward(ids, positions, attend, lora).split(sizes)
-        logits = self._last_logits(hidden, [chunk.num_logits for chunk in chunks])
-        return [PrefillOutput(*output) for output in zip(hidden, logits, strict=True)]
-
-    def _last_logits(self, hidden: Sequence[Tensor], counts: Sequence[int]) -> Sequence[Tensor]:
-        """Compute the logits of the last tokens of each chunk: the head is the largest product."""
-        wanted = torch.cat([h[len(h) - count :] for h, count in zip(hidden, counts, strict=True)])
-        if not len(wanted):
-            return [wanted.new_empty(0, len(self._embedding))] * len(counts)
-        logits: Sequence[Tensor] = self._head(wanted).split(list(counts))
-        return logits
+        return self._forward.prefill(chunks, [self._slot_adapters[chunk.slot] for chunk in chunks])
 
     def copy_slot(self, source: int, target: int, length: int) -> None:
         self._cache.copy_slot(source, target, length)
@@ -202,77 +173,18 @@ class LlamaDecoder:
         self, slots: Sequence[int], tokens: Sequence[int], positions: Sequence[int]
     ) -> Tensor:
         adapters = [self._slot_adapters[slot] for slot in slots]
-        if self._native:
-            embedded = embedding(torch.tensor(tokens), self._embedding)
-            return self._head(self._native(embedded, slots, positions, adapters))
-        lora = self._lora_batch(adapters)
-        attend = DecodeAttention(self._cache, slots, positions)
-        position_ids = torch.tensor(positions, device=self._embedding.device)
-        return self._head(self._forward(tokens, position_ids, attend, lora))
-
-    def _lora_batch(self, adapters: Sequence[LoraWeights | None]) -> LoraBatch | None:
-        present = {adapter for adapter in adapters if adapter}
-        if not present:
-            return None
-        if not self._decode_stack.can_serve(present):
-            self._decode_stack = LoraStack(list(present))
-        return LoraBatch(self._decode_stack, adapters)
-
-    def _forward(
-        self,
-        ids: Sequence[int],
-        positions: Tensor,
-        attend: AttentionFunction,
-        lora: LoraBatch | LoraSegments | None,
-    ) -> Tensor:
-        """Compute hidden states after the final norm, [tokens, hidden size]."""
-        cos, sin = self._cos[positions], self._sin[positions]
-        hidden = embedding(torch.tensor(ids, device=positions.device), self._embedding)
-        for layer, block in enumerate(self._blocks):
-            x = self._rms_norm(hidden, block.attention_norm)
-            q, k, v = self._split_heads(_project(block.qkv, x, lora, f"{layer}.qkv"), block)
-            attended = attend(layer, _apply_rope(q, cos, sin), _apply_rope(k, cos, sin), v)
-            hidden = hidden + _project(block.o, attended, lora, f"{layer}.o")
-            x = self._rms_norm(hidden, block.mlp_norm)
-            gate, up = _project(block.gate_up, x, lora, f"{layer}.gate_up").chunk(2, dim=-1)
-            hidden = hidden + _project(block.down, silu(gate) * up, lora, f"{layer}.down")
-        return self._rms_norm(hidden, self._norm)
-
-    def _rms_norm(self, x: Tensor, weight: Tensor) -> Tensor:
-        return rms_norm(x, weight.shape, weight, self._eps)
-
-    def _split_heads(self, qkv: Tensor, block: LlamaBlock) -> tuple[Tensor, Tensor, Tensor]:
-        """Split into q [tokens, heads, head dim], k and v [tokens, kv heads, head dim]."""
-        counts = [self._num_heads, self._num_kv_heads, self._num_kv_heads]
-        q, k, v = torch.split(qkv.view(len(qkv), -1, self._head_dim), counts, dim=1)
-        if block.q_norm is not None and block.k_norm is not None:
-            q, k = self._rms_norm(q, block.q_norm), self._rms_norm(k, block.k_norm)
-        return q, k, v
+        return self._forward.decode(tokens, slots, positions, adapters)
 
     def _load_adapter(self, files: AdapterFiles) -> LoraWeights:
         """Load an adapter; its matrices are fused where the base model's linear layers are."""
         pairs = read_lora(files.folder, self._linear_sizes)
         fused = {}
-        for layer_name, paths in fused_paths(len(self._blocks)).items():
+        for layer_name, paths in fused_paths(self._num_layers).items():
             parts = [(pairs.pop(path, None), self._linear_sizes[path][1]) for path in paths]
             if pair := fuse_pairs(parts):
-                fused[layer_name] = pair.to(self._embedding)
+                fused[layer_name] = pair.to(self._like)
         if pairs:
             raise InvalidAdapter(
                 f"The adapter changes {min(pairs)}, which this engine does not support."
             )
-        return LoraWeights(fused, make_table(fused, len(self._blocks)) if self._native else None)
-
-
-def _project(
-    layer: PackedLinear, x: Tensor, lora: LoraBatch | LoraSegments | None, layer_name: str
-) -> Tensor:
-    out = layer(x)
-    if lora is not None:
-        lora.add_delta(layer_name, x, out)
-    return out
-
-
-def _apply_rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Apply RoPE (Su et al. 2021) to [tokens, heads, head dim]; half of `sin` is negated."""
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
+        return self._forward.make_adapter(fused)

@@ -1,12 +1,15 @@
 """Weights of Llama-shaped models, packed for serving, and the check for supported models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 from transformers import PreTrainedConfig, PreTrainedModel
+
+from worker.inference.quantization import round_to_int8
 
 SUPPORTED_ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 # RoPE variants whose frequencies depend on the sequence length.
@@ -66,6 +69,17 @@ def fused_paths(layers: int) -> dict[str, list[str]]:
     }
 
 
+def concatenate(
+    weights: Sequence[Tensor], biases: Sequence[Tensor | None]
+) -> tuple[Tensor, Tensor | None]:
+    """Concatenate layers that share their input; zeros stand for a bias that is missing."""
+    weight = torch.cat(list(weights))
+    if all(bias is None for bias in biases):
+        return weight, None
+    parts = zip(weights, biases, strict=True)
+    return weight, torch.cat([w.new_zeros(len(w)) if b is None else b for w, b in parts])
+
+
 class PackedLinear:
     """x·Wᵀ + b of one or more concatenated weights, prepacked for oneDNN in bfloat16 on a CPU.
 
@@ -73,13 +87,16 @@ class PackedLinear:
     product: SmolLM2's projections are 1.3 to 2.3 times as fast prepacked, at 1 to 32 rows.
     """
 
-    def __init__(self, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> None:
-        weight = torch.cat(list(weights))
-        self.in_features = weight.shape[1]
-        self._bias = None
-        if any(bias is not None for bias in biases):
-            parts = zip(weights, biases, strict=True)
-            self._bias = torch.cat([w.new_zeros(len(w)) if b is None else b for w, b in parts])
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        biases: Sequence[Tensor | None],
+        *,
+        is_int8: bool = False,
+    ) -> None:
+        weight, self._bias = concatenate(weights, biases)
+        if is_int8:
+            weight = round_to_int8(weight)
         self._packed = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
         if self._packed:
             weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
@@ -94,26 +111,33 @@ class PackedLinear:
         return out
 
 
+LinearT = TypeVar("LinearT")
+# Makes a linear layer of concatenated weights and their biases.
+MakeLinear = Callable[[Sequence[Tensor], Sequence[Tensor | None]], LinearT]
+
+
 @dataclass(frozen=True, slots=True)
-class LlamaBlock:
+class LlamaBlock(Generic[LinearT]):
     """Weights of one transformer block. `q_norm` and `k_norm` are Qwen 3's, over each head."""
 
     attention_norm: Tensor
-    qkv: PackedLinear
+    qkv: LinearT
     q_norm: Tensor | None
     k_norm: Tensor | None
-    o: PackedLinear
+    o: LinearT
     mlp_norm: Tensor
-    gate_up: PackedLinear
-    down: PackedLinear
+    gate_up: LinearT
+    down: LinearT
 
 
-def read_block(weights: Mapping[str, Tensor], layer: int) -> LlamaBlock:
+def _read_block(
+    weights: Mapping[str, Tensor], layer: int, make_linear: MakeLinear[LinearT]
+) -> LlamaBlock[LinearT]:
     prefix = f"model.layers.{layer}"
 
-    def fused(name: str) -> PackedLinear:
+    def fused(name: str) -> LinearT:
         paths = [f"{prefix}.{module}" for module in FUSED_LAYERS[name]]
-        return PackedLinear(
+        return make_linear(
             [weights[f"{path}.weight"] for path in paths],
             [weights.get(f"{path}.bias") for path in paths],
         )
@@ -128,3 +152,51 @@ def read_block(weights: Mapping[str, Tensor], layer: int) -> LlamaBlock:
         gate_up=fused("gate_up"),
         down=fused("down"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaShape:
+    """Sizes of a model's attention, and the epsilon of its norms."""
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    eps: float
+
+    @classmethod
+    def of(cls, config: PreTrainedConfig) -> "LlamaShape":
+        heads = int(config.num_attention_heads)
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+        return cls(
+            heads, int(config.num_key_value_heads), int(head_dim), float(config.rms_norm_eps)
+        )
+
+
+class LlamaModel:
+    """The weights of a model of transformers."""
+
+    def __init__(self, model: PreTrainedModel, *, context_length: int) -> None:
+        self.shape = LlamaShape.of(model.config)
+        self.context_length = context_length
+        self.num_layers = int(model.config.num_hidden_layers)
+        self._weights = model.state_dict()
+        self._rotary = model.get_submodule("model.rotary_emb")
+        self.embedding = self._weights["model.embed_tokens.weight"]
+        self.norm = self._weights["model.norm.weight"]
+        self.head = self._weights["lm_head.weight"]
+
+    def read_blocks(self, make_linear: MakeLinear[LinearT]) -> list[LlamaBlock[LinearT]]:
+        layers = range(self.num_layers)
+        return [_read_block(self._weights, layer, make_linear) for layer in layers]
+
+    def rope_tables(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute RoPE cosines and sines of every position, [positions, 1, head dim].
+
+        Computed by transformers, which covers every RoPE variant, in the dtype of `like`. The first
+        half of the sines is negated, so that a rotation is x·cos + swap_halves(x)·sin.
+        """
+        position_ids = torch.arange(self.context_length, device=self.embedding.device)[None]
+        cos, sin = self._rotary(like, position_ids)
+        half = self.shape.head_dim // 2
+        sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)
+        return cos[0][:, None].clone(), sin[0][:, None].clone()

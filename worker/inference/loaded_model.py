@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from app import logs
-from app.catalog import DEFAULT_MAX_COMPLETION_TOKENS, CatalogModel
+from app.catalog import DEFAULT_MAX_COMPLETION_TOKENS, CatalogModel, Quantization
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.decoder import Decoder
 from worker.inference.engine import Engine
@@ -19,7 +19,7 @@ from worker.inference.grammar.compiler import GrammarCompiler
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.llama_weights import unsupported_reason
 from worker.inference.native.build import get_kernels_folder
-from worker.inference.native.kernels import load_kernels
+from worker.inference.native.library import load_kernels
 from worker.inference.transformers_decoder import TransformersDecoder
 from worker.inference.vocabulary import Vocabulary
 from worker.model.generation_config import (
@@ -112,10 +112,18 @@ def load_model(model: CatalogModel, cache: Path, *, native_kernels: bool = True)
     generation = read_generation_config(folder)
     decoder: Decoder
     kernels = None
+    is_int8 = model.quantization == Quantization.INT8
     if reason is None:
         if native_kernels and device.type == "cpu":
             kernels = load_kernels(get_kernels_folder(cache), base.dtype)
-        decoder = LlamaDecoder(base, context_length=model.context_length, kernels=kernels)
+        decoder = LlamaDecoder(
+            base, context_length=model.context_length, kernels=kernels, is_int8=is_int8
+        )
+    elif is_int8:
+        raise ModelUnavailable(
+            f"The model {model.id} has quantization = 'int8', which the engine does not support "
+            f"for {reason}. Remove it from the catalog."
+        )
     else:
         decoder = TransformersDecoder(base, context_length=model.context_length)
     log.info(
@@ -124,6 +132,7 @@ def load_model(model: CatalogModel, cache: Path, *, native_kernels: bool = True)
         device=str(device),
         slots=decoder.num_slots,
         native=kernels is not None,
+        quantization=model.quantization,
         unsupported=reason,
         generation=_describe(generation),
     )
@@ -140,6 +149,6 @@ def load_model(model: CatalogModel, cache: Path, *, native_kernels: bool = True)
         sampling_defaults=generation,
         default_max_tokens=model.max_completion_tokens,
         system_fingerprint=system_fingerprint(
-            model.source, device.type, base.dtype, kernels is not None
+            model.source, device.type, base.dtype, model.quantization, kernels is not None
         ),
     )

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
@@ -63,7 +62,7 @@ from worker.training.recipe import (
 from worker.training.ref_logprobs import RefLogprobsPrecomputer
 from worker.training.rendered_rows import compute_key, read_files
 from worker.training.sampler import EpochSampler
-from worker.training.serving_check.bounds import needs_base
+from worker.training.serving_check.bounds import name_precision, needs_base
 from worker.training.serving_check.trained import measure_rows
 from worker.training.start_comparison import StartComparison
 from worker.training.validation import Validation
@@ -124,7 +123,9 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
     recipe = replace(recipe, extra={**recipe.extra, **reported})
     loop = _build_loop(folder, spec, stop, recipe, model, rows, validation_rows)
     loop = _with_rendering(loop, model, renderer, data)
-    loop = _with_comparison(loop, folder, renderer, choose_dtype(device))
+    quantization = CatalogModel.from_json(spec.model).quantization
+    precision = name_precision(choose_dtype(device), quantization)
+    loop = _with_comparison(loop, folder, renderer, precision)
     # Last: this phase reads and writes checkpoints before the loop does.
     if isinstance(loop.objective, DpoObjective):
         return _with_ref_logprobs(loop, loop.objective)
@@ -132,7 +133,7 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
 
 
 def _with_comparison(
-    loop: TrainingLoop[Any], folder: RunFolder, renderer: Renderer, dtype: torch.dtype
+    loop: TrainingLoop[Any], folder: RunFolder, renderer: Renderer, precision: str
 ) -> TrainingLoop[Any]:
     """Measure rows after training, for the comparison with the engine."""
     measure = partial(
@@ -141,7 +142,7 @@ def _with_comparison(
         renderer,
         loop.objective,
         loop.parameters,
-        with_base=needs_base(dtype),
+        with_base=needs_base(precision),
     )
     return replace(loop, measure=measure)
 

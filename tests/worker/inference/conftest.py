@@ -26,7 +26,7 @@ from tests.worker.inference.running_engine import (
 from tests.worker.inference.tiny_model import load_tiny, make_adapter
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.llama_decoder import LlamaDecoder
-from worker.inference.native.kernels import Kernels, load_kernels
+from worker.inference.native.library import Kernels, load_kernels
 from worker.inference.vocabulary import Vocabulary
 
 MakeAdapter = Callable[..., tuple[AdapterFiles, PeftModel]]

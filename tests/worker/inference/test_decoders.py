@@ -23,7 +23,7 @@ from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.decoder import Decoder, PromptChunk
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.llama_weights import unsupported_reason
-from worker.inference.native.kernels import Kernels
+from worker.inference.native.library import Kernels
 from worker.inference.transformers_decoder import TransformersDecoder
 
 PROMPT = [7, 100, 42, 9, 200, 13]

@@ -1,4 +1,4 @@
-"""Compilation of `kernels.c`, once per folder of base models and kind of CPU.
+"""Compilation of `kernels.c` and its headers, once per folder of base models and kind of CPU.
 
     python -m worker.inference.native.build FOLDER
 
@@ -46,15 +46,19 @@ class CpuLevel:
 
 # As /proc/cpuinfo names them; `abm` has the instruction lzcnt.
 V3_FLAGS = frozenset({"abm", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe"})
+V4_FLAGS = V3_FLAGS | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+V4_COMPILER_FLAGS = ("-march=x86-64-v4", "-mprefer-vector-width=512")
 # Highest first; names are gcc's and clang's. A level rather than this very CPU, so that images and
 # home folders can be shared.
 BASELINE = CpuLevel("baseline")
 X86_LEVELS = (
+    # Products of bfloat16 and of int8, which CPUs that are served in bfloat16 have.
     CpuLevel(
-        "x86-64-v4",
-        V3_FLAGS | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
-        ("-march=x86-64-v4", "-mprefer-vector-width=512"),
+        "x86-64-v4-bf16",
+        V4_FLAGS | {"avx512_bf16", "avx512_vnni"},
+        (*V4_COMPILER_FLAGS, "-mavx512bf16", "-mavx512vnni"),
     ),
+    CpuLevel("x86-64-v4", V4_FLAGS, V4_COMPILER_FLAGS),
     CpuLevel("x86-64-v3", V3_FLAGS, ("-march=x86-64-v3",)),
     BASELINE,
 )
@@ -99,7 +103,8 @@ def _read_cpu_flags() -> frozenset[str]:
 def name_library(dtype: str, level: CpuLevel) -> str:
     """Name a library by everything that it was compiled from: another version has another name."""
     options = " ".join((*FLAGS, *DTYPES[dtype], *level.compiler_flags))
-    digest = hashlib.sha256(SOURCE.read_bytes() + options.encode()).hexdigest()[:16]
+    sources = b"".join(path.read_bytes() for path in (SOURCE, *sorted(SOURCE.parent.glob("*.h"))))
+    digest = hashlib.sha256(sources + options.encode()).hexdigest()[:16]
     return f"kernels-{dtype}-{level.name}-{digest}.so"
 
 

@@ -11,7 +11,10 @@ one. A tuned model that exceeds it by BASE_FACTOR is noted as a warning, since t
 the logits to where bfloat16 is coarser. But that measure alone is blind to a fault that both share
 (a layer that the engine leaves out, another rotation): it widens the base's difference too. So what
 fails a job is absolute, and far from what rounding does to any model: a mean difference of
-MAX_BFLOAT16, by which a token is a third more or less likely.
+MAX_ROUNDING, by which a token is a third more or less likely.
+
+int8, whatever the dtype of the rest: as bfloat16. What the rounding of the weights does shows in
+the base model too.
 """
 
 from collections.abc import Sequence
@@ -22,15 +25,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from app.catalog import Quantization
 from worker.training.serving_check.trained import Logprobs
 
 # In nats: the mean of the tokens' absolute differences, and the difference of the means.
 MAX_FLOAT32 = 0.002
 MAX_FLOAT32_OF_MEANS = 0.001
-MAX_BFLOAT16 = 0.3
+MAX_ROUNDING = 0.3
 # Rounding of the tuned model, in multiples of the base model's, and at least.
 BASE_FACTOR = 1.5
 MIN_BFLOAT16_BOUND = 0.02
+MIN_INT8_BOUND = 0.05
 
 
 class Verdict(StrEnum):
@@ -68,7 +73,7 @@ class Comparison:
             agrees = is_close and self.mean_difference <= self.bound
             return Verdict.AGREES if agrees else Verdict.FAULT
         # Not a number is a fault.
-        if not self.mean_difference <= MAX_BFLOAT16:
+        if not self.mean_difference <= MAX_ROUNDING:
             return Verdict.FAULT
         return Verdict.AGREES if self.mean_difference <= self.bound else Verdict.DIFFERS
 
@@ -77,23 +82,31 @@ class Comparison:
         return {**asdict(self), "verdict": str(self.verdict)}
 
 
-def needs_base(dtype: torch.dtype) -> bool:
+def name_precision(dtype: torch.dtype, quantization: str) -> str:
+    """Name what a model is served in."""
+    return quantization or str(dtype).removeprefix("torch.")
+
+
+def needs_base(precision: str) -> bool:
     """True if the bound depends on the base model's difference."""
-    return dtype != torch.float32
+    return precision != "float32"
 
 
 def compare(
-    dtype: torch.dtype,
+    precision: str,
     trained: tuple[Sequence[Logprobs], Sequence[Logprobs]],
     served: tuple[Sequence[Logprobs], Sequence[Logprobs]],
 ) -> Comparison:
     """Compare the log-probabilities of the tuned model, and the base's if they are needed."""
     (own, own_base), (engines, engines_base) = trained, served
     differences = _differences(own, engines)
-    base = float(_differences(own_base, engines_base).mean()) if needs_base(dtype) else None
-    bound = MAX_FLOAT32 if base is None else max(MIN_BFLOAT16_BOUND, BASE_FACTOR * base)
+    base = None
+    if needs_base(precision):
+        base = float(_differences(own_base, engines_base).mean())
+    least = MIN_INT8_BOUND if precision == Quantization.INT8 else MIN_BFLOAT16_BOUND
+    bound = MAX_FLOAT32 if base is None else max(least, BASE_FACTOR * base)
     return Comparison(
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=precision,
         asked=len(own),
         tokens=len(differences),
         served=float(np.concatenate(engines).mean()),
@@ -101,7 +114,7 @@ def compare(
         mean_difference=float(differences.mean()),
         max_difference=float(differences.max()),
         base_difference=base,
-        bound=min(bound, MAX_BFLOAT16),
+        bound=min(bound, MAX_ROUNDING),
     )
 
 

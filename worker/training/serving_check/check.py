@@ -20,10 +20,11 @@ from worker.run_folder import EngineCompared, Noted, Preparing, RunFolder, RunSp
 from worker.training.errors import is_out_of_memory
 from worker.training.memory_check import count_weights
 from worker.training.serving_check.bounds import (
-    MAX_BFLOAT16,
+    MAX_ROUNDING,
     Comparison,
     Verdict,
     compare,
+    name_precision,
     needs_base,
 )
 from worker.training.serving_check.errors import served_differently
@@ -54,16 +55,17 @@ def check_as_served(folder: RunFolder, trained: TrainedRows) -> None:
         return
     # Loading the model must not look like a stall.
     folder.append_event(Preparing(done=0, total=len(trained.rows)))
-    dtype = choose_dtype(choose_device())
+    quantization = CatalogModel.from_json(spec.model).quantization
+    precision = name_precision(choose_dtype(choose_device()), quantization)
     try:
-        served = _ask_engine(folder, spec, trained.rows, with_base=needs_base(dtype))
+        served = _ask_engine(folder, spec, trained.rows, with_base=needs_base(precision))
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         log.warning("serving_check.out_of_memory", exc_info=error)
         folder.append_event(not_compared(TOO_LITTLE_MEMORY))
         return
-    _report(folder, compare(dtype, (trained.logprobs, trained.base), served), trained.file)
+    _report(folder, compare(precision, (trained.logprobs, trained.base), served), trained.file)
 
 
 def _report(folder: RunFolder, comparison: Comparison, file: str) -> None:
@@ -119,7 +121,7 @@ def _require_same_prompt(row: CheckRow, renderer: Renderer) -> None:
 
 
 def _describe_fault(comparison: Comparison, file: str) -> str:
-    limit = comparison.bound if comparison.base_difference is None else MAX_BFLOAT16
+    limit = comparison.bound if comparison.base_difference is None else MAX_ROUNDING
     return (
         f"the mean log-probability is {comparison.served:.4f} by the engine and "
         f"{comparison.trained:.4f} in training, and that of a token differs by "

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from app.c_compiler import list_c_compilers
 from worker.inference.native import build
 from worker.inference.native.build import KernelsUnavailable, find_or_build
-from worker.inference.native.kernels import load_kernels
+from worker.inference.native.library import load_kernels
 
 # Replaces the compilers by shell scripts; without any, there is no compiler.
 Use = Callable[..., None]
@@ -177,13 +177,14 @@ class TestCache:
         other.write_text("int changed;", encoding="utf-8")
         monkeypatch.setattr(build, "SOURCE", other)
         names.add(build.name_library("float32", build.BASELINE))
-        assert len(names) == 7
+        assert len(names) == 9
 
     def test_the_level_needs_all_of_its_flags(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(build, "list_levels", lambda: build.X86_LEVELS)
         for flags, expected in (
-            (build.X86_LEVELS[0].cpu_flags | build.X86_LEVELS[1].cpu_flags, "x86-64-v4"),
-            (build.X86_LEVELS[1].cpu_flags | {"avx512f"}, "x86-64-v3"),
+            (build.X86_LEVELS[0].cpu_flags, "x86-64-v4-bf16"),
+            (build.V4_FLAGS | {"avx512_bf16"}, "x86-64-v4"),
+            (build.V3_FLAGS | {"avx512f"}, "x86-64-v3"),
             (frozenset({"sse2"}), "baseline"),
             (frozenset(), "baseline"),
         ):

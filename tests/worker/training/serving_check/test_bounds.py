@@ -1,8 +1,9 @@
 """Bounds of a comparison: strict in float32, the base model's own difference in bfloat16."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-import torch
 
 from tests.worker.training.serving_check.conftest import (
     Measured,
@@ -21,7 +22,7 @@ def compare_bfloat16(tuned: float, base: float) -> Comparison:
     """Compare rows of which the engine's differ by these amounts, up and down."""
     signs = np.resize(np.array([1, -1], dtype=np.float32), len(ROW))
     served = ([ROW + tuned * signs], [ROW + base * signs])
-    return compare(torch.bfloat16, ([ROW], [ROW]), served)
+    return compare("bfloat16", ([ROW], [ROW]), served)
 
 
 @pytest.mark.parametrize(
@@ -45,19 +46,42 @@ def test_the_base_models_rounding_is_the_measure_in_bfloat16(
     assert compare_bfloat16(tuned, base).verdict is verdict
 
 
+def test_int8_rounds_more_than_bfloat16() -> None:
+    served = ([ROW + np.resize(np.array([0.04, -0.04], dtype=np.float32), len(ROW))], [ROW])
+    verdicts = [
+        compare(precision, ([ROW], [ROW]), served).verdict for precision in ("int8", "bfloat16")
+    ]
+    assert verdicts == [Verdict.AGREES, Verdict.DIFFERS]
+
+
+@pytest.mark.usefixtures("training_settings")
+@pytest.mark.parametrize("measured", ["float32"], indirect=True)
+def test_a_quantized_model_is_compared_as_it_is_served(measured: Measured) -> None:
+    folder, trained = measured
+    spec = folder.read_spec()
+    folder.write_spec(replace(spec, model=spec.model | {"quantization": "int8"}))
+    trained = replace(trained, base=trained.logprobs)
+    check_as_served(folder, trained)
+    report = find_comparison(folder)
+    assert report["dtype"] == "int8"
+    # In float32 both agree within 1e-6.
+    assert report["mean_difference"] > 1e-4
+    assert report["verdict"] != "fault"
+
+
 @pytest.mark.parametrize(
     ("difference", "verdict"),
     [(1e-6, Verdict.AGREES), (0.0015, Verdict.FAULT), (0.1, Verdict.FAULT)],
 )
 def test_the_bound_in_float32_is_strict(difference: float, verdict: Verdict) -> None:
-    compared = compare(torch.float32, ([ROW], NONE), ([ROW + difference], NONE))
+    compared = compare("float32", ([ROW], NONE), ([ROW + difference], NONE))
     assert compared.verdict is verdict
     assert compared.base_difference is None
 
 
 def test_differences_of_tokens_count_where_they_cancel_out_on_average() -> None:
     signs = np.resize(np.array([0.01, -0.01], dtype=np.float32), len(ROW))
-    assert compare(torch.float32, ([ROW], NONE), ([ROW + signs], NONE)).verdict is Verdict.FAULT
+    assert compare("float32", ([ROW], NONE), ([ROW + signs], NONE)).verdict is Verdict.FAULT
 
 
 @pytest.mark.usefixtures("training_settings")

@@ -23,9 +23,10 @@ from tests.worker.training.serving_check.conftest import (
 from worker.comparison_notes import ComparisonNote
 from worker.inference import loaded_model, transformers_decoder
 from worker.inference.adapter_memory import AdapterFiles
+from worker.inference.decoder import PrefillOutput
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.lora import LoraWeights
-from worker.inference.native.kernels import make_table
+from worker.inference.native.forward import NativeForward
 from worker.model.rendering import Renderer, RenderingError
 from worker.modeling import ADAPTER_CONFIG_FILE, Adapter
 from worker.run_folder import ExitCode, Failed, RunFolder, write_manifest
@@ -62,16 +63,19 @@ def test_faults_of_the_engine_are_noticed(
 
 
 def drop_layer(patch: pytest.MonkeyPatch) -> None:
-    forward = LlamaDecoder._forward
+    prefill = LlamaDecoder.prefill
 
-    def without_last_layer(self: LlamaDecoder, *arguments: Any) -> Tensor:
-        blocks, self._blocks = self._blocks, self._blocks[:-1]
+    def without_last_layer(self: LlamaDecoder, *arguments: Any, **options: Any) -> PrefillOutput:
+        forward = self._forward
+        name = "_layers" if isinstance(forward, NativeForward) else "_blocks"
+        layers = getattr(forward, name)
+        setattr(forward, name, layers[:-1])
         try:
-            return forward(self, *arguments)
+            return prefill(self, *arguments, **options)
         finally:
-            self._blocks = blocks
+            setattr(forward, name, layers)
 
-    patch.setattr(LlamaDecoder, "_forward", without_last_layer)
+    patch.setattr(LlamaDecoder, "prefill", without_last_layer)
 
 
 def drop_layer_of_the_adapter(patch: pytest.MonkeyPatch) -> None:
@@ -80,7 +84,7 @@ def drop_layer_of_the_adapter(patch: pytest.MonkeyPatch) -> None:
     def without_a_layer(self: LlamaDecoder, files: AdapterFiles) -> LoraWeights:
         pairs = load(self, files).pairs
         kept = {name: pair for name, pair in pairs.items() if name[0] != "1"}
-        return LoraWeights(kept, make_table(kept, len(self._blocks)))
+        return self._forward.make_adapter(kept)
 
     patch.setattr(LlamaDecoder, "_load_adapter", without_a_layer)
 

@@ -1,0 +1,135 @@
+"""The structs of the native kernels (`kernels.c` and its headers), as ctypes sees them."""
+
+import ctypes
+from collections.abc import Mapping
+from ctypes import Structure, c_float, c_int8, c_int32, c_int64, c_void_p
+
+from worker.inference.llama_weights import FUSED_LAYERS
+from worker.inference.lora import LoraAB
+
+ROWS_PER_GROUP = 4
+MAX_PARTS = 3
+# Rows of inputs and outputs of products are padded to a multiple of this.
+PANEL = 32
+# Inputs that are quantized together.
+BLOCK = 32
+
+
+class _Part(Structure):
+    _fields_ = tuple(
+        (name, c_int32) for name in ("first_rank", "end_rank", "first_column", "end_column")
+    )
+
+
+class LoraPair(Structure):
+    _fields_ = (
+        ("a", c_void_p),
+        ("b", c_void_p),
+        ("rank", c_int32),
+        ("input", c_int32),
+        ("output", c_int32),
+        ("num_parts", c_int32),
+        ("parts", _Part * MAX_PARTS),
+    )
+
+
+class RowGroup(Structure):
+    _fields_ = (("pairs", c_void_p), ("count", c_int32), ("rows", c_int32 * ROWS_PER_GROUP))
+
+
+class Matrix(Structure):
+    _fields_ = (
+        ("panels", c_void_p),
+        ("bias", c_void_p),
+        ("input", c_int32),
+        ("output", c_int32),
+        ("is_int8", c_int32),
+        ("unused", c_int32),
+    )
+
+
+class RowBlock(Structure):
+    _fields_ = (("scale", c_float), ("offset", c_int32), ("values", c_int8 * 2 * BLOCK))
+
+
+class Layer(Structure):
+    _fields_ = (
+        ("qkv", Matrix),
+        ("o", Matrix),
+        ("gate_up", Matrix),
+        ("down", Matrix),
+        ("q_norm", c_void_p),
+        ("k_norm", c_void_p),
+        ("mlp_norm", c_void_p),
+        ("next_norm", c_void_p),
+        ("keys", c_void_p),
+        ("values", c_void_p),
+        ("index", c_int64),
+    )
+
+
+class Threads(Structure):
+    _fields_ = (("parallel", c_void_p), ("count", c_int64))
+
+
+class Step(Structure):
+    _fields_ = (
+        ("rows", c_int32),
+        ("dim", c_int32),
+        ("heads", c_int32),
+        ("kv_heads", c_int32),
+        ("head_dim", c_int32),
+        ("inner_dim", c_int32),
+        ("num_groups", c_int32),
+        ("has_lora", c_int32),
+        ("slot_stride", c_int64),
+        ("kv_head_stride", c_int64),
+        ("groups", c_void_p),
+        ("slots", c_void_p),
+        ("positions", c_void_p),
+        ("cos", c_void_p),
+        ("sin", c_void_p),
+        ("hidden", c_void_p),
+        ("out", c_void_p),
+        ("x", c_void_p),
+        ("queries", c_void_p),
+        ("attended", c_void_p),
+        ("activated", c_void_p),
+        ("blocks", c_void_p),
+        ("pool", Threads),
+        ("eps", c_float),
+        ("unused", c_float),
+    )
+
+
+def compute_layout(itemsize: int) -> int:
+    """Compute what `layout` of a library for numbers of this size must return."""
+    digest = itemsize + ctypes.sizeof(RowBlock)
+    for kind in (Step, Layer, RowGroup, LoraPair):
+        digest = digest * 1000 + ctypes.sizeof(kind)
+    return digest
+
+
+def make_table(pairs: Mapping[str, LoraAB], num_layers: int) -> ctypes.Array[LoraPair]:
+    """Describe an adapter's matrices, which must outlive the table, to the kernels."""
+    table = (LoraPair * (num_layers * len(FUSED_LAYERS)))()
+    for index in range(num_layers):
+        for kind, name in enumerate(FUSED_LAYERS):
+            if pair := pairs.get(f"{index}.{name}"):
+                table[index * len(FUSED_LAYERS) + kind] = _describe_pair(pair)
+    return table
+
+
+def _describe_pair(pair: LoraAB) -> LoraPair:
+    blocks = pair.blocks or ((0, len(pair.a), 0, pair.b.shape[1]),)
+    parts = (_Part * MAX_PARTS)(*(_Part(*block) for block in blocks))
+    rank, inputs = pair.a.shape
+    return LoraPair(
+        pair.a.data_ptr(),
+        pair.b.data_ptr(),
+        rank,
+        inputs,
+        pair.b.shape[1],
+        len(blocks),
+        parts,
+    )
