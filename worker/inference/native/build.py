@@ -122,7 +122,7 @@ def find_or_build(folder: Path, dtype: str) -> Path:
         _require_private(folder)
         path = folder / name
         if not _is_intact(path):
-            build(path, dtype, level)
+            build(path, dtype, level, SOURCE)
         _require_private(path)
     except OSError as error:
         raise KernelsUnavailable(f"{folder} cannot be used: {error}") from error
@@ -151,7 +151,7 @@ def _checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def build(path: Path, dtype: str, level: CpuLevel, source: Path = SOURCE) -> str:
+def build(path: Path, dtype: str, level: CpuLevel, source: Path) -> str:
     """Compile a library with the first compiler that can, and return that compiler's command.
 
     Raises KernelsUnavailable.
@@ -232,7 +232,7 @@ def main() -> None:
     for dtype in DTYPES:
         for level in list_levels():
             path = folder / name_library(dtype, level)
-            build(path, dtype, level)
+            build(path, dtype, level, SOURCE)
             path.chmod(0o644)
 
 
