@@ -9,16 +9,17 @@ PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 endif
 
-.PHONY: help up test upgrade-test attacks neighbours soak faults fault-smoke golden engines clients sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean sbom
+.PHONY: help up test test-full upgrade-test attacks neighbours soak faults fault-smoke golden engines clients sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean sbom
 
 help:
 	@echo 'make up         install, start everything, fine-tune the example, and serve until Ctrl-C'
 	@echo 'make test       install the development dependencies, run all checks and the test suite'
+	@echo 'make test-full  the same, with the suites that take long: official SDKs against a live stack, training, upgrades'
 	@echo 'make attacks    send every listed attack (docs/security.md), the slow ones too, and count what held'
 	@echo 'make neighbours print for each shared pool how long a project waits beside a misbehaving one'
 	@echo 'make soak       half an hour of mixed traffic of ten projects; print what the service holds'
 	@echo 'make faults     inject faults (kill, disconnect, exhaust each service) and check that no work is lost'
-	@echo 'make upgrade-test  upgrade a home folder that the previous version wrote'
+	@echo 'make upgrade-test  upgrade a home folder and databases that the previous version wrote'
 	@echo 'make fault-smoke  run the shortest of those scenarios'
 	@echo 'make golden     train, serve and export models of each family, and load the exports in the libraries they are for'
 	@echo 'make engines    serve tuned models by vLLM (its build for CPUs), and start it as `luthier up` does'
@@ -40,8 +41,13 @@ doctor: install
 	@exec .venv/bin/luthier doctor
 
 # Two processes, which take a file or folder of tests at a time (tests/xdist_scheduling.py); for --pdb, set PYTEST='-n 0'.
+PARALLEL_PYTEST = .venv/bin/pytest -n 2 --no-loadscope-reorder --max-worker-restart 0
+
 test: check
-	.venv/bin/pytest -n 2 --no-loadscope-reorder --max-worker-restart 0 $(PYTEST)
+	$(PARALLEL_PYTEST) $(PYTEST)
+
+test-full: check
+	$(PARALLEL_PYTEST) -m 'not attack and not fault and not fault_smoke and not sdk_suite and not fuzz and not golden and not engines and not clients' $(PYTEST)
 
 attacks: install-dev
 	.venv/bin/pytest tests -n 2 --attacks -m 'not sdk_suite and not fuzz and not upgrade and not golden and not engines and not clients' $(PYTEST)
@@ -56,7 +62,7 @@ faults: install-dev
 	.venv/bin/pytest tests/faults -m 'fault or fault_smoke' -v $(PYTEST)
 
 upgrade-test: install-dev
-	.venv/bin/pytest tests/upgrade -m upgrade $(PYTEST)
+	.venv/bin/pytest tests -m upgrade $(PYTEST)
 
 fault-smoke: install-dev
 	.venv/bin/pytest tests/faults -m fault_smoke $(PYTEST)

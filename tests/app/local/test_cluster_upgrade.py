@@ -24,6 +24,8 @@ from app.settings import Settings
 from app.storage import open_store
 from tests.factories import make_job
 
+pytestmark = pytest.mark.upgrade
+
 MAJORS = (15, 16)
 
 

@@ -25,7 +25,7 @@ from worker.run_folder import (
 )
 from worker.training.attempt import run_attempt
 
-pytestmark = pytest.mark.usefixtures("training_settings")
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_settings")]
 
 
 class StopAtFirstAnswer:

@@ -15,7 +15,7 @@ from worker.run_folder import CheckpointWritten, ExitCode, Failed, Metrics, RunF
 from worker.training.attempt import run_attempt
 from worker.training.divergence import DivergenceDetector
 
-pytestmark = pytest.mark.usefixtures("training_settings")
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_settings")]
 
 LAST_STEP = 9
 # Enough steps for a model of random weights to learn something.

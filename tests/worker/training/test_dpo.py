@@ -17,7 +17,7 @@ from worker.modeling import load_adapter
 from worker.run_folder import CheckpointWritten, ExitCode, RunFolder, Started
 from worker.training.attempt import run_attempt
 
-pytestmark = pytest.mark.usefixtures("training_settings")
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_settings")]
 
 LAST_STEP = 9
 REFERENCE = "reference.safetensors"

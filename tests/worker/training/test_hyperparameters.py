@@ -24,7 +24,7 @@ from worker.run_folder import (
 )
 from worker.training.attempt import run_attempt
 
-pytestmark = pytest.mark.usefixtures("training_settings")
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_settings")]
 
 SHORT = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 3.0}
 LAST_STEP = 6

@@ -6,9 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.polling import wait_until
 from tests.worker.training.conftest import MakeRun, events
 from worker.run_folder import CheckpointWritten, ExitCode, Metrics, RunFolder
+
+pytestmark = pytest.mark.training
 
 LONG = {"n_epochs": 5000, "batch_size": 4}
 # A supervisor that starts training and prints its process id.

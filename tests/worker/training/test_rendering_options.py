@@ -15,7 +15,7 @@ from worker.modeling import ADAPTER_WEIGHTS_FILE, load_tokenizer
 from worker.run_folder import ExitCode, Started
 from worker.training.attempt import run_attempt
 
-pytestmark = pytest.mark.usefixtures("training_settings")
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_settings")]
 
 USER = {"role": "user", "content": "1"}
 

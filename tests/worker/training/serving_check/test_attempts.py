@@ -28,7 +28,7 @@ from worker.training.objectives.supervised import SupervisedObjective
 from worker.training.serving_check import TrainedRows, check
 from worker.training.serving_check.rows import MAX_ROWS
 
-pytestmark = pytest.mark.usefixtures("training_settings")
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_settings")]
 
 
 def test_an_attempt_that_ended_before_the_check_is_resumed_with_it(

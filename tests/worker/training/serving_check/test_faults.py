@@ -35,7 +35,7 @@ from worker.training.attempt import run_attempt
 from worker.training.errors import TrainingError
 from worker.training.serving_check import TrainedRows, check_as_served, select_rows
 
-pytestmark = pytest.mark.usefixtures("training_settings")
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_settings")]
 
 PREFERENCE = {
     "input": {"messages": [{"role": "user", "content": "7"}]},
