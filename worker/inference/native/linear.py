@@ -46,8 +46,10 @@ class NativeLinear:
         x = _align(x, self.padded_inputs)
         out = torch.empty(len(x), self.matrix.output)
         blocks = make_blocks(len(x), self.padded_inputs) if self.matrix.is_int8 else None
+        # A name, for an address does not keep what it points at.
+        threads = self._kernels.get_threads()
         self._kernels.product(
-            ctypes.addressof(self._kernels.get_threads()),
+            ctypes.addressof(threads),
             ctypes.addressof(self.matrix),
             x.data_ptr(),
             None if blocks is None else blocks.data_ptr(),
