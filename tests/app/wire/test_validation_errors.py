@@ -17,7 +17,10 @@ JOB = {"model": "m", "training_file": "f"}
 UPLOAD = {"filename": "a", "purpose": "vision", "bytes": 1, "mime_type": "text/plain"}
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 TITLE = "Invalid 'name': expected 1 to 256 characters, without line breaks and other control"
-GRADERS = "'string_check', 'text_similarity', 'score_model', 'python', 'multi'"
+GRADERS = (
+    "'string_check', 'text_similarity', 'score_model', 'python', 'classification', 'translation', "
+    "'multi'"
+)
 
 
 def message_of(kind: type[BaseModel], body: Any) -> str:
