@@ -51,9 +51,9 @@ def test_an_attempt_that_ended_before_the_check_is_resumed_with_it(
         alive.append(weakref.ref(objective.model._embedding))
         return measure(folder, renderer, objective, *arguments, **options)
 
-    def require_released(*arguments: Any) -> loaded_model.LoadedModel:
+    def require_released(*arguments: Any, **options: Any) -> loaded_model.LoadedModel:
         assert [model() for model in alive] == [None, None]
-        return load(*arguments)
+        return load(*arguments, **options)
 
     monkeypatch.setattr(builder, "measure_rows", note_model)
     monkeypatch.setattr(check, "load_model", require_released)
