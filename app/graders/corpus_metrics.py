@@ -8,6 +8,8 @@ from typing import Any
 
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
+from sacrebleu.tokenizers.tokenizer_re import TokenizerRegexp
 
 from app.monitoring import classification_metrics
 from app.monitoring.traffic import TrafficCounts
@@ -35,6 +37,12 @@ def compare_translations(text: str, reference: str) -> tuple[float, dict[str, An
     }
     score = CHRF_SCORER._compute_score_from_stats(statistics["chrf"]).score
     return float(score) / 100, statistics
+
+
+def forget_texts() -> None:
+    """Empty sacrebleu's caches, which would keep the last 65,536 texts of all projects."""
+    for tokenizer in (Tokenizer13a, TokenizerRegexp):
+        tokenizer.__call__.cache_clear()
 
 
 def summarize_labels(results: Iterable[Mapping[str, str | None]]) -> dict[str, Any] | None:

@@ -80,7 +80,10 @@ class _Run:
 
 def run_grading_task(payload: bytes) -> bytes:
     """Task of the CPU pool: a GradingRequest to a GradingResult, both as JSON."""
-    result = grade(GradingRequest.model_validate_json(payload))
+    try:
+        result = grade(GradingRequest.model_validate_json(payload))
+    finally:
+        corpus_metrics.forget_texts()
     return result.model_dump_json().encode()
 
 
@@ -127,6 +130,7 @@ def _compare_texts(grader: Any, text: str, reference: str, run: _Run) -> SubResu
             labels = corpus_metrics.compare_labels(text, reference, grader.labels)
             return SubResult(reward=labels["predicted"] == labels["expected"], details=labels)
         case TranslationGrader():
+            _take_pairs(run, text, reference)
             reward, statistics = corpus_metrics.compare_translations(text, reference)
             return SubResult(reward=reward, details=statistics)
     raise TypeError(f"{grader.type} compares no texts")
@@ -134,11 +138,16 @@ def _compare_texts(grader: Any, text: str, reference: str, run: _Run) -> SubResu
 
 def _measure(metric: str, text: str, reference: str, run: _Run) -> float:
     if metric in PAIRWISE_METRICS:
-        run.remaining_pairs -= len(text) * len(reference)
-    if run.remaining_pairs < 0:
-        raise _LimitExceeded(
-            f"'text_similarity' compares at most {MAX_COMPARED_PAIRS:,} pairs of characters per "
-            f"request by {' and '.join(sorted(PAIRWISE_METRICS))}, as two texts of 32,768 "
-            "characters have"
-        )
+        _take_pairs(run, text, reference)
     return METRICS[metric](text, reference)
+
+
+def _take_pairs(run: _Run, text: str, reference: str) -> None:
+    """Raises _LimitExceeded."""
+    run.remaining_pairs -= len(text) * len(reference)
+    if run.remaining_pairs < 0:
+        slow = ", ".join(sorted(PAIRWISE_METRICS))
+        raise _LimitExceeded(
+            f"a request compares at most {MAX_COMPARED_PAIRS:,} pairs of characters by {slow} and "
+            "'translation', as two texts of 32,768 characters have"
+        )

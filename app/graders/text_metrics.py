@@ -20,7 +20,7 @@ from sacrebleu import sentence_bleu
 ROUGE_WORD = re.compile(r"[^\W_]+")
 MAX_ROUGE_ORDER = 5
 # Metrics whose work grows with the product of the texts' lengths.
-PAIRWISE_METRICS = frozenset({"fuzzy_match", "rouge_l"})
+PAIRWISE_METRICS = frozenset({"fuzzy_match", "meteor", "rouge_l"})
 
 
 class _NoSynonyms:
