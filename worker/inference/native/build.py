@@ -24,7 +24,8 @@ from app.c_compiler import list_c_compilers
 SOURCE = Path(__file__).with_name("kernels.c")
 PREBUILT = Path(__file__).with_name("prebuilt")
 DTYPES = {"bfloat16": ("-DLUTHIER_BF16",), "float32": ()}
-FLAGS = ("-std=gnu11", "-O3", "-fopenmp-simd", "-fPIC", "-shared")
+# Words of packed weights are read by another type than they are written by.
+FLAGS = ("-std=gnu11", "-O3", "-fno-strict-aliasing", "-fopenmp-simd", "-fPIC", "-shared")
 # A compiler takes 3 seconds; the model is served without kernels if it takes longer than this.
 TIMEOUT_SECONDS = 60.0
 
