@@ -58,7 +58,7 @@ CURSOR_KINDS = {
 NON_ID_PARAMETERS = frozenset(
     (
         "order_by role "
-        "api_key_ids batch bucket_width end_time group_by kind line_items models page project_ids "
+        "api_key_ids batch bucket_width end_time group_by line_items models page project_ids "
         "start_time user_ids "
         "arguments audio calculate_output completion_window content context data description "
         "endpoint entity evaluation_metric file filename format "

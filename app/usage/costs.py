@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from sqlalchemy import BigInteger, Date, cast, func, select, union_all
+from sqlalchemy import BigInteger, DateTime, cast, func, select, union_all
 from sqlalchemy.orm import Session
 
 from app.db.tables import MonthlyTrainingUsage, Project, TrainingUsage
@@ -99,7 +99,7 @@ def _list_training(session: Session, chosen: UsageFilter, times: TimeRange) -> I
         MonthlyTrainingUsage.project_id,
         MonthlyTrainingUsage.base_model,
         MonthlyTrainingUsage.trained_tokens,
-        func.timezone("UTC", func.timezone("UTC", cast(MonthlyTrainingUsage.month, Date))),
+        func.timezone("UTC", cast(MonthlyTrainingUsage.month, DateTime)),
     )
     trained = union_all(jobs, months).subquery()
     epoch = cast(func.floor(func.extract("epoch", trained.c.trained_at)), BigInteger)

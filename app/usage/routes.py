@@ -37,18 +37,18 @@ router = APIRouter(prefix="/v1/organization", tags=["usage"])
 Group = TypeVar("Group", UsageGroup, Cost)
 
 
-class NotOffered(StrEnum):
-    """Usage of what no model here does."""
-
-    AUDIO_SPEECHES = "audio_speeches"
-    AUDIO_TRANSCRIPTIONS = "audio_transcriptions"
-    CODE_INTERPRETER_SESSIONS = "code_interpreter_sessions"
-    DECISIONS = "decisions"
-    FILE_SEARCH_CALLS = "file_search_calls"
-    IMAGES = "images"
-    MODERATIONS = "moderations"
-    VECTOR_STORES = "vector_stores"
-    WEB_SEARCH_CALLS = "web_search_calls"
+# Usage of what no model here does.
+NOT_OFFERED = (
+    "audio_speeches",
+    "audio_transcriptions",
+    "code_interpreter_sessions",
+    "decisions",
+    "file_search_calls",
+    "images",
+    "moderations",
+    "vector_stores",
+    "web_search_calls",
+)
 
 
 @router.get("/usage/completions")
@@ -97,16 +97,18 @@ def get_costs(
     return _build_page(times, next_page, found, to_result)
 
 
-@router.get("/usage/{kind}")
 def get_other_usage(
-    kind: NotOffered,
-    query: Annotated[UsageQuery, Query()],
-    admin: AdminDep,
-    session: ReadSessionDep,
+    query: Annotated[UsageQuery, Query()], admin: AdminDep, session: ReadSessionDep
 ) -> BucketPage:
     """Answer with empty buckets: no model here does this."""
     times, next_page = _select_times(session, query, query.bucket_width, _limit(query))
     return _build_page(times, next_page, [], _completions)
+
+
+for name in NOT_OFFERED:
+    router.add_api_route(
+        f"/usage/{name}", get_other_usage, methods=["GET"], name=f"get_{name}_usage"
+    )
 
 
 def _get_usage(
