@@ -42,6 +42,8 @@ from app.organization import routes as organization
 from app.safe_http.client import SafeHttpClient
 from app.security_log import SecurityLog
 from app.settings import Settings
+from app.stored_completions import routes as stored_completions
+from app.stored_completions.recorder import CompletionRecorder
 from app.sweeps import routes as sweeps
 from app.usage import routes as usage
 from app.usage.prices import Prices
@@ -99,6 +101,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.engines = EngineClient(settings, state.catalog, state.store)
     app.state.recorder = TrafficRecorder(state.sessions)
     app.state.prices = Prices.load(settings.prices_file)
+    app.state.completion_recorder = CompletionRecorder(state.sessions)
     app.add_middleware(AdmissionMiddleware, state=state, max_part_bytes=MAX_PART_BYTES)
     if settings.cors_origins:
         _add_cors(app, settings.cors_origins)
@@ -118,6 +121,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         models.permissions_router,
         operations.router,
         organization.router,
+        stored_completions.router,
         sweeps.router,
         upload_routes.router,
         usage.router,
@@ -173,9 +177,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: AppState = app.state.shared
     engines: EngineClient = app.state.engines
     recorder: TrafficRecorder = app.state.recorder
+    completion_recorder: CompletionRecorder = app.state.completion_recorder
     recorder.start()
+    completion_recorder.start()
     yield
     await to_thread.run_sync(recorder.stop)
+    await to_thread.run_sync(completion_recorder.stop)
     await engines.close()
     await state.cpu_pool.close()
     await state.rate_limiter.close()

@@ -231,6 +231,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Days to keep the files and models of archived projects; 0 means forever",
     )
+    stored_completions: bool = Field(
+        True, description="Store chat completions that clients ask to store (`store: true`)"
+    )
+    stored_completion_retention_days: float = Field(
+        30, ge=0, description="Days to keep stored chat completions; 0 means forever"
+    )
     idempotency_retention_hours: float = Field(
         24,
         gt=0,

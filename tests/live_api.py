@@ -18,6 +18,7 @@ from app.main import create_app
 from app.monitoring.recorder import TrafficRecorder
 from app.organization import admin_keys, api_keys, bootstrap
 from app.settings import Settings
+from app.stored_completions.recorder import CompletionRecorder
 from tests import http_client
 from tests.conftest import ROOT
 from tests.live_server import FakeEngine, run_server
@@ -30,6 +31,7 @@ class Api:
     url: str
     state: AppState
     recorder: TrafficRecorder
+    completions: CompletionRecorder
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def running_api(
         # Adopts the storage while the database is empty. Later, the rows of whichever test comes
         # first would name objects that the storage does not have.
         app.state.shared.store.check()
-        yield Api(url, app.state.shared, app.state.recorder)
+        yield Api(url, app.state.shared, app.state.recorder, app.state.completion_recorder)
 
 
 @pytest.fixture
@@ -91,6 +93,7 @@ def api(running_api: Api, sessions: SessionMaker) -> Iterator[Api]:
     """The API over an empty database. Traffic is flushed, so that no test sees another's."""
     yield running_api
     running_api.recorder.flush()
+    running_api.completions.flush()
 
 
 @pytest.fixture

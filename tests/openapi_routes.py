@@ -17,6 +17,7 @@ Schema = Mapping[str, Any]
 ID_KINDS = {
     "api_key_id": "key",
     "batch_id": "batch",
+    "completion_id": "stored_completion",
     "endpoint_id": "webhook_endpoint",
     "eval_id": "eval",
     "file_id": "file",
@@ -38,6 +39,8 @@ ID_KINDS = {
 }
 # Kinds of the id in `after`, by list.
 CURSOR_KINDS = {
+    "/v1/chat/completions": "stored_completion",
+    "/v1/chat/completions/{completion_id}/messages": "stored_message",
     "/v1/batches": "batch",
     "/v1/evals": "eval",
     "/v1/files": "file",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import orjson
 from sqlalchemy.orm import Session
 
 from app import ids
@@ -24,6 +25,7 @@ from app.db.tables import (
 from app.models.permissions import create as permit
 from app.organization import admin_keys, api_keys, bootstrap, projects, service_accounts
 from app.storage.object_keys import upload_part_key
+from app.stored_completions.service import save as save_completion
 from app.work import lists
 from tests.app.jobs.test_routes import make_model
 from tests.factories import make_file, make_job
@@ -48,6 +50,7 @@ def make_tenant(session: Session, organization: str, name: str) -> Tenant:
     older, project = (projects.create(session, owner.id, name) for _ in range(2))
     made = _files_and_jobs(session, project, organization, older)
     made |= _upload(session, project) | _webhook(session, project)
+    made |= _stored_completions(session, project, made["model"])
     made |= _sweep(session, project, made["file"])
     made |= _batch(session, project)
     made |= _eval(session, project)
@@ -154,6 +157,31 @@ def make_eval(session: Session, project: Project) -> Eval:
     session.add(row)
     session.flush()
     return row
+
+
+def _stored_completions(session: Session, project: Project, model: str) -> dict[str, str]:
+    """The older one's ids, since the list begins with it."""
+    message = {"role": "assistant", "content": "Hi"}
+    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+    request = {"messages": [{"role": "user", "content": "Hi"}] * 2}
+    completion_ids = [f"chatcmpl-{ids.random_alphanumeric(24)}" for _ in range(2)]
+    for id in completion_ids:
+        answer = {
+            "id": id,
+            "object": "chat.completion",
+            "created": 1,
+            "model": model,
+            "choices": [choice],
+        }
+        save_completion(
+            session,
+            project.id,
+            request=orjson.dumps(request),
+            response=orjson.dumps(answer),
+            answer=answer,
+            metadata={},
+        )
+    return {"stored_completion": completion_ids[0], "stored_message": f"{completion_ids[0]}-0"}
 
 
 def _event(job: Job, number: int) -> JobEvent:

@@ -34,6 +34,7 @@ TRANSACTION_OWNERS = {
     "app.operations.reconciler",
     "app.operations.retention",
     "app.operations.storage_identity",
+    "app.stored_completions.recorder",
     "app.webhooks.sender",
     "app.work.runner",
 }

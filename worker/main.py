@@ -184,6 +184,7 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         deleted_row_days=settings.deleted_row_retention_days,
         archived_project_days=settings.archived_project_retention_days,
         export_hours=settings.export_retention_hours,
+        stored_completion_days=settings.stored_completion_retention_days,
     )
     catalog = Catalog.load(settings.models_file)
     reconciler = Reconciler(

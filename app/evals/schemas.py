@@ -6,8 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from app.evals.criteria import TestingCriterion
-from app.jobs.schemas import Metadata
-from app.wire.base import CursorListing, DisplayName, UnixTime, max_items
+from app.wire.base import CursorListing, DisplayName, Metadata, UnixTime, max_items
 
 MAX_CRITERIA = 20
 

@@ -22,6 +22,7 @@ from app.db.tables import (
     Job,
     Project,
     StorageUsage,
+    StoredCompletion,
     Upload,
     UploadPart,
     UploadState,
@@ -221,6 +222,7 @@ def _select_stored() -> tuple[Select[str, int, int], ...]:
         select(WorkList.project_id, WorkRange.bytes, none).join(
             WorkRange, WorkRange.list_id == WorkList.id
         ),
+        select(StoredCompletion.project_id, StoredCompletion.bytes, none),
     )
 
 

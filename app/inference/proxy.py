@@ -24,6 +24,7 @@ from app.models import registry
 from app.models.registry import ModelTask, ResolvedModel
 from app.monitoring.recorder import TrafficRecorder
 from app.monitoring.traffic import RequestOutcome, ServedRequest
+from app.stored_completions.recorder import CompletionCapture
 from app.usage.ledger import UsageCounts, UsageKey
 from app.wire.engine_metadata import EngineMetadata
 
@@ -60,6 +61,7 @@ class ProxyResponse(Response):
         body: Mapping[str, Any],
         *,
         principal: Principal,
+        capture: CompletionCapture | None = None,
     ) -> None:
         super().__init__()
         self._engines = engines
@@ -69,6 +71,7 @@ class ProxyResponse(Response):
         self._body = body
         self._principal = principal
         self._reader = UsageReader(is_stream=bool(body.get("stream")), is_wanted=wants_usage(body))
+        self._capture = capture
         # Assumed until the response is complete: only a disconnect ends it early without an error.
         self._outcome = RequestOutcome.CLIENT_DISCONNECTED
         self._metadata: EngineMetadata | None = None
@@ -132,6 +135,8 @@ class ProxyResponse(Response):
             async for chunk in self._reader.read(response.chunks):
                 if is_stream:
                     meter.part_arrived()
+                if self._capture is not None and response.status < 400:
+                    self._capture.add(chunk, is_stream=is_stream)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
             self._outcome = _outcome_of(response.status)

@@ -1,11 +1,13 @@
 """/v1/chat/completions, /v1/completions, /v1/embeddings, /v1/classify, and /models/{model} of
 Hugging Face's inference API: find the model, then proxy the request to its engine."""
 
+from functools import partial
+
 from fastapi import APIRouter
 from fastapi.responses import Response
 
 from app.errors import ModelNotFound
-from app.http.dependencies import AppStateDep, PrincipalDep
+from app.http.dependencies import AppState, AppStateDep, PrincipalDep, run_autocommit
 from app.http.openapi import error_responses, json_or_sse
 from app.http.strict_json import StrictRoute, TokenIdsRoute
 from app.inference.dependencies import EnginesDep
@@ -20,6 +22,9 @@ from app.inference.endpoints import (
 from app.inference.proxy import ProxyResponse, resolve_model
 from app.models.registry import ModelTask
 from app.monitoring.dependencies import RecorderDep
+from app.stored_completions import service as stored_completions
+from app.stored_completions.dependencies import CompletionRecorderDep
+from app.stored_completions.recorder import CompletionCapture, make_capture
 from app.wire.chat import ChatCompletionResponse, CreateChatCompletion
 from app.wire.completions import Completion, CompletionRequest
 from app.wire.embeddings import EmbeddingsRequest, EmbeddingsResponse
@@ -42,18 +47,38 @@ async def create_chat_completion(
     state: AppStateDep,
     engines: EnginesDep,
     recorder: RecorderDep,
+    completions: CompletionRecorderDep,
     principal: PrincipalDep,
 ) -> Response:
     """Continue a conversation, as one response or as a stream of events."""
-    model = await resolve_model(state, principal.project_id, body.model, ModelTask.CHAT)
+    project_id = principal.project_id
+    model = await resolve_model(state, project_id, body.model, ModelTask.CHAT)
+    request = build_chat_body(body, model)
+    capture = None
+    if body.store:
+        capture = make_capture(completions, project_id, request, body.metadata)
+        await check_may_store(state, capture)
     return ProxyResponse(
         engines,
         recorder,
         model,
         CHAT_COMPLETIONS_PATH,
-        build_chat_body(body, model),
+        request,
         principal=principal,
+        capture=capture,
     )
+
+
+async def check_may_store(state: AppState, capture: CompletionCapture) -> None:
+    """Raise InvalidRequest or ServiceUnavailable if the answer could not be stored."""
+    capture.recorder.check_room()
+    check = partial(
+        stored_completions.check_may_store,
+        settings=state.settings,
+        project_id=capture.project_id,
+        size=len(capture.request),
+    )
+    await run_autocommit(state, check)
 
 
 @token_ids_router.post(

@@ -1,12 +1,12 @@
 """Routes of /v1/fine_tuning/jobs."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from app.errors import InvalidRequest
 from app.http.dependencies import AfterCursor, AppStateDep, PrincipalDep, ReadSessionDep, SessionDep
 from app.http.idempotency import IDEMPOTENT, IDEMPOTENT_BY_KEY, IdempotentRoute
+from app.http.query_params import METADATA_PARAMETER, parse_metadata_filter
 from app.jobs import lifecycle, serializers, service
 from app.jobs.schemas import CheckpointList, CreateJob, EventList, JobList, JobObject
 from app.jobs.wandb_policy import WandbPolicy
@@ -15,22 +15,6 @@ from app.wire.base import fill_page, page_cursors
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=IdempotentRoute)
 
 Limit = Annotated[int, Query(ge=0, le=1000)]
-# The most pairs that a job can have; each adds a join to the query.
-MAX_METADATA_PAIRS = 16
-# FastAPI does not support deepObject parameters: `_parse_metadata_filter` reads it.
-METADATA_PARAMETER: dict[str, Any] = {
-    "name": "metadata",
-    "in": "query",
-    "description": "`metadata[key]=value` for each pair that jobs must have; "
-    "`metadata=null` for jobs without any",
-    "style": "deepObject",
-    "explode": True,
-    "schema": {
-        "type": "object",
-        "additionalProperties": {"type": "string"},
-        "maxProperties": MAX_METADATA_PAIRS,
-    },
-}
 
 
 @router.post("", dependencies=[IDEMPOTENT])
@@ -64,7 +48,7 @@ def list_jobs(
     page = service.list_jobs(
         session,
         principal.project_id,
-        metadata=_parse_metadata_filter(request),
+        metadata=parse_metadata_filter(request),
         after=after,
         limit=limit,
     )
@@ -130,27 +114,3 @@ def list_checkpoints(
     page = service.list_checkpoints(session, principal.project_id, job_id, after=after, limit=limit)
     data = [serializers.serialize_checkpoint(row) for row in page.rows]
     return CheckpointList(data=data, has_more=page.has_more, **page_cursors(data))
-
-
-def _parse_metadata_filter(request: Request) -> dict[str, str] | None:
-    """Parse the `metadata[key]=value` pairs: {} without any, None for `metadata=null`.
-
-    Raises InvalidRequest for malformed filters: ignoring one would return more than was requested.
-    """
-    params = [
-        (name, value)
-        for name, value in request.query_params.multi_items()
-        if name == "metadata" or name.startswith("metadata[")
-    ]
-    # The Node SDK serializes null as an empty value.
-    if params in ([("metadata", "null")], [("metadata", "")]):
-        return None
-    pairs = {name[len("metadata[") : -1]: value for name, value in params if name.endswith("]")}
-    if len(pairs) < len(params) or len(pairs) > MAX_METADATA_PAIRS:
-        raise InvalidRequest(
-            "Invalid 'metadata': write `metadata[key]=value`, each key once and at most "
-            f"{MAX_METADATA_PAIRS} pairs, or `metadata=null` for jobs without metadata.",
-            param="metadata",
-            code="invalid_value",
-        )
-    return pairs

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from app.jobs.hyperparameter_values import Auto
 from app.jobs.hyperparameters import Hyperparameters, Method, merge, validate_known
-from app.wire.base import CursorListing, Listing, UnixTime, bounded_int, max_items
+from app.wire.base import CursorListing, Listing, Metadata, UnixTime, bounded_int, max_items
 
 JobStatus = Literal[
     "validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"
@@ -51,9 +51,6 @@ Suffix = Annotated[
     AfterValidator(_validate_suffix),
     WithJsonSchema({"type": "string", "pattern": f"^{SUFFIX_PATTERN}$"}),
 ]
-MetadataKey = Annotated[str, Field(max_length=64)]
-MetadataValue = Annotated[str, Field(max_length=512)]
-Metadata = Annotated[dict[MetadataKey, MetadataValue], max_items(16, "pairs")]
 WandbName = Annotated[str, Field(min_length=1, max_length=128)]
 WandbTag = Annotated[str, Field(min_length=1, max_length=64)]
 

@@ -5,11 +5,11 @@ Nobody can use or delete them any more. Models that another project has permissi
 
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, delete, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.db import clock
-from app.db.tables import CheckpointPermission, File, FineTunedModel, Project
+from app.db.tables import CheckpointPermission, File, FineTunedModel, Project, StoredCompletion
 from app.files import service
 from app.models import registry
 
@@ -45,6 +45,19 @@ def delete_models(session: Session, *, days: float, limit: int) -> int:
     for model in models:
         registry.mark_deleted(session, model)
     return len(models)
+
+
+def delete_stored_completions(session: Session, *, days: float, limit: int) -> int:
+    """Delete a batch of completions of projects that were archived more than `days` ago."""
+    key = (StoredCompletion.project_id, StoredCompletion.id)
+    gone = (
+        select(*key)
+        .join(Project, Project.id == StoredCompletion.project_id)
+        .where(_was_archived_before(days))
+        .limit(limit)
+    )
+    statement = delete(StoredCompletion).where(tuple_(*key).in_(gone))
+    return len(session.execute(statement.returning(StoredCompletion.id)).all())
 
 
 def _was_archived_before(days: float) -> ColumnElement[bool]:

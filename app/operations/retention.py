@@ -32,6 +32,7 @@ from app.db.tables import (
     ModelExport,
     ModelTrafficHour,
     Prediction,
+    StoredCompletion,
     Upload,
     UploadPart,
 )
@@ -65,6 +66,7 @@ class RetentionPolicy:
     deleted_row_days: float = 1
     archived_project_days: float = 0
     export_hours: float = 24
+    stored_completion_days: float = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,11 @@ def _build_rules(policy: RetentionPolicy) -> Iterator[Rule]:
     if days := policy.archived_project_days:
         yield Rule(partial(archived_projects.delete_files, days=days, limit=BATCH_SIZE))
         yield Rule(partial(archived_projects.delete_models, days=days, limit=BATCH_SIZE))
+        completions = archived_projects.delete_stored_completions
+        yield Rule(partial(completions, days=days, limit=BATCH_SIZE))
     yield Rule(erase_deleted_files)
+    if days := policy.stored_completion_days:
+        yield Rule(partial(delete_stored_completions, days=days))
     yield Rule(partial(delete_exports, hours=policy.export_hours))
     yield Rule(delete_test_answers)
     yield Rule(partial(ledger.fold_minutes, limit=BATCH_SIZE))
@@ -155,6 +161,14 @@ def delete_job_events(session: Session, days: float) -> int:
     """Delete a batch of events of jobs that ended long ago."""
     old = select(JobEvent.id).join(Job, Job.id == JobEvent.job_id)
     return _delete(session, JobEvent, JobEvent.id, old.where(*deletion.has_ended_before(days)))
+
+
+def delete_stored_completions(session: Session, *, days: float) -> int:
+    """Delete a batch of chat completions that were stored long ago."""
+    key = (StoredCompletion.project_id, StoredCompletion.id)
+    old = select(*key).where(_is_older(StoredCompletion.created_at, days)).limit(BATCH_SIZE)
+    statement = delete(StoredCompletion).where(tuple_(*key).in_(old))
+    return len(session.execute(statement.returning(StoredCompletion.id)).all())
 
 
 def delete_exports(session: Session, *, hours: float) -> int:

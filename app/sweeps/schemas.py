@@ -14,8 +14,8 @@ from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from app.db.tables import EventLevel, SweepState, SweepStrategy, TrialState
-from app.jobs.schemas import CreateJob, JobError, Metadata
-from app.wire.base import Listing, UnixTime, bounded_int, max_items
+from app.jobs.schemas import CreateJob, JobError
+from app.wire.base import Listing, Metadata, UnixTime, bounded_int, max_items
 
 MAX_JOBS = 64
 MAX_HYPERPARAMETERS = 16

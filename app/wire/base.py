@@ -44,6 +44,8 @@ DisplayName = Annotated[
     AfterValidator(_check_display_name),
     WithJsonSchema({"type": "string", "pattern": f"^{DISPLAY_NAME_PATTERN}$"}),
 ]
+MetadataKey = Annotated[str, Field(max_length=64)]
+MetadataValue = Annotated[str, Field(max_length=512)]
 TtlSeconds = Annotated[int, Field(ge=1, le=31_536_000, description="Seconds until it expires")]
 
 
@@ -81,6 +83,10 @@ def max_items(count: int, what: str) -> BeforeValidator:
         )
 
     return BeforeValidator(check)
+
+
+MAX_METADATA_PAIRS = 16
+Metadata = Annotated[dict[MetadataKey, MetadataValue], max_items(MAX_METADATA_PAIRS, "pairs")]
 
 
 class ErrorDetail(BaseModel):

@@ -1,6 +1,6 @@
 """Chat completions on the wire, as far as the API reads them; the engine validates the rest."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -13,6 +13,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from app.wire.base import Metadata
 from app.wire.chat_messages import MAX_MESSAGES
 from app.wire.chat_schema import (
     DOCUMENTED_MESSAGE,
@@ -110,8 +111,8 @@ class CreateChatCompletion(BaseModel):
     reasoning_effort: Annotated[Any, as_in_engine("reasoning_effort")] = None
     chat_template_kwargs: TemplateSwitches | None = None
     user: Annotated[Any, documented_as(str | None)] = None
-    store: Ignored = None
-    metadata: Ignored = None
+    store: StrictBool | None = None
+    metadata: Metadata | None = None
     audio: Ignored = None
     modalities: Ignored = None
     moderation: Ignored = None
@@ -137,6 +138,15 @@ class CreateChatCompletion(BaseModel):
             param=unknown[0][:MAX_ECHOED_INPUT_LENGTH],
             code="unknown_parameter",
         )
+
+    @model_validator(mode="after")
+    def _check_metadata(self) -> Self:
+        if self.metadata and not self.store:
+            raise refusal(
+                "The 'metadata' parameter is only allowed when 'store' is enabled.",
+                param="metadata",
+            )
+        return self
 
     def to_engine_request(self, model: str) -> dict[str, Any]:
         """Body for the engine, which knows the model by the name `model`."""

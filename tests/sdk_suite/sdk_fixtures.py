@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import orjson
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -26,6 +27,7 @@ from app.db.tables import (
     Job,
     Organization,
     Project,
+    StoredCompletion,
     Upload,
     UploadPart,
     WorkList,
@@ -50,6 +52,7 @@ CHECKPOINT = "ft:gpt-4o-mini-2024-07-18:org:weather:B7R9VjQd"
 # The last is the judge of an eval.
 MODEL_NAMES = ("ft:gpt-4o-mini:acemeco:suffix:abc123", CHECKPOINT, JOB_ID, "model")
 EVAL_ID = "eval_id"
+COMPLETION_ID = "completion_id"
 PERMISSION_ID = "cp_zc4Q7MP6XxulcVzj4MZdwsAB"
 CONTENT = b"Example data"
 
@@ -88,6 +91,7 @@ def _insert_rows(request: pytest.FixtureRequest, database: Engine, store: Object
             *_make_models(),
             _make_eval(),
             *_make_batch(),
+            _make_stored_completion(),
         ):
             session.add(row)
             # One by one: without relationships the ORM does not know their order.
@@ -184,6 +188,22 @@ def _make_batch() -> list[Base]:
         id=BATCH_ID, project_id=PROJECT_ID, kind="batch", phase="running", expires_at=expires_at
     )
     return [work, batch]
+
+
+def _make_stored_completion() -> Base:
+    """The SDK's type of a stored message knows no other role than the assistant's."""
+    message = {"role": "assistant", "content": "Hi", "refusal": None}
+    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+    answer = {"id": COMPLETION_ID, "object": "chat.completion", "created": 1, "model": BASE_MODEL}
+    return StoredCompletion(
+        id=COMPLETION_ID,
+        project_id=PROJECT_ID,
+        model=BASE_MODEL,
+        user_metadata={},
+        request=orjson.dumps({"messages": [message]}),
+        response=orjson.dumps(answer | {"choices": [choice]}),
+        bytes=0,
+    )
 
 
 def _make_models() -> list[Base]:

@@ -1,8 +1,8 @@
 """The own tests of OpenAI's Python SDK against our API, run by `make sdk-suite`.
 
 pip downloads the SDK's source, which contains the tests, and installs their requirements into a
-separate folder. The API runs without engine and trainers; `sdk_fixtures` inserts the rows that the
-tests expect.
+separate folder. The API runs without trainers, and with a fake engine; `sdk_fixtures` inserts the
+rows that the tests expect.
 """
 
 import os
@@ -19,7 +19,7 @@ import pytest
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import ROOT
-from tests.live_server import run_server
+from tests.live_server import FakeEngine, run_server
 
 pytestmark = [pytest.mark.sdk_suite, pytest.mark.timeout(1200)]
 
@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 CACHE = ROOT / ".venv" / "sdk-suite"
 RESOURCES = Path("tests/api_resources")
 TEST_PATHS = (
+    "chat",
     "admin/organization/test_usage.py",
     "fine_tuning",
     "test_evals.py",
@@ -73,8 +74,19 @@ def packages() -> Path:
 
 
 @pytest.fixture(scope="module")
+def engine_url() -> Iterator[str]:
+    """URL of a fake engine."""
+    with run_server(FakeEngine().app()) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
 def environment(
-    tmp_path_factory: pytest.TempPathFactory, database_url: str, redis_url: str, packages: Path
+    tmp_path_factory: pytest.TempPathFactory,
+    database_url: str,
+    redis_url: str,
+    packages: Path,
+    engine_url: str,
 ) -> Iterator[dict[str, str]]:
     """Serve the API; yields the environment of a process that runs the SDK's tests against it."""
     variables = {
@@ -84,6 +96,7 @@ def environment(
         "LUTHIER_MODELS_FILE": str(HERE / "models.toml"),
         # Tests request W&B runs; without a trainer none is written.
         "WANDB_MODE": "offline",
+        "LUTHIER_ENGINE_URL": engine_url,
     }
     app = create_app(
         Settings(

@@ -30,6 +30,7 @@ from app.db.tables.jobs import (
 from app.db.tables.outbox import Outbox, OutboxKind, WorkerTask
 from app.db.tables.periodic_tasks import PeriodicTaskRun
 from app.db.tables.storage import StorageIdentity, StorageUsage
+from app.db.tables.stored_completions import Rating, StoredCompletion
 from app.db.tables.sweeps import (
     Sweep,
     SweepEvent,
@@ -95,10 +96,12 @@ __all__ = [
     "PeriodicTaskRun",
     "Prediction",
     "Project",
+    "Rating",
     "ServiceAccount",
     "ServiceAccountRole",
     "StorageIdentity",
     "StorageUsage",
+    "StoredCompletion",
     "Sweep",
     "SweepEvent",
     "SweepState",

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.jobs.routes import MAX_METADATA_PAIRS
 from app.main import create_app
 from app.settings import Settings
+from app.wire.base import MAX_METADATA_PAIRS
 from tests.conftest import ROOT
 
 ENVELOPE = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorEnvelope"}}}
