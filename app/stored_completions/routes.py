@@ -21,7 +21,7 @@ from app.stored_completions.service import CompletionFilter
 
 router = APIRouter(prefix="/v1/chat/completions", tags=["chat"], route_class=StrictRoute)
 
-Limit = Annotated[int, Query(ge=1, le=100)]
+Limit = Annotated[int, Query(ge=0, le=100)]
 Order = Literal["asc", "desc"]
 
 

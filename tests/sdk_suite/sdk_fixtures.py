@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from app.auth import secrets
@@ -81,6 +81,8 @@ def _insert_rows(request: pytest.FixtureRequest, database: Engine, store: Object
         store.put(file_key(PROJECT_ID, file_id), CONTENT)
     store.put(upload_part_key(PROJECT_ID, UPLOAD_ID, PART_ID), CONTENT)
     with Session(database) as session, session.begin():
+        # The API writes what the last test stored in the background.
+        session.execute(text("LOCK TABLE stored_completions"))
         for table in reversed(Base.metadata.sorted_tables):
             session.execute(table.delete())
         for row in (

@@ -140,7 +140,7 @@ class TestList:
         assert len(list(openai.chat.completions.list())) == 3
 
     @pytest.mark.parametrize(
-        "query", ["limit=0", "limit=101", "order=up", "metadata[a]=1&metadata"]
+        "query", ["limit=-1", "limit=101", "order=up", "metadata[a]=1&metadata"]
     )
     def test_invalid_queries(self, http: httpx.Client, query: str) -> None:
         expect_error(http.get(f"{PATH}?{query}"), 400)
