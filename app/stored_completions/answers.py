@@ -8,6 +8,8 @@ import orjson
 DONE = b"[DONE]"
 # Of a chunk, those of the whole answer; the first chunk has them all.
 TOP_FIELDS = ("id", "created", "model", "service_tier", "system_fingerprint")
+# Of one message; far more than any engine makes.
+MAX_CALLS = 1000
 TEXT_FIELDS = ("content", "refusal", "reasoning_content")
 
 
@@ -15,7 +17,7 @@ def parse_answer(body: bytes, *, is_stream: bool) -> dict[str, Any] | None:
     """The answer as `object: chat.completion`; None for an error, or a stream that ended early."""
     try:
         answer = _join(body) if is_stream else orjson.loads(body)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         return None
     return answer if _is_answer(answer) else None
 
@@ -81,6 +83,8 @@ def _add_part(choice: dict[str, Any], part: Mapping[str, Any]) -> None:
 
 
 def _add_call(calls: list[dict[str, Any]], delta: Mapping[str, Any]) -> None:
+    if not 0 <= delta["index"] <= MAX_CALLS:
+        raise ValueError("a tool call's index is out of bounds")
     while len(calls) <= delta["index"]:
         calls.append({"id": None, "type": "function", "function": {}})
     call = calls[delta["index"]]

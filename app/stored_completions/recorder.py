@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from app import logs
 from app.db.session import DatabaseUnavailable, SessionMaker, transaction
@@ -124,8 +124,12 @@ class CompletionRecorder:
                             answer=answer,
                             metadata=completion.metadata,
                         )
-                except IntegrityError:
-                    log.error("stored_completions.refused", project=completion.project_id)
+                except (IntegrityError, DataError) as error:
+                    # A project that is gone, or a NUL from an engine: only this answer is lost.
+                    kind = type(error).__name__
+                    log.error(
+                        "stored_completions.refused", project=completion.project_id, kind=kind
+                    )
 
     def _run(self) -> None:
         while not self._stopping.wait(FLUSH_INTERVAL_SECONDS):

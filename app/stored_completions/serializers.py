@@ -27,7 +27,8 @@ def list_messages(
 def _messages_of(row: StoredCompletion) -> Iterable[StoredMessage]:
     request = orjson.loads(row.request)
     for number, message in enumerate(request["messages"]):
-        yield StoredMessage(**_describe(message), id=f"{row.id}-{number}")
+        # A message that was stored before and is sent again has an id.
+        yield StoredMessage(**{**_describe(message), "id": f"{row.id}-{number}"})
 
 
 def _describe(message: Mapping[str, Any]) -> dict[str, Any]:

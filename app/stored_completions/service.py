@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
-from sqlalchemy import ColumnElement, Select, delete, select
+from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, undefer
 
@@ -92,7 +92,13 @@ def save(
     keys = [StoredCompletion.project_id, StoredCompletion.id]
     session.execute(
         row.on_conflict_do_update(
-            index_elements=keys, set_={**newest, "rating": None, "correction": None}
+            index_elements=keys,
+            set_={
+                **newest,
+                "created_at": func.clock_timestamp(),
+                "rating": None,
+                "correction": None,
+            },
         )
     )
 

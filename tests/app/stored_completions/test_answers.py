@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from app.stored_completions.answers import parse_answer
 
 
@@ -74,3 +76,10 @@ def test_what_is_no_answer() -> None:
     assert parse_answer(make_stream(), is_stream=True) is None
     for body in (b"", b"[]", b"{}", b'{"id": "x", "choices": []}', b'{"id": 1, "choices": [1]}'):
         assert parse_answer(body, is_stream=False) is None
+
+
+@pytest.mark.parametrize("index", [-1, 10**9])
+def test_calls_out_of_bounds_are_no_answer(index: int) -> None:
+    """Of a broken engine; they must not take the memory, or the other answers of a batch."""
+    stream = make_stream(event(part(0, tool_calls=[call(index, "{}", id="call_1", name="f")])))
+    assert parse_answer(stream, is_stream=True) is None

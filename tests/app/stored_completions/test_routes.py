@@ -91,7 +91,9 @@ class TestLifeOfACompletion:
     def test_messages(self, http: httpx.Client) -> None:
         """Not by the SDK, whose type knows no other role than the assistant's."""
         parts = [{"type": "text", "text": "Be brief."}]
-        messages = [*answer("chatcmpl-a"), {"role": "system", "content": parts}, *HELLO]
+        # One that was stored before and is sent again has an id.
+        again = [{**message, "id": "chatcmpl-b-0"} for message in HELLO]
+        messages = [*answer("chatcmpl-a"), {"role": "system", "content": parts}, *again]
         http.post(PATH, json={"model": "base", "messages": messages, "store": True})
         url = f"{PATH}/chatcmpl-a/messages"
         first = http.get(f"{url}?limit=2").json()
