@@ -139,16 +139,20 @@ class TestBatches:
     def test_logits_are_computed_only_of_tokens_that_are_sampled(
         self, engine: Engine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        assert isinstance(engine.decoder, LlamaDecoder)
-        head, rows = engine.decoder._head, []
-        monkeypatch.setattr(
-            engine.decoder, "_head", lambda hidden: (rows.append(len(hidden)), head(hidden))[1]
-        )
+        rows: list[int] = []
+        prefill = engine.decoder.prefill
+
+        def count_rows(chunks: Sequence[PromptChunk]) -> list[PrefillOutput]:
+            outputs = prefill(chunks)
+            rows.append(sum(len(output.logits) for output in outputs))
+            return outputs
+
+        monkeypatch.setattr(engine.decoder, "prefill", count_rows)
         long = RecordedRequest([3 + t % 250 for t in range(400)], max_new_tokens=1)
         short = RecordedRequest([5, 6], max_new_tokens=1, num_choices=2)
         run_until_idle(engine, long, short)
         # The long prompt takes two passes, and the short one joins its last one.
-        assert rows == [2]
+        assert rows == [0, 2]
 
     def test_prompts_that_begin_alike_wait_for_the_first_of_them(self, engine: Engine) -> None:
         prompts = [[*range(3, 131), token] for token in (140, 141, 142)]
