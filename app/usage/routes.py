@@ -27,6 +27,7 @@ from app.usage.schemas import (
     CostResult,
     CostsQuery,
     EmbeddingsResult,
+    GroupedUsageQuery,
     TimeQuery,
     UsageGrouping,
     UsageQuery,
@@ -61,7 +62,7 @@ def get_completions_usage(
 
 @router.get("/usage/embeddings")
 def get_embeddings_usage(
-    query: Annotated[UsageQuery, Query()], admin: AdminDep, session: ReadSessionDep
+    query: Annotated[GroupedUsageQuery, Query()], admin: AdminDep, session: ReadSessionDep
 ) -> BucketPage:
     """Count the tokens of texts that were embedded."""
     return _get_usage(session, admin.organization_id, query, UsageKind.EMBEDDINGS, _embeddings)
@@ -114,7 +115,7 @@ for name in NOT_OFFERED:
 def _get_usage(
     session: Session,
     organization_id: str,
-    query: UsageQuery,
+    query: GroupedUsageQuery,
     kind: UsageKind,
     to_result: Callable[[UsageGroup], CompletionsResult | EmbeddingsResult],
 ) -> BucketPage:
@@ -155,7 +156,7 @@ def _select_times(
 ) -> tuple[TimeRange, str | None]:
     end = query.end_time
     if end is None:
-        end = int(clock.now(session).timestamp()) + 1
+        end = max(int(clock.now(session).timestamp()) + 1, query.start_time)
     return select_page(start=query.start_time, end=end, width=width, limit=limit, page=query.page)
 
 

@@ -52,15 +52,18 @@ class UsageQuery(TimeQuery):
     limit: Annotated[int, Field(ge=0)] | None = None
     user_ids: Filter = []
     models: Filter = []
+
+
+class GroupedUsageQuery(UsageQuery):
     group_by: Annotated[list[UsageGrouping], Field(max_length=len(UsageGrouping))] = []
 
 
-class CompletionsUsageQuery(UsageQuery):
+class CompletionsUsageQuery(GroupedUsageQuery):
     batch: bool | None = None
 
 
 class CostsQuery(TimeQuery):
-    bucket_width: Literal[BucketWidth.DAY] = BucketWidth.DAY
+    bucket_width: Literal["1d"] = "1d"
     limit: Annotated[int, Field(ge=0, le=MAX_COST_DAYS)] = 7
     line_items: Filter = []
     group_by: Annotated[list[CostGrouping], Field(max_length=len(CostGrouping))] = []
