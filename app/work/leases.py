@@ -153,8 +153,12 @@ def release(session: Session, held: Claim, *, delay_seconds: float = 0) -> None:
     )
 
 
-def fail(session: Session, held: Claim) -> int:
-    """Give work back that has failed; return how often in a row. Each time it waits for longer."""
+def fail(session: Session, held: Claim) -> tuple[int, int]:
+    """Give work back that has failed. Each time it waits for longer.
+
+    Returns how often in a row it has failed, 0 if the lease was lost, and the attempt under which
+    the one who failed may still give it up.
+    """
     table = WorkList if isinstance(held, ListClaim) else WorkRange
     delay = func.least(MIN_RETRY_SECONDS * func.power(2, table.failures), MAX_RETRY_SECONDS)
     failed = (
@@ -165,10 +169,11 @@ def fail(session: Session, held: Claim) -> int:
             lease_until=clock.seconds_from_now(delay),
             attempt=table.attempt + 1,
         )
-        .returning(table.failures)
+        .returning(table.failures, table.attempt)
         .execution_options(synchronize_session=False)
     )
-    return session.scalars(failed).one_or_none() or 0
+    row = session.execute(failed).one_or_none()
+    return (0, held.attempt) if row is None else (row.failures, row.attempt)
 
 
 def lock_list(session: Session, held: ListClaim) -> WorkList:

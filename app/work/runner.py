@@ -8,6 +8,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -163,7 +164,7 @@ class WorkRunner:
     async def _fail(self, kind: WorkKind, claim: Claim) -> None:
         """Give failed work back; end what has failed too often."""
         try:
-            failures = await self._transact(lambda session: leases.fail(session, claim))
+            failures, attempt = await self._transact(lambda session: leases.fail(session, claim))
         except DatabaseUnavailable as error:
             log.warning("work.not_released", reason=str(error))
             return
@@ -172,7 +173,7 @@ class WorkRunner:
         log.error("work.given_up", list=claim.list_id)
         try:
             if isinstance(claim, ListClaim) and claim.phase == WorkPhase.FINISHING:
-                await asyncio.to_thread(kind.give_up, claim, GIVEN_UP)
+                await asyncio.to_thread(kind.give_up, replace(claim, attempt=attempt), GIVEN_UP)
                 return
             await self._transact(
                 lambda session: lists.stop(session, claim.list_id, WorkStop.FAILED, GIVEN_UP)

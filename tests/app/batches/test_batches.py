@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
+from openai import types as openai_types
 from sqlalchemy import select, update
 
 from app.auth.projects import lock_active
@@ -26,6 +27,7 @@ from app.operations import reconciler
 from app.organization import projects
 from app.storage import ObjectStore
 from app.work import leases, range_run
+from app.work import runner as work_runner
 from app.work.kinds import ItemResult, LeaseLost, RangeClaim
 from app.work.runner import WorkRunner
 from tests.app.batches.conftest import (
@@ -55,6 +57,15 @@ def counts_of(openai: OpenAI, batch_id: str) -> tuple[int, int, int]:
     counts = openai.batches.retrieve(batch_id).request_counts
     assert counts is not None
     return counts.total, counts.completed, counts.failed
+
+
+def error_codes(batch: openai_types.Batch) -> list[str | None]:
+    assert batch.errors is not None
+    return [error.code for error in batch.errors.data or []]
+
+
+def fail(*_: Any) -> None:
+    raise OSError
 
 
 class TestAnswers:
@@ -247,6 +258,16 @@ class TestStops:
 
         with run_work():
             wait_until("it is cancelled", lambda: read_state() == "cancelled")
+
+    def test_one_whose_results_cannot_be_made_is_given_up(
+        self, openai: OpenAI, run_work: RunWork, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(work.BatchWork, "finish", fail)
+        monkeypatch.setattr(work_runner, "MAX_FAILURES", 1)
+        batch = create_batch(openai, to_jsonl([make_line(0)]))
+        with run_work():
+            ended = wait_for_end(openai, batch.id)
+        assert (ended.status, error_codes(ended)) == ("failed", ["server_error"])
 
 
 class TestRecovery:

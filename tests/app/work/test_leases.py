@@ -121,12 +121,12 @@ def test_a_list_is_finished_after_its_last_range(session: Session, project: Proj
 def test_failures_wait_for_longer_each_time(session: Session, project: Project) -> None:
     start_list(session, project, "list", num_ranges=1)
     for failures in (1, 2):
-        assert leases.fail(session, claim_range(session)) == failures
+        assert leases.fail(session, claim_range(session))[0] == failures
         assert leases.claim(session, [KIND]) is None
         expire(session)
     held = claim_range(session)
     leases.record(session, held, [make_result(0)])
-    assert leases.fail(session, held) == 1
+    assert leases.fail(session, held)[0] == 1
 
 
 def test_a_deleted_list_leaves_nothing(session: Session, project: Project) -> None:
