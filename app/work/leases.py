@@ -23,6 +23,7 @@ CLAIM_LOCK = "work lists"
 LIST_PHASES = (WorkPhase.PLANNING, WorkPhase.FINISHING)
 MIN_RETRY_SECONDS = 2
 MAX_RETRY_SECONDS = 60
+MAX_DOUBLINGS = 10
 # For bodies of JSON; higher levels take longer and save little.
 COMPRESSION_LEVEL = 1
 
@@ -160,7 +161,9 @@ def fail(session: Session, held: Claim) -> tuple[int, int]:
     the one who failed may still give it up.
     """
     table = WorkList if isinstance(held, ListClaim) else WorkRange
-    delay = func.least(MIN_RETRY_SECONDS * func.power(2, table.failures), MAX_RETRY_SECONDS)
+    # Bounded before the power, which overflows.
+    doublings = func.least(table.failures, MAX_DOUBLINGS)
+    delay = func.least(MIN_RETRY_SECONDS * func.power(2, doublings), MAX_RETRY_SECONDS)
     failed = (
         update(table)
         .where(*_is_held(held))

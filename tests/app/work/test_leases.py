@@ -129,6 +129,12 @@ def test_failures_wait_for_longer_each_time(session: Session, project: Project) 
     assert leases.fail(session, held)[0] == 1
 
 
+def test_any_number_of_failures_has_a_delay(session: Session, project: Project) -> None:
+    start_list(session, project, "list", num_ranges=1)
+    session.execute(update(WorkRange).values(failures=5000))
+    assert leases.fail(session, claim_range(session))[0] == 5001
+
+
 def test_a_deleted_list_leaves_nothing(session: Session, project: Project) -> None:
     start_list(session, project, "list", num_ranges=1)
     leases.record(session, claim_range(session), [make_result(0)])
