@@ -109,14 +109,16 @@ def cancel(session: Session, project_id: str, batch_id: str) -> Batch:
     batch = get(session, project_id, batch_id)
     if batch.state in (BatchState.CANCELLING, BatchState.CANCELLED):
         return batch
-    if batch.state not in CANCELLABLE_STATES or not lists.stop(
-        session, batch_id, WorkStop.CANCELLED
-    ):
+    if batch.state not in CANCELLABLE_STATES:
         raise InvalidRequest(
             f"Cannot cancel a batch with status '{batch.state}'.", param="batch_id"
         )
-    batch.state, batch.cancelling_at = BatchState.CANCELLING, func.clock_timestamp()
-    session.flush()
+    if not _stop(session, batch):
+        raise InvalidRequest(
+            "Cannot cancel this batch any more: its results are being filed. Wait until it has "
+            "ended.",
+            param="batch_id",
+        )
     return batch
 
 
@@ -127,8 +129,19 @@ def cancel_all(session: Session, project_id: str) -> None:
     )
     for batch_id in session.scalars(cancellable.order_by(Batch.id)).all():
         lists.lock(session, batch_id)
-        if get(session, project_id, batch_id).state in CANCELLABLE_STATES:
-            cancel(session, project_id, batch_id)
+        batch = get(session, project_id, batch_id)
+        if batch.state in CANCELLABLE_STATES:
+            # One whose results are being filed already ends by itself.
+            _stop(session, batch)
+
+
+def _stop(session: Session, batch: Batch) -> bool:
+    """Stop a locked batch; false if its results are being filed already."""
+    if not lists.stop(session, batch.id, WorkStop.CANCELLED):
+        return False
+    batch.state, batch.cancelling_at = BatchState.CANCELLING, func.clock_timestamp()
+    session.flush()
+    return True
 
 
 def _check_endpoint(endpoint: str) -> None:

@@ -19,6 +19,7 @@ from app.db.tables import (
     StorageUsage,
     WebhookDelivery,
     WorkList,
+    WorkPhase,
     WorkRange,
     WorkResult,
 )
@@ -258,6 +259,20 @@ class TestStops:
 
         with run_work():
             wait_until("it is cancelled", lambda: read_state() == "cancelled")
+
+    def test_one_whose_results_are_about_to_be_filed_ends_by_itself(
+        self, openai: OpenAI, account: Account, sessions: SessionMaker
+    ) -> None:
+        batch = create_batch(openai, to_jsonl([make_line(0)]))
+        with transaction(sessions) as session:
+            session.execute(update(WorkList).values(phase=WorkPhase.FINISHING))
+        with pytest.raises(BadRequestError, match="its results are being filed"):
+            openai.batches.cancel(batch.id)
+        with transaction(sessions) as session:
+            project_id = account.principal.project_id
+            organization = session.get_one(Project, project_id).organization_id
+            projects.archive(session, organization, project_id)
+            assert session.get_one(Batch, batch.id).state == "validating"
 
     def test_one_whose_results_cannot_be_made_is_given_up(
         self, openai: OpenAI, run_work: RunWork, monkeypatch: pytest.MonkeyPatch
