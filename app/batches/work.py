@@ -163,8 +163,10 @@ class BatchWork:
                     num_expired += row.end_index - row.first_index - row.succeeded - row.failed
         files = output.build_row(batch, "output"), errors.build_row(batch, "error")
         with transaction(self._sessions) as session:
-            leases.lock_list(session, claim)
+            work_list = leases.lock_list(session, claim)
             batch = session.get_one(Batch, claim.list_id, with_for_update=True)
+            if work_list.stop_message is not None:
+                batch.errors = [InputError("server_error", work_list.stop_message).to_json()]
             ending.file_results(session, batch, *files)
             ending.end(
                 session, batch, ending.find_state(claim.stop_reason), num_expired=num_expired

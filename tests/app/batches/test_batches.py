@@ -274,10 +274,11 @@ class TestStops:
             projects.archive(session, organization, project_id)
             assert session.get_one(Batch, batch.id).state == "validating"
 
-    def test_one_whose_results_cannot_be_made_is_given_up(
-        self, openai: OpenAI, run_work: RunWork, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("step", ["plan", "open_range", "finish"])
+    def test_one_that_cannot_be_done_says_so(
+        self, openai: OpenAI, run_work: RunWork, monkeypatch: pytest.MonkeyPatch, step: str
     ) -> None:
-        monkeypatch.setattr(work.BatchWork, "finish", fail)
+        monkeypatch.setattr(work.BatchWork, step, fail)
         monkeypatch.setattr(work_runner, "MAX_FAILURES", 1)
         batch = create_batch(openai, to_jsonl([make_line(0)]))
         with run_work():
