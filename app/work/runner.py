@@ -131,6 +131,10 @@ class WorkRunner:
                 # Others may take the work meanwhile; then nothing of it is recorded here.
                 log.warning("work.leases_not_renewed", reason=str(error))
                 continue
+            except Exception:
+                # Without renewal, all work of this process would be lost and begun again.
+                log.exception("work.leases_not_renewed")
+                continue
             for claim in set(claims) - held:
                 if task := self._tasks.get(claim):
                     log.info("work.lease_lost", list=claim.list_id)
