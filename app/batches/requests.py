@@ -130,8 +130,8 @@ class BatchRange:
                 metadata = response.metadata
                 outcome = _outcome_of(response.status)
                 return Answer(response.status, content)
-        except ServiceUnavailable:
-            outcome = RequestOutcome.SERVER_ERROR
+        except ApiError as error:
+            outcome = _outcome_of(error.status)
             raise
         finally:
             meter.ended(outcome)
