@@ -13,9 +13,9 @@ from app.batches.counts import Total
 from app.batches.input import BatchRequest, parse_line
 from app.batches.output import build_line
 from app.errors import ApiError, InvalidRequest, ModelDamaged, ServiceUnavailable
+from app.inference.answer_usage import read_tokens
 from app.inference.endpoints import Endpoint
 from app.inference.engine_errors import EngineFailed, EngineTimeout
-from app.inference.engine_http import read_object
 from app.inference.engines import EngineClient, EngineResponse
 from app.inference.metrics import RequestMeter
 from app.models.registry import ResolvedModel
@@ -188,13 +188,12 @@ def _is_lost(error: ServiceUnavailable) -> bool:
 
 def _read_usage(answer: Answer) -> dict[str, int]:
     """Read the usage of an answer, by the names of a batch's totals."""
-    usage = (read_object(answer.body) or {}).get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    of_input = usage.get("prompt_tokens_details") or {}
-    of_output = usage.get("completion_tokens_details") or {}
+    tokens = read_tokens(answer.body)
+    if tokens is None:
+        return {}
     return {
-        Total.INPUT: usage.get("prompt_tokens") or 0,
-        Total.CACHED: of_input.get("cached_tokens") or 0,
-        Total.OUTPUT: usage.get("completion_tokens") or 0,
-        Total.REASONING: of_output.get("reasoning_tokens") or 0,
+        Total.INPUT: tokens.input,
+        Total.CACHED: tokens.cached,
+        Total.OUTPUT: tokens.output,
+        Total.REASONING: tokens.reasoning,
     }

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,7 +17,19 @@ MAX_USAGE_BYTES = 2000
 NULL = b',"usage":null}\n\n'
 NO_CHOICES = b'"choices":[]'
 EVENT_END = b"\n\n"
+# What JSON can hold exactly. An engine that sends more, or less than 0, is not believed.
+MAX_COUNT = 2**53
 TOKEN_EVENT = re.compile(rb"^data: \{", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """Tokens of one answer; `cached` is a part of `input`, and `reasoning` of `output`."""
+
+    input: int
+    cached: int
+    output: int
+    reasoning: int
 
 
 def request_usage(body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -34,6 +47,12 @@ def wants_usage(body: Mapping[str, Any]) -> bool:
 
 def read_usage(body: bytes) -> UsageCounts | None:
     """Read the usage of an answer, or of the last event of a stream; None if it has none."""
+    tokens = read_tokens(body)
+    return tokens and UsageCounts(1, tokens.input, tokens.cached, tokens.output)
+
+
+def read_tokens(body: bytes) -> TokenCounts | None:
+    """Read the tokens of an answer's usage, as `read_usage`."""
     start = body.rfind(KEY)
     if start < 0:
         return None
@@ -46,18 +65,28 @@ def read_usage(body: bytes) -> UsageCounts | None:
     return None
 
 
-def _parse(text: bytes) -> UsageCounts | None:
+def _parse(text: bytes) -> TokenCounts | None:
     try:
         usage = orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
-    details = usage.get("prompt_tokens_details") or {}
     counts = (
         usage.get("prompt_tokens", 0),
-        details.get("cached_tokens") or 0,
+        _read_detail(usage, "prompt_tokens_details", "cached_tokens"),
         usage.get("completion_tokens") or 0,
+        _read_detail(usage, "completion_tokens_details", "reasoning_tokens"),
     )
-    return UsageCounts(1, *counts) if all(type(count) is int for count in counts) else None
+    return TokenCounts(*counts) if all(map(_is_count, counts)) else None
+
+
+def _read_detail(usage: Mapping[str, Any], details: str, name: str) -> Any:
+    found = usage.get(details)
+    return found.get(name) or 0 if isinstance(found, dict) else 0
+
+
+def _is_count(value: Any) -> bool:
+    # Not isinstance, which would include booleans.
+    return type(value) is int and 0 <= value <= MAX_COUNT
 
 
 class UsageReader:

@@ -4,7 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.inference.answer_usage import UsageReader, read_usage, request_usage
+from app.inference.answer_usage import (
+    TokenCounts,
+    UsageReader,
+    read_tokens,
+    read_usage,
+    request_usage,
+)
 from app.usage.ledger import UsageCounts
 
 pytestmark = pytest.mark.anyio
@@ -37,6 +43,9 @@ async def read(reader: UsageReader, pieces: list[bytes]) -> bytes:
         (b"", None),
         (b'{"usage":{"prompt_tokens":"many"}}', None),
         (b'{"usage":{"prompt_tokens":1', None),
+        (b'{"usage":{"prompt_tokens":-1}}', None),
+        (b'{"usage":{"prompt_tokens":1,"completion_tokens":9007199254740993}}', None),
+        (b'{"usage":{"prompt_tokens":2,"prompt_tokens_details":[1]}}', UsageCounts(1, 2, 0, 0)),
         # A text that looks like usage is escaped.
         (b'{"content":"\\"usage\\":{\\"prompt_tokens\\":1}"}', None),
         (b"{" + USAGE + b',"content":"\\"usage\\":{\\"prompt_tokens\\":1}"}', COUNTS),
@@ -44,6 +53,14 @@ async def read(reader: UsageReader, pieces: list[bytes]) -> bytes:
 )
 def test_usage_of_an_answer(body: bytes, expected: UsageCounts | None) -> None:
     assert read_usage(body) == expected
+
+
+def test_reasoning_tokens_of_an_answer() -> None:
+    body = (
+        b'{"usage":{"prompt_tokens":2,"completion_tokens":7,'
+        b'"completion_tokens_details":{"reasoning_tokens":5}}}'
+    )
+    assert read_tokens(body) == TokenCounts(input=2, cached=0, output=7, reasoning=5)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
