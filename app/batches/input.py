@@ -95,7 +95,6 @@ class _Checker:
         self._lines_by_id: dict[int, int] = {}
         self._num_inputs = 0
         self._range: tuple[int, int] | None = None
-        self._range_end = 0
         self.found = CheckedInput()
 
     def add(self, number: int, offset: int, line: bytes | None) -> None:
@@ -219,7 +218,6 @@ class _Checker:
                 self._close_range()
         if self._range is None:
             self._range = (index, offset)
-        self._range_end = offset + size
 
     def _close_range(self) -> None:
         if self._range is None:

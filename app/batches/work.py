@@ -1,6 +1,6 @@
 """Batches as a kind of work: input is checked, answered range by range, and filed in order."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -125,7 +125,7 @@ class BatchWork:
                 )
                 reservation.check(len(part))
                 row.storage_key, row.bytes, row.split_at = key, len(part), split_at
-                session.execute(delete(WorkResult).where(*_is_between(claim)))
+                session.execute(delete(WorkResult).where(*leases.is_in_range(claim)))
                 quota.release(session, reservation)
         except StorageQuotaExceeded as error:
             self._stop(claim, error)
@@ -247,11 +247,3 @@ class BatchWork:
                 )
         except ApiError as error:
             return error
-
-
-def _is_between(claim: RangeClaim) -> Sequence[Any]:
-    return (
-        WorkResult.list_id == claim.list_id,
-        WorkResult.index >= claim.first_index,
-        WorkResult.index < claim.end_index,
-    )

@@ -199,7 +199,7 @@ def lock_range(session: Session, held: RangeClaim) -> WorkRange:
 
 def list_recorded(session: Session, held: RangeClaim) -> set[int]:
     """List the indexes of a range that have a result."""
-    return set(session.scalars(select(WorkResult.index).where(*_is_in_range(held))))
+    return set(session.scalars(select(WorkResult.index).where(*is_in_range(held))))
 
 
 def list_results(session: Session, list_id: str, first: int, end: int) -> Sequence[ItemResult]:
@@ -305,7 +305,8 @@ def _is_held(held: Claim) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _is_in_range(held: RangeClaim) -> tuple[ColumnElement[bool], ...]:
+def is_in_range(held: RangeClaim) -> tuple[ColumnElement[bool], ...]:
+    """Select the results of a range."""
     return (
         WorkResult.list_id == held.list_id,
         WorkResult.index >= held.first_index,
