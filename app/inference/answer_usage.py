@@ -48,7 +48,9 @@ def wants_usage(body: Mapping[str, Any]) -> bool:
 def read_usage(body: bytes) -> UsageCounts | None:
     """Read the usage of an answer, or of the last event of a stream; None if it has none."""
     tokens = read_tokens(body)
-    return tokens and UsageCounts(1, tokens.input, tokens.cached, tokens.output)
+    if tokens is None:
+        return None
+    return UsageCounts(1, tokens.input, tokens.cached, tokens.output)
 
 
 def read_tokens(body: bytes) -> TokenCounts | None:
