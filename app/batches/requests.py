@@ -1,6 +1,5 @@
 """Requests of a range of a batch, which are sent to the model's engine at a low priority."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +27,9 @@ from app.work.kinds import ItemPostponed, ItemResult
 BUSY_STATUSES = (429, 503)
 # Failures of the engine while it computes an answer, after which the request itself is blamed.
 MAX_ENGINE_FAILURES = 5
+MAX_COUNTED_FAILURES = 10_000
+# By batch and index of the request, those that failed last at the end.
+EngineFailures = dict[tuple[str, int], int]
 MAX_ANSWER_BYTES = 32 * 2**20
 
 
@@ -58,8 +60,12 @@ class BatchRange:
         endpoint: Endpoint,
         model: ResolvedModel | ApiError,
         lines: Mapping[int, bytes],
+        engine_failures: EngineFailures,
     ) -> None:
-        """`model` is the error of each request if there is no such model any more."""
+        """`model` is the error of each request if there is no such model any more.
+
+        `engine_failures` outlive the range's lease, which is given back while an engine is away.
+        """
         self._engines = engines
         self._recorder = recorder
         self._batch_id = batch_id
@@ -67,7 +73,7 @@ class BatchRange:
         self._endpoint = endpoint
         self._model = model
         self._lines = lines
-        self._engine_failures = Counter[int]()
+        self._engine_failures = engine_failures
 
     @property
     def indexes(self) -> Sequence[int]:
@@ -111,8 +117,15 @@ class BatchRange:
 
     def _is_to_blame(self, index: int) -> bool:
         """Count a failure of the engine on a request; true if it was the last that is allowed."""
-        self._engine_failures[index] += 1
-        return self._engine_failures[index] >= MAX_ENGINE_FAILURES
+        key = (self._batch_id, index)
+        failures = self._engine_failures.pop(key, 0) + 1
+        if failures >= MAX_ENGINE_FAILURES:
+            return True
+        self._engine_failures[key] = failures
+        # The oldest, so that batches that were cancelled leave nothing for long.
+        while len(self._engine_failures) > MAX_COUNTED_FAILURES:
+            del self._engine_failures[next(iter(self._engine_failures))]
+        return False
 
     async def _send(self, model: ResolvedModel, body: Mapping[str, Any], request_id: str) -> Answer:
         meter = RequestMeter(model.base.id)

@@ -12,7 +12,7 @@ from app import logs
 from app.batches import ending
 from app.batches.input import CheckedInput, InputError, check, parse_line, read_lines
 from app.batches.output import EXPIRED, ResultFile, build_error_line, join_lines, split_part
-from app.batches.requests import BatchRange
+from app.batches.requests import BatchRange, EngineFailures
 from app.catalog import Catalog
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Batch, BatchState, File, WorkRange, WorkResult, WorkStop
@@ -63,6 +63,7 @@ class BatchWork:
         self._catalog = catalog
         self._engines = engines
         self._recorder = recorder
+        self._engine_failures: EngineFailures = {}
 
     def plan(self, claim: ListClaim) -> None:
         """Check the input; the batch fails if there are errors."""
@@ -104,6 +105,7 @@ class BatchWork:
             endpoint=source.endpoint,
             model=self._resolve(claim.project_id, source.model, source.endpoint),
             lines=self._read_range(source, claim.first_index, claim.end_index, claim.source),
+            engine_failures=self._engine_failures,
         )
 
     def close_range(self, claim: RangeClaim) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -21,23 +22,47 @@ RECORDING_INTERVAL_SECONDS = 0.25
 MAX_UNRECORDED = 64
 MIN_RETRY_SECONDS = 0.25
 MAX_RETRY_SECONDS = 15.0
+# Without a result, such as while an engine is away. Then others get their turn.
+MAX_WAIT_SECONDS = 30.0
+
+
+class _Progress:
+    """Time of a range's last result; without one for long, its work is postponed."""
+
+    def __init__(self) -> None:
+        self._time = time.monotonic()
+        self.is_postponed = False
+
+    def note_result(self) -> None:
+        self._time = time.monotonic()
+
+    def note_postponed(self) -> None:
+        if time.monotonic() - self._time >= MAX_WAIT_SECONDS:
+            self.is_postponed = True
 
 
 async def run_range(kind: WorkKind, claim: RangeClaim, transact: Transact) -> None:
-    """Do the items of a range that have no result yet. Raises LeaseLost."""
+    """Do the items of a range that have no result yet.
+
+    Raises LeaseLost, and ItemPostponed if the items that are left should be done later, so that
+    the work of others is not held up.
+    """
     work = await asyncio.to_thread(kind.open_range, claim)
     recorded = await transact(lambda session: leases.list_recorded(session, claim))
     pending = iter([index for index in work.indexes if index not in recorded])
     results: Results = asyncio.Queue(maxsize=MAX_UNRECORDED)
+    progress = _Progress()
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_record_all(claim, results, transact))
             async with asyncio.TaskGroup() as workers:
                 for _ in range(kind.max_in_flight):
-                    workers.create_task(_do_items(work, pending, results))
+                    workers.create_task(_do_items(work, pending, results, progress))
             await results.put(None)
     except ExceptionGroup as group:
         raise _find_first(group) from group
+    if progress.is_postponed:
+        raise ItemPostponed
 
 
 def _find_first(error: Exception) -> Exception:
@@ -46,17 +71,29 @@ def _find_first(error: Exception) -> Exception:
     return error
 
 
-async def _do_items(work: RangeWork, pending: Iterator[int], results: Results) -> None:
+async def _do_items(
+    work: RangeWork, pending: Iterator[int], results: Results, progress: _Progress
+) -> None:
     for index in pending:
-        await results.put(await _do_item(work, index))
+        result = await _do_item(work, index, progress)
+        if result is None:
+            return
+        progress.note_result()
+        await results.put(result)
+        if progress.is_postponed:
+            return
 
 
-async def _do_item(work: RangeWork, index: int) -> ItemResult:
+async def _do_item(work: RangeWork, index: int, progress: _Progress) -> ItemResult | None:
+    """Do an item; None if the range is postponed. What is under way then is still waited for."""
     tries = 0
     while True:
         try:
             return await work.run(index, tries)
         except ItemPostponed:
+            progress.note_postponed()
+            if progress.is_postponed:
+                return None
             delay = min(MIN_RETRY_SECONDS * 2**tries, MAX_RETRY_SECONDS)
             tries += 1
             # Jitter, so that the items do not all come back at the same moment.

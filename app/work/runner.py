@@ -19,7 +19,7 @@ from app.db.session import DatabaseUnavailable, SessionMaker, transaction
 from app.db.tables import WorkPhase, WorkStop
 from app.storage import StorageUnavailable
 from app.work import leases, lists
-from app.work.kinds import Claim, LeaseLost, ListClaim, RangeClaim, WorkKind
+from app.work.kinds import Claim, ItemPostponed, LeaseLost, ListClaim, RangeClaim, WorkKind
 from app.work.range_run import run_range
 
 log = logs.get_logger(__name__)
@@ -34,6 +34,8 @@ RENEWAL_INTERVAL_SECONDS = 2.0
 STOP_CHECK_SECONDS = 0.5
 # After the database or the storage was away.
 OUTAGE_DELAY_SECONDS = 2.0
+# After a range had no result for long.
+POSTPONED_DELAY_SECONDS = 15.0
 MAX_FAILURES = 5
 GIVEN_UP = (
     f"The service failed {MAX_FAILURES} times to do this. Its operator finds the reason in the log "
@@ -149,6 +151,9 @@ class WorkRunner:
             # Shielded: the process may be about to end.
             await asyncio.shield(self._release(claim))
             raise
+        except ItemPostponed:
+            log.info("work.items_postponed", list=claim.list_id)
+            await self._release(claim, delay_seconds=POSTPONED_DELAY_SECONDS)
         except (DatabaseUnavailable, StorageUnavailable) as error:
             log.warning("work.postponed", list=claim.list_id, reason=str(error))
             await self._release(claim, delay_seconds=OUTAGE_DELAY_SECONDS)
