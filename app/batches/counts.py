@@ -1,11 +1,10 @@
 """Counts and usage of batches: from their ranges, and from their own row once they have ended."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from sqlalchemy import select
+from sqlalchemy import BigInteger, cast, func, select
 from sqlalchemy.orm import Session
 
 from app.db.tables import ENDED_BATCH_STATES, Batch, WorkRange
@@ -45,16 +44,21 @@ def count_ranges(session: Session, batch_id: str) -> Counts:
 def _count_ranges(session: Session, batch_ids: list[str]) -> dict[str, Counts]:
     if not batch_ids:
         return {}
-    columns = (WorkRange.list_id, WorkRange.succeeded, WorkRange.failed, WorkRange.totals)
-    found: dict[str, Counts] = {}
-    for batch_id, succeeded, failed, totals in session.execute(
-        select(*columns).where(WorkRange.list_id.in_(batch_ids))
-    ):
-        counts = found.get(batch_id, Counts())
-        tokens = Counter(counts.tokens)
-        tokens.update(totals)
-        found[batch_id] = Counts(counts.completed + succeeded, counts.failed + failed, tokens)
-    return found
+    sums = [
+        func.coalesce(func.sum(cast(WorkRange.totals[total.value].as_string(), BigInteger)), 0)
+        for total in Total
+    ]
+    rows = session.execute(
+        select(WorkRange.list_id, func.sum(WorkRange.succeeded), func.sum(WorkRange.failed), *sums)
+        .where(WorkRange.list_id.in_(batch_ids))
+        .group_by(WorkRange.list_id)
+    )
+    return {
+        batch_id: Counts(
+            completed, failed, {total.value: int(n) for total, n in zip(Total, tokens, strict=True)}
+        )
+        for batch_id, completed, failed, *tokens in rows
+    }
 
 
 def _read_counts(row: Batch) -> Counts:
