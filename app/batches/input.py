@@ -21,6 +21,8 @@ MAX_ERRORS = 100
 # A range is what one process takes over from another that was killed, and what it holds in memory.
 MAX_RANGE_REQUESTS = 100
 MAX_RANGE_BYTES = 2**20
+# Texts to embed, whose answers are far larger than they are. One request may have more.
+MAX_RANGE_INPUTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class _Checker:
         self._max_line_bytes = max_line_bytes
         self._lines_by_id: dict[int, int] = {}
         self._num_inputs = 0
-        self._range: tuple[int, int] | None = None
+        self._range: tuple[int, int, int] | None = None
         self.found = CheckedInput()
 
     def add(self, number: int, offset: int, line: bytes | None) -> None:
@@ -108,11 +110,12 @@ class _Checker:
             found.num_requests += 1
         if found.num_requests > MAX_REQUESTS:
             return
+        inputs_before = self._num_inputs
         try:
             self._check(number, line)
         except _InvalidLine as error:
             self._add_error(error.code, error.message, number, error.param)
-        self._extend_range(offset, len(line or b""))
+        self._extend_range(offset, len(line or b""), inputs_before)
         found.num_requests += 1
 
     def finish(self) -> CheckedInput:
@@ -209,20 +212,23 @@ class _Checker:
                 "body.input",
             )
 
-    def _extend_range(self, offset: int, size: int) -> None:
+    def _extend_range(self, offset: int, size: int, inputs_before: int) -> None:
         index = self.found.num_requests
         if self._range is not None:
-            first, start = self._range
-            is_full = index - first >= MAX_RANGE_REQUESTS or offset + size - start > MAX_RANGE_BYTES
-            if is_full:
+            first, start, inputs = self._range
+            if (
+                index - first >= MAX_RANGE_REQUESTS
+                or offset + size - start > MAX_RANGE_BYTES
+                or self._num_inputs - inputs > MAX_RANGE_INPUTS
+            ):
                 self._close_range()
         if self._range is None:
-            self._range = (index, offset)
+            self._range = (index, offset, inputs_before)
 
     def _close_range(self) -> None:
         if self._range is None:
             return
-        first, start = self._range
+        first, start, _ = self._range
         end = min(self.found.num_requests, MAX_REQUESTS)
         self.found.ranges.append(PlannedRange(first, end, {"offset": start}))
         self._range = None

@@ -20,6 +20,8 @@ Results = asyncio.Queue[ItemResult | None]
 # One transaction records what came in this time: a kill loses no more.
 RECORDING_INTERVAL_SECONDS = 0.25
 MAX_UNRECORDED = 64
+# Of one statement's results, unless a single one is larger.
+MAX_STATEMENT_BYTES = 8 * 2**20
 MIN_RETRY_SECONDS = 0.25
 MAX_RETRY_SECONDS = 15.0
 # Without a result, such as while an engine is away. Then others get their turn.
@@ -111,8 +113,22 @@ async def _record_all(claim: RangeClaim, results: Results, transact: Transact) -
             batch.append(results.get_nowait())
         is_last = batch[-1] is None
         done = [each for each in batch if each is not None]
-        if done:
-            await _record(claim, done, transact)
+        for part in _cut(done):
+            await _record(claim, part, transact)
+
+
+def _cut(results: list[ItemResult]) -> Iterator[list[ItemResult]]:
+    """Cut results into what one statement holds."""
+    part: list[ItemResult] = []
+    size = 0
+    for each in results:
+        if part and size + len(each.body) > MAX_STATEMENT_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(each)
+        size += len(each.body)
+    if part:
+        yield part
 
 
 async def _record(claim: RangeClaim, results: list[ItemResult], transact: Transact) -> None:

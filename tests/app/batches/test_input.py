@@ -93,6 +93,14 @@ def test_texts_to_embed_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (error.code, error.line) == ("too_many_inputs", 3)
 
 
+def test_ranges_are_bounded_in_texts_to_embed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose answers are large. A request with more has a range of its own."""
+    monkeypatch.setattr(batch_input, "MAX_RANGE_INPUTS", 6)
+    lines = [make_embedding(number, texts) for number, texts in enumerate((3, 3, 1, 9, 2))]
+    found = check_content(to_jsonl(lines), EMBEDDINGS)
+    assert [each.end_index for each in found.ranges] == [2, 3, 4, 5]
+
+
 def test_ranges_hold_each_request_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounded in requests and bytes, whatever blank lines there are."""
     monkeypatch.setattr(batch_input, "MAX_RANGE_REQUESTS", 4)
