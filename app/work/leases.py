@@ -98,13 +98,15 @@ def _select_next(kinds: Collection[str]) -> Select[WorkList]:
 
 
 def _select_leases() -> Select[str, int]:
-    """Select the number of leases of each project with open lists."""
-    is_leased = WorkRange.lease_until > func.clock_timestamp()
-    count = func.count().filter(and_(is_leased, WorkRange.done_at.is_(None)))
+    """Select the number of leases of each project that has any."""
     return (
-        select(WorkList.project_id, count.label("leases"))
+        select(WorkList.project_id, func.count().label("leases"))
         .join(WorkRange, WorkRange.list_id == WorkList.id)
-        .where(WorkList.phase == WorkPhase.RUNNING)
+        .where(
+            WorkList.phase == WorkPhase.RUNNING,
+            WorkRange.done_at.is_(None),
+            WorkRange.lease_until > func.clock_timestamp(),
+        )
         .group_by(WorkList.project_id)
     )
 

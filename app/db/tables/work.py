@@ -76,6 +76,9 @@ class WorkList(Base):
     )
 
 
+IS_OPEN = "done_at IS NULL"
+
+
 class WorkRange(Base):
     """Items `first_index` to `end_index`, without the latter: what is leased.
 
@@ -103,7 +106,13 @@ class WorkRange(Base):
     bytes: Mapped[BigInt] = mapped_column(server_default="0")
     split_at: Mapped[BigInt] = mapped_column(server_default="0")
 
-    __table_args__ = (Index(None, "storage_key"),)
+    __table_args__ = (
+        Index(None, "storage_key"),
+        # Each claim counts the leases of all projects.
+        Index("ix_work_ranges_lease_until", "lease_until", postgresql_where=text(IS_OPEN)),
+        # And looks for a range of a list.
+        Index("ix_work_ranges_open", "list_id", "first_index", postgresql_where=text(IS_OPEN)),
+    )
 
 
 class WorkResult(Base):
