@@ -146,7 +146,7 @@ def test_invalid_formula(openai: OpenAI, formula: str, problem: str) -> None:
         ("302 elsewhere", "an unreadable response"),
         ('400 {"error": {"code": 400}}', "an unreadable response"),
         ('400 {"error": {"message": "Too long.", "code": 400}}', "Too long."),
-        ("500 oops", "engine is unavailable"),
+        ("500 oops", "engine failed"),
     ],
 )
 def test_judge_with_an_unusual_engine_response(

@@ -17,7 +17,6 @@ from tests.live_server import FakeEngine
 from tests.polling import wait_until
 
 USAGE = "/v1/organization/usage/completions"
-START = int(time.time()) - 3600
 
 
 @pytest.fixture
@@ -26,12 +25,16 @@ def key(account: Account) -> UsageKey:
     return UsageKey(principal.project_id, principal.key_id, "base", UsageKind.COMPLETIONS)
 
 
+def an_hour_ago() -> int:
+    return int(time.time()) - 3600
+
+
 def results(page: Any) -> list[Any]:
     return [result for bucket in page.data for result in bucket.results]
 
 
 def count(admin: OpenAI, **query: Any) -> Any:
-    page = admin.admin.organization.usage.completions(start_time=START, **query)
+    page = admin.admin.organization.usage.completions(start_time=an_hour_ago(), **query)
     return results(page)
 
 
@@ -87,7 +90,9 @@ def test_groups_and_filters(admin: OpenAI, sessions: SessionMaker, key: UsageKey
         assert [each.num_model_requests for each in count(admin, **query)] == [expected], query
     for query in ({"project_ids": ["proj_other"]}, {"user_ids": ["user-1"]}, {"models": ["x"]}):
         assert count(admin, **query) == [], query
-    embeddings = admin.admin.organization.usage.embeddings(start_time=START, group_by=["model"])
+    embeddings = admin.admin.organization.usage.embeddings(
+        start_time=an_hour_ago(), group_by=["model"]
+    )
     (result,) = results(embeddings)
     assert (result.model, result.input_tokens, result.num_model_requests) == ("encoder", 70, 7)
 
@@ -95,13 +100,14 @@ def test_groups_and_filters(admin: OpenAI, sessions: SessionMaker, key: UsageKey
 def test_pages_of_buckets(admin: OpenAI, sessions: SessionMaker, key: UsageKey) -> None:
     with transaction(sessions) as session:
         ledger.record(session, {key: UsageCounts(1, 10, 0, 1)})
+    start = an_hour_ago()
     found: list[Any] = []
     buckets: list[int] = []
     page: str | None = None
     while True:
         query: Any = {"page": page} if page else {}
         part = admin.admin.organization.usage.completions(
-            start_time=START, bucket_width="1m", limit=7, end_time=START + 3900, **query
+            start_time=start, bucket_width="1m", limit=7, end_time=start + 3900, **query
         )
         found += results(part)
         buckets += [bucket.start_time for bucket in part.data]
@@ -138,7 +144,7 @@ def test_another_organization_sees_nothing(
     ],
 )
 def test_usage_of_what_is_not_offered_is_empty(admin: OpenAI, kind: str) -> None:
-    page = getattr(admin.admin.organization.usage, kind)(start_time=START)
+    page = getattr(admin.admin.organization.usage, kind)(start_time=an_hour_ago())
     assert page.data
     assert results(page) == []
 

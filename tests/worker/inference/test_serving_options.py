@@ -93,7 +93,7 @@ def test_an_adapter_that_is_evicted_while_it_is_loaded_is_not_found(
     decoder = SimpleNamespace(check_adapter=lambda files: None)
     engine: Any = SimpleNamespace(decoder=decoder)
     served = replace(loaded, engine=engine)
-    monkeypatch.setattr("worker.inference.registry.load_model", lambda *_: served)
+    monkeypatch.setattr("worker.inference.registry.load_model", lambda *_, **__: served)
     adapters: Any = SimpleNamespace(fetch=lambda prefix: AdapterFiles(prefix, tmp_path / "evicted"))
     registry = ModelRegistry(
         Catalog([tiny_model]), Settings(home=tmp_path), cache=tmp_path, adapters=adapters
@@ -109,7 +109,7 @@ def test_a_base_model_in_a_bucket_is_fetched_with_the_engines_own_settings(
     loaded: LoadedModel, tiny_model: CatalogModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched = []
-    monkeypatch.setattr("worker.inference.registry.load_model", lambda *_: loaded)
+    monkeypatch.setattr("worker.inference.registry.load_model", lambda *_, **__: loaded)
     monkeypatch.setattr(
         "worker.inference.registry.fetch_from_bucket", lambda *arguments: fetched.append(arguments)
     )

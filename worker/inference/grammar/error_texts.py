@@ -20,7 +20,7 @@ LIMIT_MARKS = (
 # The place in a grammar that the client has not written, and what failed there.
 PREFIX = re.compile(r"^(?:at \d+\(\d+\): )?(?:failed to compile JSON schema: )?")
 # What follows is the source of the grammar.
-SOURCE = re.compile(r"\s+\d+ \| ")
+SOURCE = re.compile(r" \d+ \| ")
 
 
 def explain(message: str) -> str:
