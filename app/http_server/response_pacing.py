@@ -123,6 +123,13 @@ class _Response:
         except TimeoutError as error:
             self.is_disconnected = True
             raise ClientDisconnect from error
+        except RuntimeError as error:
+            # Of uvloop, for a pipelined request behind one whose connection was just closed:
+            # uvicorn has not been told of it yet.
+            if "the handler is closed" not in str(error):
+                raise
+            self.is_disconnected = True
+            raise ClientDisconnect from error
         finally:
             self._timeout = None
             self._waited_seconds = self.get_waited_seconds()

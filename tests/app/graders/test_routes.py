@@ -197,7 +197,7 @@ SIMILARITY = {
     ("grader", "problem"),
     [
         ({**CHECK, "input": "{{item.answer}}" * 1000}, "rendered templates have more than"),
-        (SIMILARITY, "'text_similarity' compares at most"),
+        (SIMILARITY, "a request compares at most"),
         (
             {
                 "type": "score_model",
