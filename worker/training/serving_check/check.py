@@ -20,7 +20,6 @@ from worker.run_folder import EngineCompared, Noted, Preparing, RunFolder, RunSp
 from worker.training.errors import is_out_of_memory
 from worker.training.memory_check import count_weights
 from worker.training.serving_check.bounds import (
-    MAX_ROUNDING,
     Comparison,
     Verdict,
     compare,
@@ -121,12 +120,11 @@ def _require_same_prompt(row: CheckRow, renderer: Renderer) -> None:
 
 
 def _describe_fault(comparison: Comparison, file: str) -> str:
-    limit = comparison.bound if comparison.base_difference is None else MAX_ROUNDING
     return (
         f"the mean log-probability is {comparison.served:.4f} by the engine and "
         f"{comparison.trained:.4f} in training, and that of a token differs by "
-        f"{comparison.mean_difference:.4f} on average, where rounding explains at most {limit:g}, "
-        f"on the same {comparison.tokens} tokens of answers of the {file}"
+        f"{comparison.mean_difference:.4f} on average, where rounding explains at most "
+        f"{comparison.limit:g}, on the same {comparison.tokens} tokens of answers of the {file}"
     )
 
 

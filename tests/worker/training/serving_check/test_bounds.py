@@ -34,7 +34,10 @@ def compare_bfloat16(tuned: float, base: float) -> Comparison:
         (0.1, 0.07, Verdict.AGREES),
         # A model with hardly any: the adapter's rounding remains.
         (0.015, 0.0, Verdict.AGREES),
-        (0.35, 0.03, Verdict.FAULT),
+        # Of an adapter alone, since both agree on the base model.
+        (0.5, 0.07, Verdict.DIFFERS),
+        (0.75, 0.07, Verdict.FAULT),
+        (0.35, 0.2, Verdict.FAULT),
         # A fault that both models share.
         (0.5, 0.5, Verdict.FAULT),
         (float("nan"), 0.03, Verdict.FAULT),
