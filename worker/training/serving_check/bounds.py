@@ -14,7 +14,8 @@ fails a job is absolute, and far from what rounding does to any model: a mean di
 MAX_ROUNDING, by which a token is a third more or less likely. Where both codes agree on the base
 model, only the adapter can be at fault, and training's own rounding of it can be larger: one after
 two of Adam's steps, whose weights all have the size of the rate, moved training's log-probabilities
-by 0.5 from those of float32, and the native kernels' by 0.03. There it is MAX_ADAPTER_ROUNDING.
+by 0.5 from those of float32, and the native kernels' by 0.03; the base model's differed by 0.07.
+There it is ADAPTER_FACTOR times the base model's difference, at most MAX_ADAPTER_ROUNDING.
 
 int8, whatever the dtype of the rest: as bfloat16. What the rounding of the weights does shows in
 the base model too.
@@ -35,6 +36,7 @@ from worker.training.serving_check.trained import Logprobs
 MAX_FLOAT32 = 0.002
 MAX_FLOAT32_OF_MEANS = 0.001
 MAX_ROUNDING = 0.3
+ADAPTER_FACTOR = 10
 MAX_ADAPTER_ROUNDING = 0.7
 # Up to this difference of the base model, both codes agree on it.
 MAX_AGREEING_BASE = 0.15
@@ -88,7 +90,10 @@ class Comparison:
         """The difference beyond which it is a fault of the service."""
         if self.base_difference is None:
             return self.bound
-        return MAX_ADAPTER_ROUNDING if self.base_difference <= MAX_AGREEING_BASE else MAX_ROUNDING
+        if not self.base_difference <= MAX_AGREEING_BASE:
+            return MAX_ROUNDING
+        rounding = ADAPTER_FACTOR * self.base_difference
+        return min(max(rounding, MAX_ROUNDING), MAX_ADAPTER_ROUNDING)
 
     def to_report(self) -> dict[str, Any]:
         """Make the report in evaluation.json."""

@@ -37,6 +37,7 @@ def compare_bfloat16(tuned: float, base: float) -> Comparison:
         # Of an adapter alone, since both agree on the base model.
         (0.5, 0.07, Verdict.DIFFERS),
         (0.75, 0.07, Verdict.FAULT),
+        (0.35, 0.03, Verdict.FAULT),
         (0.35, 0.2, Verdict.FAULT),
         # A fault that both models share.
         (0.5, 0.5, Verdict.FAULT),
