@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import app.batches.requests  # noqa: F401  Its errors exist only in the process that works off batches.
 from app.errors import ApiError
 from app.main import create_app
 from app.settings import Settings

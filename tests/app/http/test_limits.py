@@ -152,7 +152,7 @@ class TestHead:
     def test_errors_have_no_body_either(self, http: httpx.Client, api: Api) -> None:
         assert http.head("/v1/files/file-none").status_code == 404
         assert http_client.head(f"{api.url}/v1/models").status_code == 401
-        assert http.head("/v1/chat/completions").status_code == 405
+        assert http.head("/v1/completions").status_code == 405
 
     def test_head_does_not_read_the_file(self, http: httpx.Client) -> None:
         body = b'{"a": 1}\n' * 100_000

@@ -193,7 +193,10 @@ class TestDisconnect:
     ) -> None:
         with pytest.raises(APIError):
             client.with_options(timeout=1).chat.completions.create(
-                model="tiny", messages=HELLO, logit_bias={END: -100}
+                model="tiny",
+                messages=HELLO,
+                logit_bias={END: -100},
+                max_tokens=LONG_CONTEXT - 1000,
             )
         wait_until("nothing runs", lambda: engine.metric("running_requests") == 0)
         assert engine.metric("generated_tokens_total") < LONG_CONTEXT
