@@ -32,10 +32,10 @@ from app.sweeps.planning import RESOURCE, plan_combinations
 from app.sweeps.requests import METADATA_KEYS, build_request, to_stored_job
 from app.sweeps.schemas import CreateSweep
 from app.sweeps.space import Combination, build_param, check_space
+from app.wire.base import MAX_METADATA_PAIRS
 
 # Each makes work for the process that advances them, also while the project's queue is full.
 MAX_RUNNING_SWEEPS = 8
-MAX_METADATA_PAIRS = 16
 
 
 class TooManyRunningSweeps(RateLimited):
