@@ -4,6 +4,12 @@ import secrets
 import string
 
 ALPHABET = string.ascii_letters + string.digits
+ITEM_PREFIXES = {
+    "message": "msg",
+    "function_call": "fc",
+    "function_call_output": "fco",
+    "reasoning": "rs",
+}
 
 
 def random_alphanumeric(length: int) -> str:
@@ -49,6 +55,15 @@ def batch_id() -> str:
 
 def eval_id() -> str:
     return f"eval_{secrets.token_hex(16)}"
+
+
+def response_id() -> str:
+    return f"resp_{secrets.token_hex(24)}"
+
+
+def item_id(kind: str) -> str:
+    """Id of an item of a response or a conversation, by its type."""
+    return f"{ITEM_PREFIXES[kind]}_{secrets.token_hex(24)}"
 
 
 def model_tag() -> str:
