@@ -42,6 +42,7 @@ from app.organization import routes as organization
 from app.safe_http.client import SafeHttpClient
 from app.security_log import SecurityLog
 from app.settings import Settings
+from app.stored_completions import file_routes as stored_completion_files
 from app.stored_completions import routes as stored_completions
 from app.stored_completions.recorder import CompletionRecorder
 from app.sweeps import routes as sweeps
@@ -122,6 +123,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         operations.router,
         organization.router,
         stored_completions.router,
+        stored_completion_files.router,
         sweeps.router,
         upload_routes.router,
         usage.router,

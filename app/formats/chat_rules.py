@@ -11,6 +11,7 @@ from app.formats.errors import (
     json_type_name,
     reject_unknown_keys_of,
 )
+from app.formats.response_format import check_response_format
 from app.formats.tools import (
     check_called_functions,
     check_function_call,
@@ -18,7 +19,7 @@ from app.formats.tools import (
     check_tool_definitions,
 )
 
-ROW_KEYS = ("messages", "tools", "parallel_tool_calls", "functions")
+ROW_KEYS = ("messages", "tools", "parallel_tool_calls", "functions", "response_format")
 SHAPE_HINT = (
     'Write it as {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", …}]}.'
 )
@@ -78,6 +79,7 @@ def check(row: Any) -> None:
     check_tool_results(messages)
     check_tool_definitions(row)
     check_called_functions(row, messages)
+    check_response_format(row)
 
 
 def _reject_unknown_keys(row: Mapping[str, Any], messages: Any) -> None:

@@ -20,12 +20,13 @@ from app.formats.chat_rules import (
 from app.formats.content import FORBIDDEN_PREFIX
 from app.formats.errors import ErrorCode, InvalidExample, json_type_name, reject_unknown_keys
 from app.formats.format import ExampleFacts, Format, FormatName
+from app.formats.response_format import check_response_format
 from app.formats.tools import check_called_functions, check_tool_definitions
 
 PREFERRED_KEYS = ("preferred_output", "preferred_completion")
 NON_PREFERRED_KEYS = ("non_preferred_output", "non_preferred_completion")
 ROW_KEYS = ("input", *PREFERRED_KEYS, *NON_PREFERRED_KEYS)
-INPUT_KEYS = ("messages", "tools", "parallel_tool_calls")
+INPUT_KEYS = ("messages", "tools", "parallel_tool_calls", "response_format")
 SHAPE_HINT = (
     'Write it as {"input": {"messages": [{"role": "user", "content": "…"}]}, "preferred_output": '
     '[{"role": "assistant", "content": "…"}], "non_preferred_output": [{"role": "assistant", …}]}.'
@@ -146,6 +147,7 @@ def _check_input(input: Any) -> None:
             "End it with the message to answer; the outputs are the two answers.",
         )
     check_tool_definitions(input)
+    check_response_format(input)
 
 
 def _check_output(output: Any, key: str) -> None:

@@ -31,8 +31,9 @@ def record_feedback(
     baseline = report.find_drift_baseline(job)
     if baseline is None or baseline.method != "classification":
         raise InvalidRequest(
-            f"Feedback is only accepted for classifiers. `{name}` is not one, or was trained by a "
-            "version of Luthier that did not record its labels.",
+            f"Labels are only accepted for classifiers. `{name}` is not one, or was trained by a "
+            "version of Luthier that did not record its labels. For answers of chat models give a "
+            "'rating' or a 'correction'.",
             param="model",
         )
     predictions = _lock_predictions(session, name, {item.id for item in items})

@@ -10,6 +10,9 @@ from app.monitoring import feedback, report
 from app.monitoring.dependencies import RecorderDep
 from app.monitoring.schemas import CreateFeedback, FeedbackReceipt, MonitoringReport
 from app.monitoring.traffic import HOURLY_COUNTS_RETENTION
+from app.stored_completions import feedback as answer_feedback
+from app.stored_completions.dependencies import CompletionRecorderDep
+from app.stored_completions.service import get_stored_name
 
 # Must be included before the router of /v1/models/{model:path}, which matches these paths too.
 router = APIRouter(prefix="/v1/models", tags=["monitoring"], route_class=StrictRoute)
@@ -45,10 +48,24 @@ def create_feedback(
     body: CreateFeedback,
     state: AppStateDep,
     recorder: RecorderDep,
+    completions: CompletionRecorderDep,
     principal: PrincipalDep,
     session: SessionDep,
 ) -> FeedbackReceipt:
-    """Report the true labels of classified texts. All items are stored, or none."""
+    """Report the true labels of classified texts, or rate and correct stored chat completions.
+
+    All items are stored, or none. Ratings and corrections become rows of training files.
+    """
+    if body.feedback[0].is_of_answer:
+        completions.flush()
+        changed = answer_feedback.record(
+            session,
+            state.settings,
+            principal.project_id,
+            get_stored_name(state.catalog, model),
+            [item.to_answer_feedback() for item in body.feedback],
+        )
+        return FeedbackReceipt(model=model, received=len(body.feedback), changed=changed)
     recorder.flush()
     changed = feedback.record_feedback(
         session, state.catalog, principal.project_id, model, body.feedback

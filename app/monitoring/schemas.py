@@ -5,10 +5,15 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from app.db.tables import Rating
 from app.monitoring.drift import DriftState
-from app.wire.base import UnixTime
+from app.stored_completions.feedback import AnswerFeedback
+from app.wire.base import UnixTime, max_items
+from app.wire.tools import MAX_TOOLS, ToolCall
 
 MAX_FEEDBACK_ITEMS = 1000
+# Of a corrected answer: more than any model writes.
+MAX_CORRECTION_CHARS = 1_000_000
 
 
 class RequestCounts(BaseModel):
@@ -128,8 +133,22 @@ class MonitoringReport(BaseModel):
     by_hour: list[HourlyTraffic]
 
 
+class CorrectedAnswer(BaseModel):
+    """The message that should have been the answer: a content, or calls of tools."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["assistant"] = "assistant"
+    content: str | None = Field(None, max_length=MAX_CORRECTION_CHARS)
+    tool_calls: Annotated[list[ToolCall] | None, max_items(MAX_TOOLS, "tool calls")] = None
+
+
 class FeedbackItem(BaseModel):
-    """The true label of one text. `id` is the response's id, or its header x-request-id."""
+    """The true label of one text, or the verdict on an answer of a chat model.
+
+    `id` is the response's id; for labels also its header x-request-id. A rating and a correction
+    are for a stored chat completion, and may come together.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -138,25 +157,55 @@ class FeedbackItem(BaseModel):
     index: Annotated[int, Field(ge=0)] = 0
     label: str | None = None
     labels: Annotated[list[str], Field(fail_fast=True)] | None = None
+    rating: Rating | None = None
+    correction: Annotated[str, Field(max_length=MAX_CORRECTION_CHARS)] | CorrectedAnswer | None = (
+        None
+    )
 
     @model_validator(mode="after")
-    def _check_one_label_form(self) -> Self:
-        if (self.label is None) == (self.labels is None):
-            rule = "give either 'label', or 'labels' where several or none may apply"
-            raise PydanticCustomError("labels", rule)
+    def _check_one_form(self) -> Self:
+        is_rated = self.rating is not None or self.correction is not None
+        if (self.label is not None) + (self.labels is not None) + is_rated != 1:
+            rule = (
+                "give either 'label', or 'labels' where several or none may apply, or for a stored "
+                "chat completion 'rating', 'correction' or both"
+            )
+            raise PydanticCustomError("feedback", rule)
+        if is_rated and self.index:
+            rule = "'index' is for labels: a rating is that of the first choice"
+            raise PydanticCustomError("feedback", rule)
         return self
+
+    @property
+    def is_of_answer(self) -> bool:
+        """True for a rating or correction, false for labels."""
+        return self.label is None and self.labels is None
 
     @property
     def true_labels(self) -> list[str]:
         return [self.label] if self.label is not None else self.labels or []
 
+    def to_answer_feedback(self) -> AnswerFeedback:
+        correction = self.correction
+        if isinstance(correction, str):
+            correction = CorrectedAnswer(content=correction)
+        message = None if correction is None else correction.model_dump(exclude_none=True)
+        return AnswerFeedback(self.id, self.rating, message)
+
 
 class CreateFeedback(BaseModel):
-    """POST /v1/models/{model}/feedback."""
+    """POST /v1/models/{model}/feedback. All items are labels, or none is."""
 
     model_config = ConfigDict(extra="forbid")
 
     feedback: list[FeedbackItem] = Field(min_length=1, max_length=MAX_FEEDBACK_ITEMS)
+
+    @model_validator(mode="after")
+    def _check_one_kind(self) -> Self:
+        if len({item.is_of_answer for item in self.feedback}) > 1:
+            rule = "send labels of texts and ratings of answers in separate requests"
+            raise PydanticCustomError("feedback", rule)
+        return self
 
 
 class FeedbackReceipt(BaseModel):

@@ -47,7 +47,11 @@ class CompletionPage:
 
 def resolve_name(catalog: Catalog, name: str | None) -> str | None:
     """The name that completions are stored under: of an alias, its base model's."""
-    base = None if name is None else catalog.get(name)
+    return None if name is None else get_stored_name(catalog, name)
+
+
+def get_stored_name(catalog: Catalog, name: str) -> str:
+    base = catalog.get(name)
     return name if base is None else base.id
 
 
@@ -129,7 +133,7 @@ def list_completions(
         if rows and size > MAX_PAGE_BYTES:
             break
         rows.append(row)
-    load(session, project_id, rows, StoredCompletion.response)
+    load(session, project_id, rows, StoredCompletion.response, StoredCompletion.correction)
     return CompletionPage(rows, page.has_more or len(rows) < len(page.rows))
 
 
@@ -148,8 +152,8 @@ def load(session: Session, project_id: str, rows: list[StoredCompletion], *colum
 def get(session: Session, project_id: str, completion_id: str) -> StoredCompletion:
     """Get a completion with its request and response. Raises NotFound."""
     statement = select_of(project_id).where(StoredCompletion.id == completion_id)
-    texts = (undefer(StoredCompletion.request), undefer(StoredCompletion.response))
-    row = session.scalars(statement.options(*texts)).one_or_none()
+    texts = (StoredCompletion.request, StoredCompletion.response, StoredCompletion.correction)
+    row = session.scalars(statement.options(*map(undefer, texts))).one_or_none()
     if row is None:
         raise _not_found(completion_id)
     return row
@@ -173,9 +177,13 @@ def delete_completion(session: Session, project_id: str, completion_id: str) -> 
 
 
 def response_of(row: StoredCompletion) -> dict[str, Any]:
-    """The stored answer as it is sent, with its metadata."""
+    """The stored answer as it is sent, with its metadata, and feedback if any was given."""
     response: dict[str, Any] = orjson.loads(row.response)
-    return {**response, "metadata": row.user_metadata}
+    response["metadata"] = row.user_metadata
+    if row.rating is not None or row.correction is not None:
+        correction = None if row.correction is None else orjson.loads(row.correction)
+        response["feedback"] = {"rating": row.rating, "correction": correction}
+    return response
 
 
 def _not_found(completion_id: str) -> NotFound:

@@ -56,6 +56,12 @@ GOOD = {
     "system, user, assistant": chat({"role": "system", "content": "Be brief."}, USER, ANSWER),
     "developer": chat({"role": "developer", "content": "Be brief."}, USER, ANSWER),
     "the assistant alone": chat(ANSWER),
+    "a response format": chat(USER, ANSWER, response_format={"type": "json_object"}),
+    "a response schema": chat(
+        USER,
+        ANSWER,
+        response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": {}}},
+    ),
     "the assistant twice": chat(USER, ANSWER, ANSWER),
     "empty texts": chat({"role": "user", "content": ""}, {"role": "assistant", "content": ""}),
     "names": chat({**USER, "name": "ann"}, {**ANSWER, "name": "bob"}),
@@ -171,7 +177,7 @@ BAD = {
     "unknown keys everywhere": (
         chat({**USER, "a": 1, "b": 0}, {**ANSWER, "c": ""}, d=2),
         'Example 1 contains an extra "d", an extra "a", an extra "b", an extra "c". An example may '
-        "only have messages, tools, parallel_tool_calls, functions. Message 1 (role user) may only",
+        "only have messages, tools, parallel_tool_calls, functions, response_format. Message 1",
     ),
     "many unknown keys": (
         chat({**USER, **{f"k{n}": n for n in range(9)}}, ANSWER),
@@ -384,6 +390,18 @@ BAD = {
     "129 functions": (
         chat(USER, ANSWER, functions=[FUNCTION] * 129),
         "Example 1: functions has 129 items",
+    ),
+    "a response format of text": (
+        chat(USER, ANSWER, response_format="json"),
+        "Example 1: response_format is a string, not an object. Write",
+    ),
+    "an unknown response format": (
+        chat(USER, ANSWER, response_format={"type": "xml"}),
+        "Example 1: response_format has none of the types text, json_object, json_schema",
+    ),
+    "a response format without a schema": (
+        chat(USER, ANSWER, response_format={"type": "json_schema", "json_schema": {"name": "n"}}),
+        "Example 1: response_format has no schema",
     ),
     "parallel_tool_calls a string": (
         chat(USER, ANSWER, parallel_tool_calls="yes"),
