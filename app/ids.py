@@ -61,6 +61,10 @@ def response_id() -> str:
     return f"resp_{secrets.token_hex(24)}"
 
 
+def conversation_id() -> str:
+    return f"conv_{secrets.token_hex(24)}"
+
+
 def item_id(kind: str) -> str:
     """Id of an item of a response or a conversation, by its type."""
     return f"{ITEM_PREFIXES[kind]}_{secrets.token_hex(24)}"

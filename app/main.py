@@ -15,6 +15,7 @@ from app import logs
 from app.batches import routes as batches
 from app.broker import TaskNotifier
 from app.catalog import Catalog
+from app.conversations import routes as conversations
 from app.cpu_pool.pool import CpuPool
 from app.db.outbox import notify_after_commit
 from app.db.session import create_database_engine, session_maker, transaction_maker
@@ -112,6 +113,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         inference.router,
         inference.token_ids_router,
         batches.router,
+        conversations.router,
         files.router,
         graders.router,
         jobs.router,

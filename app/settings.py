@@ -237,6 +237,9 @@ class Settings(BaseSettings):
     stored_completion_retention_days: float = Field(
         30, ge=0, description="Days to keep stored chat completions; 0 means forever"
     )
+    conversation_retention_days: float = Field(
+        0, ge=0, description="Days to keep conversations after their last change; 0 means forever"
+    )
     idempotency_retention_hours: float = Field(
         24,
         gt=0,

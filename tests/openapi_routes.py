@@ -18,9 +18,11 @@ ID_KINDS = {
     "api_key_id": "key",
     "batch_id": "batch",
     "completion_id": "stored_completion",
+    "conversation_id": "conversation",
     "endpoint_id": "webhook_endpoint",
     "eval_id": "eval",
     "file_id": "file",
+    "item_id": "conversation_item",
     "input_file_id": "file",
     "fine_tuned_model_checkpoint": "model",
     "job_id": "job",
@@ -42,6 +44,7 @@ CURSOR_KINDS = {
     "/v1/chat/completions": "stored_completion",
     "/v1/chat/completions/{completion_id}/messages": "stored_message",
     "/v1/batches": "batch",
+    "/v1/conversations/{conversation_id}/items": "conversation_item",
     "/v1/evals": "eval",
     "/v1/files": "file",
     "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint}/permissions": "permission",
@@ -61,6 +64,7 @@ CURSOR_KINDS = {
 NON_ID_PARAMETERS = frozenset(
     (
         "order_by role "
+        "annotations correction encrypted_content include output parsed parsed_arguments rating "
         "api_key_ids batch bucket_width end_time group_by line_items models page project_ids "
         "start_time user_ids "
         "arguments audio calculate_output completion_window content context data description "
@@ -83,7 +87,10 @@ NON_ID_PARAMETERS = frozenset(
 FILTERED_PATHS = ("/v1/organization/usage/", "/v1/organization/costs")
 # Ids that are looked up only within the object in the path.
 NESTED_IDS = (
+    "feedback.correction.tool_calls.id",
     "feedback.id",
+    "items.call_id",
+    "items.id",
     "messages.tool_call_id",
     "messages.tool_calls.id",
     "testing_criteria.id",
@@ -221,6 +228,10 @@ def _resolve(schema: Schema, schemas: Schema) -> Schema:
     return schema
 
 
+def _options_of(schema: Schema) -> list[Schema]:
+    return [*schema.get("anyOf", ()), *schema.get("oneOf", ())] or [schema]
+
+
 @dataclass(frozen=True)
 class _BodyBuilder:
     """Builds the smallest body of a schema that contains the given values, by dotted path."""
@@ -229,7 +240,7 @@ class _BodyBuilder:
     given: Mapping[str, str]
 
     def make(self, schema: Schema, name: str) -> Any:
-        if name in SAMPLE_VALUES:
+        if self._has_sample(schema, name):
             return SAMPLE_VALUES[name]
         schema = _resolve(schema, self.schemas)
         options = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
@@ -261,10 +272,15 @@ class _BodyBuilder:
         return {
             inner: self.make(described, f"{name}.{inner}".lstrip("."))
             for inner, described in schema.get("properties", {}).items()
-            if inner in required or self._is_wanted(f"{name}.{inner}".lstrip("."))
+            if inner in required or self._is_wanted(described, f"{name}.{inner}".lstrip("."))
         }
 
-    def _is_wanted(self, name: str) -> bool:
-        return any(
-            one == name or one.startswith(f"{name}.") for one in (*self.given, *SAMPLE_VALUES)
-        )
+    def _is_wanted(self, schema: Schema, name: str) -> bool:
+        inside = (one for one in (*self.given, *SAMPLE_VALUES) if one.startswith(f"{name}."))
+        return name in self.given or any(inside) or self._has_sample(schema, name)
+
+    def _has_sample(self, schema: Schema, name: str) -> bool:
+        """Fields of one name in several bodies differ: a list is a sample of lists only."""
+        types = [_resolve(option, self.schemas).get("type") for option in _options_of(schema)]
+        is_list = isinstance(SAMPLE_VALUES.get(name), list)
+        return name in SAMPLE_VALUES and (not is_list or "array" in types)

@@ -7,6 +7,7 @@ import orjson
 from sqlalchemy.orm import Session
 
 from app import ids
+from app.conversations import service as conversations
 from app.db import clock
 from app.db.tables import (
     Batch,
@@ -24,8 +25,10 @@ from app.db.tables import (
 )
 from app.models.permissions import create as permit
 from app.organization import admin_keys, api_keys, bootstrap, projects, service_accounts
+from app.settings import Settings
 from app.storage.object_keys import upload_part_key
 from app.stored_completions.service import save as save_completion
+from app.wire.items import Message
 from app.work import lists
 from tests.app.jobs.test_routes import make_model
 from tests.factories import make_file, make_job
@@ -54,6 +57,7 @@ def make_tenant(session: Session, organization: str, name: str) -> Tenant:
     made |= _sweep(session, project, made["file"])
     made |= _batch(session, project)
     made |= _eval(session, project)
+    made |= _conversation(session, project)
     made |= {
         "project": project.id,
         "service_account": [
@@ -142,6 +146,14 @@ def _eval(session: Session, project: Project) -> dict[str, str]:
     # The list has the oldest first.
     first, _ = (make_eval(session, project).id for _ in range(2))
     return {"eval": first}
+
+
+def _conversation(session: Session, project: Project) -> dict[str, str]:
+    """The newer item's id, since the list begins with it."""
+    items = [Message(role="user", content="Hi") for _ in range(2)]
+    row = conversations.create(session, Settings(), project.id, items=items, metadata={})
+    item_id = conversations.list_context(session, row)[1]["id"]
+    return {"conversation": row.id, "conversation_item": item_id}
 
 
 def make_eval(session: Session, project: Project) -> Eval:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from app.db import clock
 from app.db.tables import (
     Checkpoint,
+    Conversation,
     File,
     Job,
     Project,
@@ -223,6 +224,7 @@ def _select_stored() -> tuple[Select[str, int, int], ...]:
             WorkRange, WorkRange.list_id == WorkList.id
         ),
         select(StoredCompletion.project_id, StoredCompletion.bytes, none),
+        select(Conversation.project_id, Conversation.bytes, none),
     )
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app import logs
 from app.batches.deletion import delete_batches
+from app.conversations import deletion as conversations
 from app.db import clock
 from app.db.base import Base
 from app.db.session import DatabaseUnavailable, SessionMaker, transaction
@@ -67,6 +68,7 @@ class RetentionPolicy:
     archived_project_days: float = 0
     export_hours: float = 24
     stored_completion_days: float = 30
+    conversation_days: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +101,13 @@ def _build_rules(policy: RetentionPolicy) -> Iterator[Rule]:
         yield Rule(partial(archived_projects.delete_models, days=days, limit=BATCH_SIZE))
         completions = archived_projects.delete_stored_completions
         yield Rule(partial(completions, days=days, limit=BATCH_SIZE))
+        of_archived = conversations.delete_of_archived
+        yield Rule(partial(of_archived, days=days, limit=BATCH_SIZE))
     yield Rule(erase_deleted_files)
     if days := policy.stored_completion_days:
         yield Rule(partial(delete_stored_completions, days=days))
+    if days := policy.conversation_days:
+        yield Rule(partial(conversations.delete_unchanged, days=days, limit=BATCH_SIZE))
     yield Rule(partial(delete_exports, hours=policy.export_hours))
     yield Rule(delete_test_answers)
     yield Rule(partial(ledger.fold_minutes, limit=BATCH_SIZE))

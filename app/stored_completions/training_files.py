@@ -134,8 +134,8 @@ def check_unchanged(session: Session, selection: Selection, written: Written) ->
         .order_by(StoredCompletion.id)
         .with_for_update(read=True, key_share=True)
     )
-    found = dict(session.execute(statement).tuples())
-    if found != written.used:
+    found = session.execute(statement).all()
+    if {row.id: row.created_at for row in found} != written.used:
         raise ServiceUnavailable(CHANGED)
 
 

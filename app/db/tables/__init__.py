@@ -2,6 +2,7 @@
 
 from app.db.tables.batches import ENDED_BATCH_STATES, Batch, BatchState
 from app.db.tables.checkpoints import Checkpoint, CheckpointKind
+from app.db.tables.conversations import Conversation, ConversationItem
 from app.db.tables.evals import Eval
 from app.db.tables.exports import ExportFormat, ExportState, ModelExport
 from app.db.tables.files import File, FilePurpose, FileStatus
@@ -67,6 +68,8 @@ __all__ = [
     "Checkpoint",
     "CheckpointKind",
     "CheckpointPermission",
+    "Conversation",
+    "ConversationItem",
     "DeliveryState",
     "Eval",
     "EventLevel",
