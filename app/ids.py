@@ -57,6 +57,14 @@ def eval_id() -> str:
     return f"eval_{secrets.token_hex(16)}"
 
 
+def eval_run_id() -> str:
+    return f"evalrun_{secrets.token_hex(16)}"
+
+
+def output_item_id() -> str:
+    return f"outputitem_{secrets.token_hex(16)}"
+
+
 def response_id() -> str:
     return f"resp_{secrets.token_hex(24)}"
 

@@ -20,6 +20,7 @@ from app.cpu_pool.pool import CpuPool
 from app.db.outbox import notify_after_commit
 from app.db.session import create_database_engine, session_maker, transaction_maker
 from app.evals import routes as evals
+from app.evals import run_routes
 from app.exports import routes as exports
 from app.files import routes as files
 from app.files import upload_routes
@@ -119,6 +120,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         jobs.router,
         monitoring.router,
         evals.router,
+        run_routes.router,
         exports.router,
         models.router,
         models.permissions_router,

@@ -30,7 +30,7 @@ from tests.xdist_scheduling import ScopeScheduling, sort_key
 
 ROOT = Path(__file__).resolve().parents[1]
 
-pytest_plugins = ["tests.live_api"]
+pytest_plugins = ["tests.live_api", "tests.work_runner"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

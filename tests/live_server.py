@@ -81,7 +81,7 @@ class FakeEngine:
         app.add_api_route("/v1/unload_lora_adapter", self.unload, methods=["POST"])
         app.add_api_route("/v1/chat/completions", self.chat, methods=["POST"])
         app.add_api_route("/v1/completions", self.completions, methods=["POST"])
-        app.add_api_route("/v1/embeddings", self.completions, methods=["POST"])
+        app.add_api_route("/v1/embeddings", self.embeddings, methods=["POST"])
         app.add_api_route("/v1/classify", self.classify, methods=["POST"])
         return app
 
@@ -125,6 +125,22 @@ class FakeEngine:
     async def completions(self, request: Request) -> Response:
         self.bodies.append(await request.json())
         return JSONResponse({})
+
+    async def embeddings(self, request: Request) -> Response:
+        """Texts that begin with "vector" get one each, the same for all."""
+        body = await request.json()
+        self.bodies.append(body)
+        texts = body.get("input")
+        if not isinstance(texts, list) or not str(texts[0]).startswith("vector"):
+            return JSONResponse({})
+        data = [
+            {"object": "embedding", "index": index, "embedding": [3.0, 4.0]}
+            for index in range(len(texts))
+        ]
+        usage = {"prompt_tokens": 5, "total_tokens": 5}
+        return JSONResponse(
+            {"object": "list", "data": data, "model": body["model"], "usage": usage}
+        )
 
     async def classify(self, request: Request) -> Response:
         """Texts with "invoice" are "billing", all others "shipping"; each has two tokens."""

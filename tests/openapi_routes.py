@@ -21,6 +21,9 @@ ID_KINDS = {
     "conversation_id": "conversation",
     "endpoint_id": "webhook_endpoint",
     "eval_id": "eval",
+    "output_item_id": "output_item",
+    "run_id": "eval_run",
+    "data_source.source.id": "eval_file",
     "file_id": "file",
     "item_id": "conversation_item",
     "input_file_id": "file",
@@ -46,6 +49,8 @@ CURSOR_KINDS = {
     "/v1/batches": "batch",
     "/v1/conversations/{conversation_id}/items": "conversation_item",
     "/v1/evals": "eval",
+    "/v1/evals/{eval_id}/runs": "eval_run",
+    "/v1/evals/{eval_id}/runs/{run_id}/output_items": "output_item",
     "/v1/files": "file",
     "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint}/permissions": "permission",
     "/v1/fine_tuning/jobs": "job",
@@ -63,7 +68,7 @@ CURSOR_KINDS = {
 # Parameters that are not ids of objects that belong to a tenant.
 NON_ID_PARAMETERS = frozenset(
     (
-        "order_by role "
+        "item_reference order_by role status "
         "annotations correction encrypted_content include output parsed parsed_arguments rating "
         "api_key_ids batch bucket_width end_time group_by line_items models page project_ids "
         "start_time user_ids "
@@ -203,7 +208,11 @@ def _is_plain(name: str) -> bool:
 def _kind(path: str, name: str) -> str | None:
     if path.startswith(FILTERED_PATHS):
         return None
-    return CURSOR_KINDS.get(path) if name == "after" else ID_KINDS.get(name.split(".")[-1])
+    return (
+        CURSOR_KINDS.get(path)
+        if name == "after"
+        else ID_KINDS.get(name, ID_KINDS.get(name.split(".")[-1]))
+    )
 
 
 def _string_fields(schema: Schema, name: str, schemas: Schema) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from sqlalchemy.orm import Session
@@ -13,6 +14,8 @@ from app.db.tables import (
     Batch,
     Checkpoint,
     Eval,
+    EvalOutputItem,
+    EvalRun,
     Job,
     JobEvent,
     Project,
@@ -23,6 +26,7 @@ from app.db.tables import (
     WebhookDelivery,
     WebhookEndpoint,
 )
+from app.evals.items import Sample
 from app.models.permissions import create as permit
 from app.organization import admin_keys, api_keys, bootstrap, projects, service_accounts
 from app.settings import Settings
@@ -144,8 +148,16 @@ def _batch(session: Session, project: Project) -> dict[str, str]:
 
 def _eval(session: Session, project: Project) -> dict[str, str]:
     # The list has the oldest first.
-    first, _ = (make_eval(session, project).id for _ in range(2))
-    return {"eval": first}
+    first, _ = (make_eval(session, project) for _ in range(2))
+    run, _ = (make_eval_run(session, first) for _ in range(2))
+    item, _ = (make_output_item(session, run, index) for index in range(2))
+    file = make_file(session, project, purpose="evals")
+    return {
+        "eval": first.id,
+        "eval_run": run.id,
+        "output_item": item.id,
+        "eval_file": file.id,
+    }
 
 
 def _conversation(session: Session, project: Project) -> dict[str, str]:
@@ -194,6 +206,37 @@ def _stored_completions(session: Session, project: Project, model: str) -> dict[
             metadata={},
         )
     return {"stored_completion": completion_ids[0], "stored_message": f"{completion_ids[0]}-0"}
+
+
+def make_eval_run(session: Session, parent: Eval, **columns: Any) -> EvalRun:
+    """A run that has ended."""
+    source = {"type": "jsonl", "source": {"type": "file_content", "content": [{"item": {}}]}}
+    values: dict[str, Any] = {"state": "completed", "name": "", "model": "", "data_source": source}
+    row = EvalRun(
+        id=ids.eval_run_id(),
+        eval_id=parent.id,
+        project_id=parent.project_id,
+        **values | columns,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def make_output_item(session: Session, run: EvalRun, index: int) -> EvalOutputItem:
+    content = orjson.dumps({"item": {}, "results": [], "sample": Sample().model_dump()})
+    row = EvalOutputItem(
+        id=ids.output_item_id(),
+        run_id=run.id,
+        project_id=run.project_id,
+        index=index,
+        status="pass",
+        content=content,
+        bytes=len(content),
+    )
+    session.add(row)
+    session.flush()
+    return row
 
 
 def _event(job: Job, number: int) -> JobEvent:

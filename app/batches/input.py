@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from app.errors import InvalidRequest
-from app.formats.lines import Line, LineSplitter
+from app.formats.lines import Line
 from app.http.strict_json import parse_json
 from app.inference.endpoints import EMBEDDINGS_PATH, Endpoint
-from app.storage import ObjectStore
 from app.work.kinds import PlannedRange
 
 MAX_REQUESTS = 50_000
@@ -60,16 +59,6 @@ class _InvalidLine(Exception):
     def __init__(self, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.code, self.message, self.param = code, message, param
-
-
-def read_lines(
-    store: ObjectStore, key: str, *, start: int = 0, max_line_bytes: int
-) -> Iterator[Line]:
-    """Read the lines of an object. Raises FileNotFoundError and StorageUnavailable."""
-    splitter = LineSplitter(max_line_bytes)
-    for chunk in store.chunks(key, start=start):
-        yield from splitter.feed(chunk)
-    yield from splitter.finish()
 
 
 def check(lines: Iterator[Line], endpoint: Endpoint, *, max_line_bytes: int) -> CheckedInput:

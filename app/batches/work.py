@@ -10,16 +10,18 @@ from sqlalchemy import delete, func, select
 
 from app import logs
 from app.batches import ending
-from app.batches.input import CheckedInput, InputError, check, parse_line, read_lines
+from app.batches.input import CheckedInput, InputError, check, parse_line
 from app.batches.output import EXPIRED, ResultFile, build_error_line, join_lines, split_part
-from app.batches.requests import BatchRange, EngineFailures
+from app.batches.requests import BatchRange
 from app.catalog import Catalog
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Batch, BatchState, File, WorkRange, WorkResult, WorkStop
 from app.errors import ApiError, StorageQuotaExceeded
 from app.files import quota
+from app.formats.lines import read_lines
 from app.inference.endpoints import ENDPOINTS, Endpoint
 from app.inference.engines import EngineClient
+from app.inference.unattended_requests import EngineFailures
 from app.models import registry
 from app.models.registry import ResolvedModel
 from app.monitoring.recorder import TrafficRecorder
@@ -63,14 +65,14 @@ class BatchWork:
         self._catalog = catalog
         self._engines = engines
         self._recorder = recorder
-        self._engine_failures: EngineFailures = {}
+        self._engine_failures = EngineFailures()
 
     def plan(self, claim: ListClaim) -> None:
         """Check the input; the batch fails if there are errors."""
         source = self._find_input(claim.list_id)
         try:
             max_bytes = self._settings.max_body_bytes
-            lines = read_lines(self._store, source.key, max_line_bytes=max_bytes)
+            lines = read_lines(self._store.chunks(source.key), max_line_bytes=max_bytes)
             found = check(lines, source.endpoint, max_line_bytes=max_bytes)
         except FileNotFoundError:
             found = CheckedInput(errors=[LOST_INPUT])
@@ -229,12 +231,8 @@ class BatchWork:
     def _read_range(
         self, source: _Input, first: int, end: int, place: Mapping[str, Any]
     ) -> dict[int, bytes]:
-        lines = read_lines(
-            self._store,
-            source.key,
-            start=place["offset"],
-            max_line_bytes=self._settings.max_body_bytes,
-        )
+        chunks = self._store.chunks(source.key, start=place["offset"])
+        lines = read_lines(chunks, max_line_bytes=self._settings.max_body_bytes)
         return {
             first + number: line or b""
             for number, (_, _, line) in enumerate(islice(lines, end - first))

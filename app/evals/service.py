@@ -12,9 +12,9 @@ from app.auth import projects
 from app.catalog import Catalog
 from app.db import pagination
 from app.db.pagination import Page
-from app.db.tables import Eval
+from app.db.tables import Eval, EvalRun
 from app.errors import InvalidRequest, NotFound
-from app.evals import data_sources, judges, variables
+from app.evals import data_sources, deletion, judges, variables
 from app.evals.criteria import TestingCriterion
 from app.evals.schemas import CreateEval, UpdateEval
 
@@ -51,13 +51,22 @@ def create(session: Session, catalog: Catalog, project_id: str, body: CreateEval
     return row
 
 
-def get(session: Session, project_id: str, eval_id: str, *, lock: bool = False) -> Eval:
+def get(
+    session: Session,
+    project_id: str,
+    eval_id: str,
+    *,
+    lock: bool = False,
+    share_lock: bool = False,
+) -> Eval:
     """Get a project's eval. Raises NotFound, also for another project's."""
     statement = select(Eval).where(
         Eval.id == eval_id, Eval.project_id == project_id, Eval.deleted_at.is_(None)
     )
-    if lock:
-        statement = statement.with_for_update().execution_options(populate_existing=True)
+    if lock or share_lock:
+        statement = statement.with_for_update(read=share_lock).execution_options(
+            populate_existing=True
+        )
     row = session.scalars(statement).one_or_none()
     if row is None:
         raise NotFound(f"Could not find eval: {eval_id}", param="eval_id", code="eval_not_found")
@@ -100,8 +109,9 @@ def update(session: Session, project_id: str, eval_id: str, body: UpdateEval) ->
 
 
 def delete(session: Session, project_id: str, eval_id: str) -> None:
-    """Delete an eval, and erase its content. Raises NotFound."""
+    """Delete an eval with its runs, and erase its content. Raises NotFound."""
     row = get(session, project_id, eval_id, lock=True)
+    deletion.erase_runs(session, EvalRun.eval_id == eval_id)
     row.deleted_at = func.clock_timestamp()
     row.name = ""
     row.user_metadata = null()

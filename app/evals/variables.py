@@ -27,10 +27,15 @@ def list_templates(criterion: BaseModel, param: str) -> Iterator[tuple[str, str]
             yield f"{param}.{name}", getattr(criterion, name)
 
 
-def check_template(param: str, template: str, config: Mapping[str, Any]) -> None:
-    """Raise InvalidRequest for a variable that no item of the data source can have."""
+def check_template(
+    param: str, template: str, config: Mapping[str, Any], *, has_sample: bool = True
+) -> None:
+    """Raise InvalidRequest for a variable that no item of the data source can have.
+
+    Templates of what is sent to a model have no sample yet.
+    """
     for path in find_variables(template):
-        reason = _find_error(path, config)
+        reason = _find_error(path, config, has_sample=has_sample)
         if reason is not None:
             raise InvalidRequest(
                 f"Invalid '{param}': the variable '{path[:MAX_QUOTED_CHARS]}' is unknown; {reason}",
@@ -39,7 +44,14 @@ def check_template(param: str, template: str, config: Mapping[str, Any]) -> None
             )
 
 
-def _find_error(path: str, config: Mapping[str, Any]) -> str | None:
+def check_reference(param: str, path: str, config: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest for the path of a variable that no item can have."""
+    reason = _find_error(path.strip(), config, has_sample=False)
+    if reason is not None:
+        raise InvalidRequest(f"Invalid '{param}': {reason}", param=param, code="invalid_value")
+
+
+def _find_error(path: str, config: Mapping[str, Any], *, has_sample: bool) -> str | None:
     try:
         namespace, steps = parse_path(path)
     except UnknownVariable:
@@ -48,6 +60,8 @@ def _find_error(path: str, config: Mapping[str, Any]) -> str | None:
             "names after a dot and indexes in brackets."
         )
     field = steps[0] if steps else None
+    if namespace == "sample" and not has_sample:
+        return "the messages to the model are made of the item; the sample is its answer."
     if namespace == "sample":
         return _find_sample_error(field, config)
     fields = data_sources.list_item_fields(config)

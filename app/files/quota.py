@@ -19,6 +19,7 @@ from app.db import clock
 from app.db.tables import (
     Checkpoint,
     Conversation,
+    EvalOutputItem,
     File,
     Job,
     Project,
@@ -225,6 +226,7 @@ def _select_stored() -> tuple[Select[str, int, int], ...]:
         ),
         select(StoredCompletion.project_id, StoredCompletion.bytes, none),
         select(Conversation.project_id, Conversation.bytes, none),
+        select(EvalOutputItem.project_id, EvalOutputItem.bytes, none),
     )
 
 

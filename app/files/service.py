@@ -12,8 +12,10 @@ from app.db import outbox, pagination
 from app.db.pagination import Page
 from app.db.tables import (
     ENDED_BATCH_STATES,
+    ENDED_RUN_STATES,
     TERMINAL_STATES,
     Batch,
+    EvalRun,
     File,
     FilePurpose,
     Job,
@@ -151,7 +153,8 @@ def is_used(session: Session, file_id: str) -> bool:
 def select_users(
     file_id: str | QueryableAttribute[str],
 ) -> tuple[tuple[str, Select[Any]], ...]:
-    """Select the unfinished jobs, sweeps and batches that use a file, or that of an outer query.
+    """Select the unfinished jobs, sweeps, batches and eval runs that use a file, or that of an
+    outer query.
 
     Each comes with what it is called.
     """
@@ -160,7 +163,8 @@ def select_users(
     batches = select(Batch).where(
         Batch.input_file_id == file_id, Batch.state.not_in(ENDED_BATCH_STATES)
     )
-    return ("job", jobs), ("sweep", sweeps), ("batch", batches)
+    runs = select(EvalRun).where(EvalRun.file_id == file_id, EvalRun.state.not_in(ENDED_RUN_STATES))
+    return ("job", jobs), ("sweep", sweeps), ("batch", batches), ("eval run", runs)
 
 
 def _uses_file(

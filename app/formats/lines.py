@@ -1,6 +1,6 @@
 """Split a byte stream into lines, in the memory of one line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 BOM = b"\xef\xbb\xbf"
 # Chunks are split in slices of this size, to bound the list of lines of a chunk of tiny lines.
@@ -8,6 +8,14 @@ SLICE_BYTES = 2**16
 
 # Number from 1, offset of the first byte, and the bytes; None for a line that is too long.
 Line = tuple[int, int, bytes | None]
+
+
+def read_lines(chunks: Iterable[bytes], *, max_line_bytes: int) -> Iterator[Line]:
+    """Read the lines of a stream."""
+    splitter = LineSplitter(max_line_bytes)
+    for chunk in chunks:
+        yield from splitter.feed(chunk)
+    yield from splitter.finish()
 
 
 class LineSplitter:

@@ -1,6 +1,6 @@
 """Requests of graders to models: judges, and the encoder that embeds texts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -31,6 +31,9 @@ EMBEDDINGS_PATH = "/v1/embeddings"
 # context, which takes longer than clients wait.
 DEFAULT_JUDGE_MAX_TOKENS = 512
 Model = TypeVar("Model", bound=BaseModel)
+# Sends a body to a model's engine; returns the status and the body of the answer. Raises
+# JudgeUnavailable.
+Send = Callable[[ResolvedModel, str, dict[str, Any]], Awaitable[tuple[int, bytes]]]
 
 # The engine truncates to the model's maximum.
 TRUNCATE = -1
@@ -61,8 +64,7 @@ def check_encoder(graders: Iterable[BaseModel], catalog: Catalog, *, param: str)
 class ModelCalls:
     """Sends a project's requests to the engines of judges, by name, and of the encoder."""
 
-    engines: EngineClient
-    project_id: str
+    send: Send
     judges: Mapping[str, ResolvedModel] = field(default_factory=dict)
     encoder: ResolvedModel | None = None
 
@@ -103,16 +105,24 @@ class ModelCalls:
 
     async def _post(self, model: ResolvedModel, path: str, body: dict[str, Any]) -> bytes:
         """Send a request; return the body of a success. Raises JudgeUnavailable for any other."""
-        try:
-            async with self.engines.forward(
-                model, path, body, project_id=self.project_id
-            ) as response:
-                content = b"".join([chunk async for chunk in response.chunks])
-        except EngineUnavailable as error:
-            raise JudgeUnavailable(error.message) from error
-        if response.status != httpx.codes.OK:
+        status, content = await self.send(model, path, body)
+        if status != httpx.codes.OK:
             raise JudgeUnavailable(_parse(JudgeError, content).error.message)
         return content
+
+
+def send_now(engines: EngineClient, project_id: str) -> Send:
+    """A way to send requests for a client that waits."""
+
+    async def send(model: ResolvedModel, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
+        try:
+            async with engines.forward(model, path, body, project_id=project_id) as response:
+                content = b"".join([chunk async for chunk in response.chunks])
+                return response.status, content
+        except EngineUnavailable as error:
+            raise JudgeUnavailable(error.message) from error
+
+    return send
 
 
 def _parse(schema: type[Model], content: bytes) -> Model:

@@ -6,7 +6,7 @@ from fastapi.responses import JSONResponse
 from app.errors import InvalidRequest, ModelNotFound
 from app.graders.formula import FUNCTIONS, FormulaError, compile_formula
 from app.graders.grading_task import GradingRequest, GradingResult, run_grading_task
-from app.graders.model_calls import ModelCalls, check_encoder, find_encoder
+from app.graders.model_calls import ModelCalls, check_encoder, find_encoder, send_now
 from app.graders.runner import GradingLimitExceeded, list_parts, run
 from app.graders.schemas import (
     Grader,
@@ -56,7 +56,7 @@ async def run_grader(
 ) -> GraderRun:
     """Grade one sample. Judges stop answering when the client disconnects."""
     judges = await _resolve_judges(body.grader, state, principal.project_id)
-    calls = ModelCalls(engines, principal.project_id, judges, find_encoder(state.catalog))
+    calls = ModelCalls(send_now(engines, principal.project_id), judges, find_encoder(state.catalog))
 
     async def run_in_pool(task: GradingRequest) -> GradingResult:
         payload = task.model_dump_json().encode()

@@ -99,13 +99,16 @@ async def run(
     return await complete(grader, graded.results, ask_judge, embed)
 
 
-def list_parts(grader: Grader) -> dict[str, Any]:
+def list_parts(grader: Grader | LabelModelGrader) -> dict[str, Any]:
     """List the graders of a multi grader by key, or the grader itself."""
     return dict(grader.graders) if isinstance(grader, MultiGrader) else {grader.name: grader}
 
 
 async def complete(
-    grader: Grader, results: Mapping[str, SubResult], ask_judge: AskJudge, embed: EmbedTexts
+    grader: Grader | LabelModelGrader,
+    results: Mapping[str, SubResult],
+    ask_judge: AskJudge,
+    embed: EmbedTexts,
 ) -> GraderRun:
     """Compute the reward from the results of a grading task, which are by the parts' keys."""
     started = time.monotonic()

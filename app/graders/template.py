@@ -72,7 +72,7 @@ class Renderer:
         position = 0
         for match in VARIABLE.finditer(template):
             yield template[position : match.start()]
-            yield _to_text(_resolve_path(match[1].strip(), self._variables))
+            yield _to_text(resolve_path(match[1].strip(), self._variables))
             position = match.end()
         yield template[position:]
 
@@ -98,7 +98,7 @@ def parse_path(path: str) -> tuple[str, list[str | int]]:
     return namespace[0], steps
 
 
-def _resolve_path(path: str, variables: Mapping[str, Any]) -> Any:
+def resolve_path(path: str, variables: Mapping[str, Any]) -> Any:
     namespace, steps = parse_path(path)
     value = variables[namespace]
     for step in steps:

@@ -9,7 +9,15 @@ from sqlalchemy import ColumnElement, delete, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.db import clock
-from app.db.tables import CheckpointPermission, File, FineTunedModel, Project, StoredCompletion
+from app.db.tables import (
+    CheckpointPermission,
+    EvalRun,
+    File,
+    FineTunedModel,
+    Project,
+    StoredCompletion,
+)
+from app.evals import deletion as evals
 from app.files import service
 from app.models import registry
 
@@ -58,6 +66,19 @@ def delete_stored_completions(session: Session, *, days: float, limit: int) -> i
     )
     statement = delete(StoredCompletion).where(tuple_(*key).in_(gone))
     return len(session.execute(statement.returning(StoredCompletion.id)).all())
+
+
+def delete_eval_runs(session: Session, *, days: float, limit: int) -> int:
+    """Delete a batch of eval runs of projects that were archived more than `days` ago."""
+    gone = (
+        select(EvalRun.id)
+        .join(Project, Project.id == EvalRun.project_id)
+        .where(EvalRun.deleted_at.is_(None), _was_archived_before(days))
+        .limit(limit)
+    )
+    found = session.scalars(gone).all()
+    evals.erase_runs(session, EvalRun.id.in_(found))
+    return len(found)
 
 
 def _was_archived_before(days: float) -> ColumnElement[bool]:

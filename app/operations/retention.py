@@ -37,7 +37,7 @@ from app.db.tables import (
     Upload,
     UploadPart,
 )
-from app.evals.deletion import delete_rows as delete_evals
+from app.evals import deletion as evals
 from app.exports import service as exports
 from app.files import service
 from app.files.uploads import TERMINAL_STATES as ENDED_UPLOADS
@@ -103,6 +103,8 @@ def _build_rules(policy: RetentionPolicy) -> Iterator[Rule]:
         yield Rule(partial(completions, days=days, limit=BATCH_SIZE))
         of_archived = conversations.delete_of_archived
         yield Rule(partial(of_archived, days=days, limit=BATCH_SIZE))
+        runs = archived_projects.delete_eval_runs
+        yield Rule(partial(runs, days=days, limit=BATCH_SIZE))
     yield Rule(erase_deleted_files)
     if days := policy.stored_completion_days:
         yield Rule(partial(delete_stored_completions, days=days))
@@ -110,6 +112,7 @@ def _build_rules(policy: RetentionPolicy) -> Iterator[Rule]:
         yield Rule(partial(conversations.delete_unchanged, days=days, limit=BATCH_SIZE))
     yield Rule(partial(delete_exports, hours=policy.export_hours))
     yield Rule(delete_test_answers)
+    yield Rule(partial(evals.delete_items, limit=BATCH_SIZE))
     yield Rule(partial(ledger.fold_minutes, limit=BATCH_SIZE))
     traffic_days = min(policy.deleted_row_days or TRAFFIC_GRACE_DAYS, TRAFFIC_GRACE_DAYS)
     yield Rule(partial(delete_predictions_of_deleted_models, days=traffic_days))
@@ -126,11 +129,13 @@ def _build_rules(policy: RetentionPolicy) -> Iterator[Rule]:
         ended_sweeps = partial(delete_sweeps, days=days, limit=JOBS_BATCH_SIZE)
         yield Rule(ended_sweeps, JOBS_BATCH_SIZE)
         yield Rule(partial(delete_batches, days=days, limit=BATCH_SIZE))
+        yield Rule(partial(evals.erase_old_runs, days=days, limit=BATCH_SIZE))
     if days := policy.deleted_row_days:
         yield Rule(partial(delete_rows_of_deleted_checkpoints, days=days))
         yield Rule(partial(delete_rows_of_deleted_models, days=days))
         yield Rule(partial(delete_rows_of_deleted_files, days=days))
-        yield Rule(partial(delete_evals, days=days, limit=BATCH_SIZE))
+        yield Rule(partial(evals.delete_run_rows, days=days, limit=BATCH_SIZE))
+        yield Rule(partial(evals.delete_rows, days=days, limit=BATCH_SIZE))
 
 
 def _apply(sessions: SessionMaker, rule: Rule) -> None:

@@ -8,7 +8,10 @@ from anyio import to_thread
 from app.batches import service as batches
 from app.batches.work import BatchWork
 from app.catalog import Catalog
+from app.cpu_pool.pool import CpuPool
 from app.db.session import SessionMaker
+from app.evals import runs
+from app.evals.work import EvalRunWork
 from app.inference.engines import EngineClient
 from app.monitoring.recorder import TrafficRecorder
 from app.settings import Settings
@@ -23,11 +26,14 @@ async def open_kinds(
     """Open the kinds of work, by name. Their clients belong to the running event loop."""
     engines = EngineClient(settings, catalog, store)
     recorder = TrafficRecorder(sessions)
+    pool = CpuPool(settings.cpu_pool_processes)
     recorder.start()
     try:
         yield {
             batches.KIND: BatchWork(settings, sessions, store, catalog, engines, recorder),
+            runs.KIND: EvalRunWork(settings, sessions, store, catalog, engines, recorder, pool),
         }
     finally:
         await engines.close()
+        await pool.close()
         await to_thread.run_sync(recorder.stop)

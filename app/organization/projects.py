@@ -17,6 +17,7 @@ from app.db.tables import (
     Sweep,
     SweepState,
 )
+from app.evals import runs as eval_runs
 from app.jobs import lifecycle
 from app.sweeps import lifecycle as sweeps
 
@@ -51,8 +52,8 @@ def rename(session: Session, project: Project, name: str | None) -> None:
 def archive(session: Session, organization_id: str, project_id: str) -> Project:
     """Archive a project permanently. Idempotent. Raises NotFound.
 
-    Its keys and service accounts are revoked, and its sweeps, batches and jobs cancelled: no one
-    could see or stop them any more, and they would keep using the hardware.
+    Its keys and service accounts are revoked, and its sweeps, batches, eval runs and jobs
+    cancelled: no one could see or stop them any more, and they would keep using the hardware.
     """
     # FOR NO KEY UPDATE: a stronger lock could deadlock with a trainer that ends one of its jobs.
     statement = projects.select_project(organization_id, project_id)
@@ -65,6 +66,7 @@ def archive(session: Session, organization_id: str, project_id: str) -> Project:
     for sweep_id in session.scalars(_select_running_sweeps(project_id)).all():
         sweeps.cancel(session, project_id, sweep_id)
     batches.cancel_all(session, project_id)
+    eval_runs.cancel_all(session, project_id)
     for job_id in session.scalars(_select_unfinished_jobs(project_id)):
         lifecycle.cancel(session, project_id, job_id)
     secrets.revoke(session, ApiKey, ApiKey.project_id == project_id)

@@ -125,6 +125,8 @@ def _build_row(endpoint_id: str, event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _make_sample_id(event_type: str) -> str:
+    if event_type.startswith("eval."):
+        return ids.eval_run_id()
     return ids.batch_id() if event_type.startswith("batch.") else ids.job_id()
 
 

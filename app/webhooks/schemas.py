@@ -16,6 +16,9 @@ EventType = Literal[
     "batch.failed",
     "batch.expired",
     "batch.cancelled",
+    "eval.run.succeeded",
+    "eval.run.failed",
+    "eval.run.canceled",
 ]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 EventTypes = Annotated[list[EventType], Field(min_length=1, fail_fast=True)]

@@ -22,6 +22,8 @@ from app.db.tables import (
     Batch,
     CheckpointPermission,
     Eval,
+    EvalOutputItem,
+    EvalRun,
     File,
     FineTunedModel,
     Job,
@@ -32,6 +34,7 @@ from app.db.tables import (
     UploadPart,
     WorkList,
 )
+from app.evals.items import Sample
 from app.settings import Settings
 from app.storage import ObjectStore, file_key, open_store, upload_part_key
 
@@ -51,7 +54,7 @@ CHECKPOINT = "ft:gpt-4o-mini-2024-07-18:org:weather:B7R9VjQd"
 # The generated tests also use a job id in place of a checkpoint's name.
 # The last is the judge of an eval.
 MODEL_NAMES = ("ft:gpt-4o-mini:acemeco:suffix:abc123", CHECKPOINT, JOB_ID, "model")
-EVAL_ID = "eval_id"
+EVAL_ID, RUN_ID, OUTPUT_ITEM_ID = "eval_id", "run_id", "output_item_id"
 COMPLETION_ID = "completion_id"
 PERMISSION_ID = "cp_zc4Q7MP6XxulcVzj4MZdwsAB"
 CONTENT = b"Example data"
@@ -91,9 +94,9 @@ def _insert_rows(request: pytest.FixtureRequest, database: Engine, store: Object
             _make_job(test),
             *_make_upload(test),
             *_make_models(),
-            _make_eval(),
             *_make_batch(),
             _make_stored_completion(),
+            *_make_eval(),
         ):
             session.add(row)
             # One by one: without relationships the ORM does not know their order.
@@ -225,12 +228,33 @@ def _make_models() -> list[Base]:
     return [*models, permission]
 
 
-def _make_eval() -> Base:
+def _make_eval() -> list[Base]:
     schema = {"type": "object", "properties": {"item": {}}, "required": ["item"]}
-    return Eval(
+    source = {"type": "jsonl", "source": {"type": "file_content", "content": [{"item": {}}]}}
+    parent = Eval(
         id=EVAL_ID,
         project_id=PROJECT_ID,
         name="",
         data_source_config={"type": "custom", "schema": schema},
         testing_criteria=[],
     )
+    run = EvalRun(
+        id=RUN_ID,
+        eval_id=EVAL_ID,
+        project_id=PROJECT_ID,
+        state="completed",
+        name="",
+        model="",
+        data_source=source,
+    )
+    content = orjson.dumps({"item": {}, "results": [], "sample": Sample().model_dump()})
+    item = EvalOutputItem(
+        id=OUTPUT_ITEM_ID,
+        run_id=RUN_ID,
+        project_id=PROJECT_ID,
+        index=0,
+        status="pass",
+        content=content,
+        bytes=len(content),
+    )
+    return [parent, run, item]

@@ -30,6 +30,7 @@ TEST_PATHS = (
     "chat",
     "admin/organization/test_usage.py",
     "fine_tuning",
+    "evals",
     "test_evals.py",
     "test_files.py",
     "test_models.py",

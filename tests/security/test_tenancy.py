@@ -100,12 +100,16 @@ def _ids(operation: Operation, slot: IdSlot, mine: Tenant, other: Tenant) -> dic
 
 
 def _are_alternatives(first: IdSlot, second: IdSlot) -> bool:
-    """A grader or criterion has a model, or graders that have one: a body cannot have both."""
+    """A grader or criterion has a model, or graders that have one, and a run of an eval a model or
+    a file of samples: a body cannot have both."""
     in_bodies = first.location == second.location == "body"
     return (
         in_bodies
         and first != second
-        and all(slot.name.startswith(("grader.", "testing_criteria.")) for slot in (first, second))
+        and all(
+            slot.name.startswith(("grader.", "testing_criteria.", "data_source."))
+            for slot in (first, second)
+        )
     )
 
 

@@ -3,7 +3,14 @@
 from app.db.tables.batches import ENDED_BATCH_STATES, Batch, BatchState
 from app.db.tables.checkpoints import Checkpoint, CheckpointKind
 from app.db.tables.conversations import Conversation, ConversationItem
-from app.db.tables.evals import Eval
+from app.db.tables.evals import (
+    ENDED_RUN_STATES,
+    Eval,
+    EvalOutputItem,
+    EvalRun,
+    EvalRunState,
+    OutputItemStatus,
+)
 from app.db.tables.exports import ExportFormat, ExportState, ModelExport
 from app.db.tables.files import File, FilePurpose, FileStatus
 from app.db.tables.fine_tuned_models import (
@@ -58,6 +65,7 @@ from app.db.tables.work import WorkList, WorkPhase, WorkRange, WorkResult, WorkS
 
 __all__ = [
     "ENDED_BATCH_STATES",
+    "ENDED_RUN_STATES",
     "TERMINAL_STATES",
     "WITHOUT_METADATA_SQL",
     "AdminKey",
@@ -72,6 +80,9 @@ __all__ = [
     "ConversationItem",
     "DeliveryState",
     "Eval",
+    "EvalOutputItem",
+    "EvalRun",
+    "EvalRunState",
     "EventLevel",
     "EventType",
     "ExportFormat",
@@ -96,6 +107,7 @@ __all__ = [
     "Organization",
     "Outbox",
     "OutboxKind",
+    "OutputItemStatus",
     "PeriodicTaskRun",
     "Prediction",
     "Project",

@@ -10,7 +10,6 @@ from sqlalchemy import select, update
 
 from app.auth.projects import lock_active
 from app.batches import work
-from app.batches.requests import MAX_ENGINE_FAILURES
 from app.db import clock
 from app.db.session import SessionMaker, transaction
 from app.db.tables import (
@@ -24,6 +23,7 @@ from app.db.tables import (
     WorkResult,
 )
 from app.files import quota
+from app.inference.unattended_requests import MAX_ENGINE_FAILURES
 from app.operations import reconciler
 from app.organization import projects
 from app.storage import ObjectStore
@@ -32,7 +32,6 @@ from app.work import runner as work_runner
 from app.work.kinds import ItemResult, LeaseLost, RangeClaim
 from app.work.runner import WorkRunner
 from tests.app.batches.conftest import (
-    RunWork,
     create_batch,
     make_line,
     read_lines,
@@ -42,6 +41,7 @@ from tests.app.batches.conftest import (
 from tests.live_api import Account, Api
 from tests.live_server import FakeEngine
 from tests.polling import wait_until
+from tests.work_runner import RunWork
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,337 @@
+"""Items of a leased range of a run: each is sampled, graded and summed up."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from app import ids
+from app.cpu_pool.pool import CpuPool
+from app.cpu_pool.protocol import CpuPoolError, PoolOverloaded, TaskCrashed, TaskTimeout
+from app.db.tables import OutputItemStatus, UsageKind
+from app.errors import ApiError
+from app.evals import items, totals
+from app.evals.criteria import TestingCriterion
+from app.evals.items import ItemFault, Sample
+from app.evals.run_schemas import CompletionsDataSource, Row, RunError
+from app.evals.totals import Used
+from app.graders.grading_task import GradingRequest, GradingResult, run_grading_task
+from app.graders.model_calls import ModelCalls
+from app.graders.runner import EmbeddedTexts, JudgeResponse, JudgeUnavailable, complete, list_parts
+from app.graders.schemas import GraderErrors, ModelGrader, ModelMessage, ScoreModelGrader
+from app.inference.endpoints import CHAT_COMPLETIONS_PATH, ENDPOINTS
+from app.inference.engine_http import read_object
+from app.inference.unattended_requests import UnattendedRequests
+from app.models.registry import ResolvedModel
+from app.work.kinds import ItemPostponed, ItemResult
+
+# A run stores no more; its other items have an error.
+MAX_RUN_BYTES = 2**30
+MAX_ITEM_BYTES = 4 * 2**20
+# Of the CPU-heavy part of an item, each time in another process.
+MAX_GRADING_TRIES = 3
+
+Model = ResolvedModel | ApiError
+
+
+@dataclass(slots=True)
+class RangeContext:
+    """What the items of a range share. A model that is gone is the error of its requests."""
+
+    run_id: str
+    project_id: str
+    requests: UnattendedRequests
+    pool: CpuPool
+    criteria: Sequence[TestingCriterion]
+    criterion_ids: Sequence[str]
+    source: CompletionsDataSource | None
+    model: Model | None
+    judges: Mapping[str, Model]
+    encoder: ResolvedModel | None
+    stored_bytes: int
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What an item has given so far. `sampled` is kept while the item is tried again."""
+
+    row: Row | None = None
+    sample: Sample = field(default_factory=Sample)
+    variables: dict[str, Any] | None = None
+    results: list[dict[str, Any]] = field(default_factory=list)
+    used: Counter[str] = field(default_factory=Counter)
+    tries: int = 0
+
+
+class EvalRange:
+    """The items of one range: a `RangeWork`."""
+
+    def __init__(self, context: RangeContext, lines: Mapping[int, bytes | None]) -> None:
+        self._context = context
+        self._lines = lines
+        # What was sampled and graded of items that are tried again: nothing is asked twice.
+        self._outcomes: dict[int, _Outcome] = {}
+
+    @property
+    def indexes(self) -> Sequence[int]:
+        return list(self._lines)
+
+    async def run(self, index: int, tries: int) -> ItemResult:
+        """Sample and grade one item. Raises ItemPostponed."""
+        outcome = self._outcomes.setdefault(index, _Outcome())
+        fault: RunError | None = None
+        try:
+            await self._evaluate(index, outcome)
+        except ItemFault as error:
+            fault = error.error
+        del self._outcomes[index]
+        return self._build_result(index, outcome, fault)
+
+    async def _evaluate(self, index: int, outcome: _Outcome) -> None:
+        if self._context.stored_bytes > MAX_RUN_BYTES:
+            raise ItemFault(
+                "run_too_large",
+                f"This run has stored {MAX_RUN_BYTES:,} bytes; split its items into several.",
+            )
+        outcome.row = row = items.parse_row(self._lines[index])
+        if outcome.variables is None:
+            await self._sample(index, row, outcome)
+        graded = await self._grade(row, outcome)
+        # Judges are asked in order; those that have answered are not asked again.
+        for number in range(len(outcome.results), len(self._context.criteria)):
+            result = await _Criterion(self._context, index, number, outcome).judge(graded)
+            outcome.results.append(result)
+
+    async def _sample(self, index: int, row: Row, outcome: _Outcome) -> None:
+        source, model = self._context.source, self._context.model
+        if source is None or model is None:
+            outcome.variables = items.describe_given(row.sample, outcome.sample)
+            return
+        sample = outcome.sample
+        params = source.sampling_params
+        sample.temperature, sample.top_p, sample.seed = (
+            params.temperature,
+            params.top_p,
+            params.seed,
+        )
+        sample.model = source.model
+        if not isinstance(model, ApiError):
+            default = model.base.max_completion_tokens
+            sample.max_completion_tokens = params.max_completion_tokens or default
+        body = items.build_body(source, row)
+        sample.input = items.describe_messages(body["messages"])
+        answer = await self._context.requests.answer(
+            (self._context.run_id, index),
+            model,
+            ENDPOINTS[CHAT_COMPLETIONS_PATH],
+            body,
+            ids.request_id(),
+        )
+        document = read_object(answer.body) or {}
+        if answer.status >= 400:
+            raise ItemFault(*_read_error(document))
+        try:
+            outcome.variables = items.describe_answer(sample, document)
+        except (KeyError, IndexError, TypeError) as error:
+            reason = "The model's engine gave an unreadable response."
+            raise ItemFault("server_error", reason) from error
+        if not isinstance(model, ApiError):
+            usage = sample.usage
+            counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+            outcome.used.update(_usage(UsageKind.COMPLETIONS, model.name, *counts))
+
+    async def _grade(self, row: Row, outcome: _Outcome) -> GradingResult:
+        parts = {
+            f"{number}.{key}": part
+            for number, criterion in enumerate(self._context.criteria)
+            for key, part in list_parts(criterion).items()
+        }
+        request = GradingRequest.model_construct(
+            graders=parts, sample=outcome.variables or {}, item=row.item
+        )
+        payload = request.model_dump_json().encode()
+        try:
+            reply = await self._context.pool.call(
+                self._context.project_id, run_grading_task, payload
+            )
+        except (TaskTimeout, TaskCrashed) as error:
+            raise ItemFault("grading_failed", "The criteria could not be computed.") from error
+        except CpuPoolError as error:
+            outcome.tries += not isinstance(error, PoolOverloaded)
+            if outcome.tries >= MAX_GRADING_TRIES:
+                raise ItemFault("grading_failed", "The criteria need too much memory.") from error
+            raise ItemPostponed from error
+        result = GradingResult.model_validate_json(reply)
+        if result.limit_error is not None:
+            message = f"The criteria cannot be computed: {result.limit_error}."
+            raise ItemFault("string_above_max_length", message)
+        return result
+
+    def _build_result(self, index: int, outcome: _Outcome, fault: RunError | None) -> ItemResult:
+        if fault is not None:
+            outcome.sample.error = fault
+        status = _find_status(outcome, fault)
+        body = _dump(outcome, status)
+        if len(body) > MAX_ITEM_BYTES:
+            reason = f"The item and its results have more than {MAX_ITEM_BYTES:,} bytes."
+            fault = RunError(code="item_too_large", message=reason)
+            outcome = _Outcome(sample=Sample(error=fault), used=outcome.used)
+            status = OutputItemStatus.ERROR
+            body = _dump(outcome, status)
+        sums = Counter(outcome.used)
+        sums[totals.item_key(status)] += 1
+        sums[totals.BYTES] += len(body)
+        for number, result in enumerate(outcome.results):
+            sums[totals.criterion_key(number, _find_result_status(result))] += 1
+        return ItemResult(index, status is OutputItemStatus.PASS, body, sums)
+
+
+@dataclass(slots=True)
+class _Criterion:
+    """One criterion of one item, with what its judges were asked and have answered."""
+
+    context: RangeContext
+    index: int
+    number: int
+    outcome: _Outcome
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    used: Counter[str] = field(default_factory=Counter)
+
+    async def judge(self, graded: GradingResult) -> dict[str, Any]:
+        """Compute the result. Raises ItemPostponed."""
+        criterion = self.context.criteria[self.number]
+        prefix = f"{self.number}."
+        results = {
+            key.removeprefix(prefix): result
+            for key, result in graded.results.items()
+            if key.startswith(prefix)
+        }
+        run = await complete(criterion, results, self._ask_judge, self._embed)
+        self.outcome.used.update(self.used)
+        error = _describe_errors(run.metadata.errors, results)
+        details = [each.details for each in results.values() if each.details is not None]
+        result = {
+            "name": self.context.criterion_ids[self.number],
+            "type": criterion.type,
+            "score": run.reward,
+            "passed": error is None and run.reward >= find_threshold(criterion),
+            "sample": self._describe(details),
+        }
+        return result if error is None else result | {"error": error.model_dump()}
+
+    def _describe(self, details: list[dict[str, Any]]) -> dict[str, Any] | None:
+        if self.asked:
+            return self.asked[0] if len(self.asked) == 1 else {"judges": self.asked}
+        return details[0] if details else None
+
+    async def _ask_judge(self, grader: ModelGrader, messages: list[ModelMessage]) -> JudgeResponse:
+        model = self._find_judge(grader.model)
+        calls = ModelCalls(self._send, {grader.model: model})
+        response = await calls.ask_judge(grader, messages)
+        counts = (
+            response.prompt_tokens,
+            response.tokens - response.prompt_tokens,
+            response.cached_tokens,
+        )
+        self.used.update(_usage(UsageKind.COMPLETIONS, model.name, *counts))
+        self.asked.append(
+            {
+                "model": grader.model,
+                "input": [message.model_dump() for message in messages],
+                "output": [{"role": "assistant", "content": response.text}],
+            }
+        )
+        return response
+
+    async def _embed(self, texts: Sequence[str]) -> EmbeddedTexts:
+        calls = ModelCalls(self._send, {}, self.context.encoder)
+        embedded = await calls.embed(texts)
+        self.used.update(_usage(UsageKind.EMBEDDINGS, embedded.model, embedded.tokens, 0, 0))
+        return embedded
+
+    def _find_judge(self, name: str) -> ResolvedModel:
+        model = self.context.judges[name]
+        if isinstance(model, ApiError):
+            raise JudgeUnavailable(model.message)
+        return model
+
+    async def _send(
+        self, model: ResolvedModel, path: str, body: dict[str, Any]
+    ) -> tuple[int, bytes]:
+        key = (self.context.run_id, self.index, self.number, len(self.asked))
+        answer = await self.context.requests.answer(
+            key, model, ENDPOINTS[path], body, ids.request_id()
+        )
+        return answer.status, answer.body
+
+
+def find_threshold(criterion: TestingCriterion) -> float:
+    """Find the score from which an item passes."""
+    threshold: float | None = getattr(criterion, "pass_threshold", None)
+    if threshold is not None:
+        return threshold
+    if isinstance(criterion, ScoreModelGrader):
+        return (criterion.range[0] + criterion.range[1]) / 2
+    return 1.0
+
+
+def _usage(
+    kind: UsageKind, model: str, prompt: int, completion: int, cached: int
+) -> dict[str, int]:
+    return {
+        totals.usage_key(Used.INVOCATIONS, kind, model): 1,
+        totals.usage_key(Used.PROMPT, kind, model): prompt,
+        totals.usage_key(Used.COMPLETION, kind, model): completion,
+        totals.usage_key(Used.CACHED, kind, model): cached,
+    }
+
+
+def _find_status(outcome: _Outcome, fault: RunError | None) -> OutputItemStatus:
+    if fault is not None:
+        return OutputItemStatus.ERROR
+    statuses = {_find_result_status(result) for result in outcome.results}
+    order = (OutputItemStatus.ERROR, OutputItemStatus.FAIL)
+    return next((status for status in order if status in statuses), OutputItemStatus.PASS)
+
+
+def _find_result_status(result: Mapping[str, Any]) -> OutputItemStatus:
+    if "error" in result:
+        return OutputItemStatus.ERROR
+    return OutputItemStatus.PASS if result["passed"] else OutputItemStatus.FAIL
+
+
+def _describe_errors(errors: GraderErrors, results: Mapping[str, Any]) -> RunError | None:
+    if errors.invalid_variable_error:
+        names = [each.unknown_variable for each in results.values() if each.unknown_variable]
+        return RunError(
+            code="invalid_variable", message=f"This item has no variable '{', '.join(names)}'."
+        )
+    if errors.model_grader_server_error:
+        message = errors.model_grader_server_error_details or "The judge gave no answer."
+        return RunError(code="model_error", message=message)
+    if errors.model_grader_parse_error:
+        return RunError(code="invalid_judgement", message="The judge's answer has no valid result.")
+    if errors.formula_parse_error:
+        message = f"The formula has no value: {errors.formula_parse_error_details}."
+        return RunError(code="invalid_formula", message=message)
+    return None
+
+
+def _read_error(document: Mapping[str, Any]) -> tuple[str, str]:
+    error = document.get("error")
+    error = error if isinstance(error, dict) else {}
+    code = error.get("code") or error.get("type") or "server_error"
+    return str(code), str(error.get("message") or "The model's engine gave an unreadable response.")
+
+
+def _dump(outcome: _Outcome, status: OutputItemStatus) -> bytes:
+    return orjson.dumps(
+        {
+            "status": status,
+            "item": {} if outcome.row is None else outcome.row.item,
+            "results": outcome.results,
+            "sample": outcome.sample.model_dump(),
+        }
+    )
