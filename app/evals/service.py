@@ -17,6 +17,7 @@ from app.errors import InvalidRequest, NotFound
 from app.evals import data_sources, deletion, judges, variables
 from app.evals.criteria import TestingCriterion
 from app.evals.schemas import CreateEval, UpdateEval
+from app.graders.formula_checks import check_formula
 
 # Of a project. Together with the size of each, a bound on the rows that one may fill.
 MAX_EVALS = 1000
@@ -32,6 +33,7 @@ def create(session: Session, catalog: Catalog, project_id: str, body: CreateEval
         place = f"testing_criteria[{index}]"
         for param, template in variables.list_templates(criterion, place):
             variables.check_template(param, template, config)
+        check_formula(criterion, param=place)
         judges.check_models(session, catalog, project_id, criterion, place)
     projects.lock_active(session, project_id)
     _check_quota(session, project_id)

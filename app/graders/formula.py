@@ -30,6 +30,9 @@ ARGUMENT_COUNTS: Mapping[str, tuple[int, float]] = {
     "log": (1, 2),
 }
 
+# Of a constant. A larger one only makes 0, 1 or an overflow of a reward.
+MAX_EXPONENT = 1000
+
 # Takes the graders' rewards by key.
 CompiledExpression = Callable[[Mapping[str, float]], float]
 
@@ -40,6 +43,8 @@ class FormulaError(ValueError):
 
 def compile_formula(formula: str, names: Collection[str]) -> CompiledExpression:
     """Compile a formula over the graders with these names. Raises FormulaError."""
+    if "**" in formula:
+        raise FormulaError("a power is written ^")
     try:
         tree = ast.parse(formula.strip().replace("^", "**"), mode="eval")
         return _compile_node(tree.body, names)
@@ -75,6 +80,8 @@ def _compile_node(node: ast.expr, names: Collection[str]) -> CompiledExpression:
             return operator.itemgetter(name)
         case ast.Name(id=name):
             raise FormulaError(f"there is no grader {name!r}")
+        case ast.BinOp(op=ast.Pow(), right=exponent) if _is_too_large(exponent):
+            raise FormulaError(f"an exponent is at most {MAX_EXPONENT:,}")
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
             return _compile_call(OPERATORS[type(op)], [left, right], names)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -87,6 +94,13 @@ def _compile_node(node: ast.expr, names: Collection[str]) -> CompiledExpression:
                 return _compile_call(FUNCTIONS[name], args, names)
             raise FormulaError(f"{name} does not take {len(args)} arguments")
     raise FormulaError(f"{ast.unparse(node)!r} is not supported")
+
+
+def _is_too_large(exponent: ast.expr) -> bool:
+    if isinstance(exponent, ast.UnaryOp):
+        return _is_too_large(exponent.operand)
+    value = exponent.value if isinstance(exponent, ast.Constant) else 0
+    return isinstance(value, int | float) and abs(value) > MAX_EXPONENT
 
 
 def _compile_call(

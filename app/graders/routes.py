@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from app.errors import InvalidRequest, ModelNotFound
-from app.graders.formula import FUNCTIONS, FormulaError, compile_formula
+from app.graders.formula_checks import check_formula
 from app.graders.grading_task import GradingRequest, GradingResult, run_grading_task
 from app.graders.model_calls import ModelCalls, check_encoder, find_encoder, send_now
 from app.graders.runner import GradingLimitExceeded, list_parts, run
@@ -12,7 +12,6 @@ from app.graders.schemas import (
     Grader,
     GraderRun,
     ModelGrader,
-    MultiGrader,
     RunGrader,
     ValidateGrader,
 )
@@ -40,7 +39,7 @@ async def validate_grader(
     body: ValidateGrader, request: Request, state: AppStateDep, principal: PrincipalDep
 ) -> JSONResponse:
     """Check that a grader can be run, and echo it."""
-    _validate_formula(body.grader)
+    check_formula(body.grader, param="grader")
     await _resolve_judges(body.grader, state, principal.project_id)
     # Unchanged: `graders` of a multi grader has three forms, and clients expect their own.
     return JSONResponse({"grader": (await request.json())["grader"]})
@@ -86,22 +85,6 @@ async def run_grader(
             f"The grader cannot be run: {error}. Shorten the sample, the item or the templates.",
             param="grader",
             code="string_above_max_length",
-        ) from error
-
-
-def _validate_formula(grader: Grader) -> None:
-    """Raise InvalidRequest for a formula that does not compile. Errors that depend on the rewards,
-    such as a division by zero, appear only in a run."""
-    if not isinstance(grader, MultiGrader):
-        return
-    try:
-        compile_formula(grader.calculate_output, grader.graders)
-    except FormulaError as error:
-        raise InvalidRequest(
-            f"Invalid 'grader.calculate_output': {error}. A formula may use + - * / ^, the "
-            f"functions {', '.join(FUNCTIONS)}, and these graders: {', '.join(grader.graders)}.",
-            param="grader.calculate_output",
-            code="invalid_value",
         ) from error
 
 

@@ -274,3 +274,31 @@ def test_another_projects_eval_is_unknown(
         assert expect_error(response, 404)["param"] == "eval_id"
     assert other_tenant.get(EVALS).json()["data"] == []
     assert http.get(path).json()["name"] == ""
+
+
+@pytest.mark.parametrize(
+    ("formula", "reason"),
+    [
+        ("exact ** exact ** 9999999999", "written ^"),
+        ("exact ^ exact ^ 9999999999", "an exponent is at most 1,000"),
+        ("exact ^ -9999999999", "an exponent is at most 1,000"),
+        ("nobody * 2", "there is no grader 'nobody'"),
+        ("exact +", "syntax error"),
+    ],
+)
+def test_an_invalid_formula_is_refused_at_creation(
+    http: httpx.Client, formula: str, reason: str
+) -> None:
+    body = build_body(MULTI | {"calculate_output": formula})
+    error = expect_error(http.post(EVALS, json=body), 400)
+    assert reason in str(error["message"])
+    assert error["param"] == "testing_criteria[0].calculate_output"
+
+
+@pytest.mark.parametrize("path", ["", "/{id}/runs"])
+def test_a_limit_of_0_is_refused(http: httpx.Client, path: str) -> None:
+    created = http.post(EVALS, json=build_body()).json()["id"]
+    response = http.get(f"{EVALS}{path.format(id=created)}?limit=0")
+    error = expect_error(response, 400)
+    assert error["param"] == "limit"
+    assert "greater than or equal to 1" in str(error["message"]) or ">= 1" in str(error["message"])
