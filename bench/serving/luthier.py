@@ -15,12 +15,14 @@ from app.storage import open_store
 from bench.api.servers import UNLIMITED, BackingServices, free_port, run_backing_services
 from bench.multi_lora import register_adapters
 from bench.serving.peers import CompletionsPeer, Processes, forbid_ends, run_process
-from bench.serving.weights import Weights
+from bench.serving.weights import Weights, write_catalog
 from worker.inference.adapter_memory import AdapterFiles
 
 
 @contextmanager
-def run_luthier(weights: Weights, log: Path) -> Iterator[list[CompletionsPeer]]:
+def run_luthier(
+    weights: Weights, log: Path, *, is_int8: bool = False
+) -> Iterator[list[CompletionsPeer]]:
     """Run one engine and one API; yields a peer for each way to the same engine."""
     with run_backing_services() as services:
         link_cache(services, weights)
@@ -30,6 +32,7 @@ def run_luthier(weights: Weights, log: Path) -> Iterator[list[CompletionsPeer]]:
             "LUTHIER_ENGINE_URL": f"http://127.0.0.1:{engine_port}",
             "PORT": str(api_port),
             "LUTHIER_LOG_LEVEL": "warning",
+            "LUTHIER_MODELS_FILE": str(write_catalog(weights, is_int8=is_int8)),
             **{f"LUTHIER_{limit}": UNLIMITED for limit in limits},
         }
         key, models = register(services, weights)

@@ -119,6 +119,19 @@ def prepare(model_id: str, cache: Path, folder: Path, count: int) -> Weights:
     return Weights(model, cache, base, adapters, folder)
 
 
+def write_catalog(weights: Weights, *, is_int8: bool) -> Path:
+    """Write a catalog of the base model alone, held in 8 bits or in its own precision."""
+    model = weights.model
+    quantization = 'quantization = "int8"\n' if is_int8 else ""
+    path = weights.folder / "models.toml"
+    path.write_text(
+        f'[[model]]\nid = "{model.id}"\nsource = "{model.source}"\nkind = "{model.kind}"\n'
+        f"methods = {list(map(str, model.methods))}\n"
+        f"context_length = {model.context_length}\n{quantization}"
+    )
+    return path
+
+
 def read_end_tokens(base: Path) -> list[int]:
     """The tokens that end an answer, by generation_config.json."""
     config = json.loads((base / "generation_config.json").read_bytes())

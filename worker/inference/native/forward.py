@@ -12,6 +12,7 @@ from worker.inference.decoder import PrefillOutput, PromptChunk, split_output
 from worker.inference.kv_cache import KvCache, PrefillAttention
 from worker.inference.llama_weights import LlamaBlock, LlamaModel, LlamaShape
 from worker.inference.lora import LoraAB, LoraWeights
+from worker.inference.native.huge_pages import HugePages
 from worker.inference.native.library import Kernels
 from worker.inference.native.linear import NativeLinear, make_blocks
 from worker.inference.native.structs import (
@@ -52,8 +53,10 @@ class NativeForward:
     def __init__(
         self, model: LlamaModel, cache: KvCache, kernels: Kernels, *, is_int8: bool
     ) -> None:
+        memory = HugePages()
+
         def make_linear(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> NativeLinear:
-            return NativeLinear(kernels, weights, biases, is_int8=is_int8)
+            return NativeLinear(kernels, weights, biases, is_int8=is_int8, memory=memory)
 
         self._kernels = kernels
         self._shape = model.shape

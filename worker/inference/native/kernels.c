@@ -101,55 +101,76 @@ static void down_unit(const void *task, int unit) {
 
 /* --- the forward pass ---------------------------------------------------------------------- */
 
-static void run_rows(const layer_task *t, unit_function run, int count) {
-    run_units(&t->s->pool, run, t, count);
+static void project(team *t, const step *s, const matrix *m, const T *x) {
+    multiply(t, m, x, s->blocks, s->out, s->rows);
 }
 
-static void project(const step *s, const matrix *m, const T *x) {
-    multiply(&s->pool, m, x, s->blocks, s->out, s->rows);
+static void compute_qkv(team *t, const layer_task *task) {
+    const step *s = task->s;
+    project(t, s, &task->l->qkv, s->x);
+    if (s->has_lora) run_units(t, qkv_unit, task, s->num_groups);
 }
 
-static void compute_qkv(const layer_task *t) {
-    project(t->s, &t->l->qkv, t->s->x);
-    if (t->s->has_lora) run_rows(t, qkv_unit, t->s->num_groups);
+static void finish_layer(team *t, const layer_task *task) {
+    const step *s = task->s;
+    project(t, s, &task->l->o, s->attended);
+    run_units(t, o_unit, task, s->num_groups);
+    project(t, s, &task->l->gate_up, s->x);
+    run_units(t, gate_up_unit, task, s->num_groups);
+    project(t, s, &task->l->down, s->activated);
+    run_units(t, down_unit, task, s->num_groups);
 }
 
-static void finish_layer(const layer_task *t) {
-    const step *s = t->s;
-    project(s, &t->l->o, s->attended);
-    run_rows(t, o_unit, s->num_groups);
-    project(s, &t->l->gate_up, s->x);
-    run_rows(t, gate_up_unit, s->num_groups);
-    project(s, &t->l->down, s->activated);
-    run_rows(t, down_unit, s->num_groups);
+static void begin_pass(team *t, const void *pass) {
+    const layer_task *task = pass;
+    run_units(t, begin_unit, task, task->s->rows);
 }
 
 /* `first->next_norm` is that of the first layer. */
 void begin(const step *s, const layer *first, const T *embedded) {
     layer_task task = {s, first, embedded};
-    run_rows(&task, begin_unit, s->rows);
+    run_pass(&s->pool, begin_pass, &task);
+}
+
+typedef struct {
+    const step *s;
+    const layer *layers;
+    int64_t num_layers;
+} decode_task;
+
+static void decode_pass(team *t, const void *pass) {
+    const decode_task *d = pass;
+    for (const layer *l = d->layers; l < d->layers + d->num_layers; l++) {
+        layer_task task = {d->s, l, 0};
+        compute_qkv(t, &task);
+        run_units(t, attend_unit, &task, d->s->rows * d->s->kv_heads);
+        finish_layer(t, &task);
+    }
 }
 
 /* Rows of different sequences: all layers, whose last norm's output is in `s->x`. */
 void decode(const step *s, const layer *layers, int64_t num_layers) {
-    for (const layer *l = layers; l < layers + num_layers; l++) {
-        layer_task task = {s, l, 0};
-        compute_qkv(&task);
-        run_rows(&task, attend_unit, s->rows * s->kv_heads);
-        finish_layer(&task);
-    }
+    decode_task task = {s, layers, num_layers};
+    run_pass(&s->pool, decode_pass, &task);
+}
+
+static void before_attention_pass(team *t, const void *pass) {
+    const layer_task *task = pass;
+    compute_qkv(t, task);
+    run_units(t, rotate_unit, task, task->s->rows * task->s->kv_heads);
 }
 
 /* Tokens of a prompt: a layer up to attention, and the rest of it. */
 void before_attention(const step *s, const layer *l) {
     layer_task task = {s, l, 0};
-    compute_qkv(&task);
-    run_rows(&task, rotate_unit, s->rows * s->kv_heads);
+    run_pass(&s->pool, before_attention_pass, &task);
 }
+
+static void after_attention_pass(team *t, const void *pass) { finish_layer(t, pass); }
 
 void after_attention(const step *s, const layer *l) {
     layer_task task = {s, l, 0};
-    finish_layer(&task);
+    run_pass(&s->pool, after_attention_pass, &task);
 }
 
 /* Sizes of the structs, and of T: what was compiled must be what structs.py expects. */

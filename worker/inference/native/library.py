@@ -31,7 +31,7 @@ class Kernels:
         if library.layout() != compute_layout(dtype.itemsize):
             raise KernelsUnusable(f"{path} has another layout")
         self.dtype = dtype
-        self._parallel = _find_parallel()
+        self._openmp = _find_openmp()
         self.begin = _declare(library.begin, c_void_p, c_void_p, c_void_p)
         self.decode = _declare(library.decode, c_void_p, c_void_p, c_int64)
         self.before_attention = _declare(library.before_attention, c_void_p, c_void_p)
@@ -40,7 +40,7 @@ class Kernels:
 
     def get_threads(self) -> Threads:
         """Threads of a call: as many as torch has in this thread."""
-        return Threads(self._parallel, torch.get_num_threads())
+        return Threads(*self._openmp, torch.get_num_threads())
 
 
 def _declare(function: Any, *types: type) -> Callable[..., None]:
@@ -50,16 +50,19 @@ def _declare(function: Any, *types: type) -> Callable[..., None]:
     return declared
 
 
-def _find_parallel() -> int | None:
-    """Address of `GOMP_parallel` in the OpenMP that torch has loaded.
+def _find_openmp() -> tuple[int | None, int | None]:
+    """Addresses of `GOMP_parallel` and `omp_get_num_threads` in the OpenMP that torch has loaded.
 
     Threads of another pool would wait for theirs by spinning on the same cores. None where there
-    is no such function; then one thread computes.
+    are no such functions; then one thread computes.
     """
     try:
-        return ctypes.cast(ctypes.CDLL(None).GOMP_parallel, c_void_p).value
+        process = ctypes.CDLL(None)
+        functions = process.GOMP_parallel, process.omp_get_num_threads
     except (AttributeError, OSError):
-        return None
+        return None, None
+    parallel, num_threads = (ctypes.cast(each, c_void_p).value for each in functions)
+    return parallel, num_threads
 
 
 def load_kernels(folder: Path, dtype: torch.dtype) -> Kernels | None:

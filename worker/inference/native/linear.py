@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from worker.inference.llama_weights import concatenate
+from worker.inference.native.huge_pages import HugePages
 from worker.inference.native.library import Kernels
 from worker.inference.native.structs import BLOCK, PANEL, Matrix, RowBlock
 from worker.inference.quantization import QuantizedWeight, quantize
@@ -26,12 +27,15 @@ class NativeLinear:
         biases: Sequence[Tensor | None],
         *,
         is_int8: bool = False,
+        memory: HugePages | None = None,
     ) -> None:
+        """`memory` is where the packed weights are kept, by default their own."""
         weight, bias = concatenate(weights, biases)
         self._kernels = kernels
         self.out_features, self.in_features = weight.shape
         padded = _pad(weight)
-        self._panels = _pack_int8(quantize(padded)) if is_int8 else _pack(padded)
+        panels = _pack_int8(quantize(padded)) if is_int8 else _pack(padded)
+        self._panels = (memory or HugePages()).copy(panels)
         self._bias = None if bias is None else pad(bias.float(), (0, -len(bias) % PANEL))
         outputs, self.padded_inputs = padded.shape
         self.matrix = Matrix(
@@ -81,8 +85,7 @@ def _pack(weight: Tensor) -> Tensor:
     """[out, in] → [panels, words, 32 outputs, inputs per word]"""
     per_word = 4 // weight.itemsize
     panels = weight.unflatten(1, (-1, per_word)).unflatten(0, (-1, PANEL))
-    packed: Tensor = panels.permute(0, 2, 1, 3).contiguous()
-    return packed
+    return panels.permute(0, 2, 1, 3)
 
 
 def _pack_int8(weight: QuantizedWeight) -> Tensor:
@@ -90,4 +93,4 @@ def _pack_int8(weight: QuantizedWeight) -> Tensor:
     values = (weight.values.to(torch.int16) + 128).to(torch.uint8)
     quads = values.unflatten(2, (-1, 4)).unflatten(0, (-1, PANEL)).permute(0, 2, 3, 1, 4)
     scales = weight.scales.unflatten(0, (-1, PANEL)).transpose(1, 2).contiguous()
-    return torch.cat([scales.view(torch.uint8), quads.flatten(2)], dim=2).contiguous()
+    return torch.cat([scales.view(torch.uint8), quads.flatten(2)], dim=2)

@@ -204,15 +204,21 @@ static void quantize_unit(const void *task, int row) {
     }
 }
 
-static void multiply(const threads *pool, const matrix *m, const T *x, row_block *blocks,
-                     float *out, int rows) {
+static void multiply(team *t, const matrix *m, const T *x, row_block *blocks, float *out,
+                     int rows) {
     product_task task = {m, x, blocks, out, rows};
-    if (m->is_int8) run_units(pool, quantize_unit, &task, rows);
-    run_units(pool, m->is_int8 ? int8_panel_unit : panel_unit, &task, m->out / PANEL);
+    if (m->is_int8) run_units(t, quantize_unit, &task, rows);
+    run_units(t, m->is_int8 ? int8_panel_unit : panel_unit, &task, m->out / PANEL);
+}
+
+static void product_pass(team *t, const void *pass) {
+    const product_task *p = pass;
+    multiply(t, p->m, p->x, p->blocks, p->out, p->rows);
 }
 
 /* The product alone. */
 void product(const threads *pool, const matrix *m, const T *x, row_block *blocks, float *out,
              int64_t rows) {
-    multiply(pool, m, x, blocks, out, rows);
+    product_task task = {m, x, blocks, out, rows};
+    run_pass(pool, product_pass, &task);
 }

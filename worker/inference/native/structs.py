@@ -69,7 +69,7 @@ class Layer(Structure):
 
 
 class Threads(Structure):
-    _fields_ = (("parallel", c_void_p), ("count", c_int64))
+    _fields_ = (("parallel", c_void_p), ("num_threads", c_void_p), ("count", c_int64))
 
 
 class Step(Structure):
