@@ -24,7 +24,6 @@ from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.llama_weights import FUSED_LAYERS
 from worker.inference.lora import LoraAB, LoraWeights
 from worker.inference.native.library import load_kernels
-from worker.inference.native.structs import make_table
 from worker.model_sources import materialize
 from worker.modeling import choose_dtype, load_base
 
@@ -45,7 +44,7 @@ def make_adapter(decoder: LlamaDecoder, like: torch.Tensor, layers: int) -> Lora
             ]
             if pair := fuse_pairs(parts):
                 pairs[f"{layer}.{name}"] = pair.to(like)
-    return LoraWeights(pairs, make_table(pairs, layers))
+    return decoder._forward.make_adapter(pairs)
 
 
 def prefill_rows(decoder: LlamaDecoder, adapters: list[LoraWeights], rows: int) -> None:

@@ -44,6 +44,11 @@ class LoraWeights:
     table: Array[Any] | None = None
 
     @property
+    def max_rank(self) -> int:
+        """The highest rank of a layer."""
+        return max((len(pair.a) for pair in self.pairs.values()), default=0)
+
+    @property
     def nbytes(self) -> int:
         """Bytes in memory."""
         return sum(pair.a.nbytes + pair.b.nbytes for pair in self.pairs.values())

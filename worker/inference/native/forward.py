@@ -12,7 +12,7 @@ from worker.inference.decoder import PrefillOutput, PromptChunk, split_output
 from worker.inference.kv_cache import KvCache, PrefillAttention
 from worker.inference.llama_weights import LlamaBlock, LlamaModel, LlamaShape
 from worker.inference.lora import LoraAB, LoraWeights
-from worker.inference.native.huge_pages import HugePages
+from worker.inference.native.huge_pages import HUGE_PAGE_BYTES, HugePages, copy_together
 from worker.inference.native.library import Kernels
 from worker.inference.native.linear import NativeLinear, make_blocks
 from worker.inference.native.structs import (
@@ -47,6 +47,15 @@ class _Buffers:
             setattr(step, name, getattr(self, name).data_ptr())
 
 
+def _copy_pairs(pairs: Mapping[str, LoraAB]) -> Mapping[str, LoraAB]:
+    """Copy an adapter into huge pages, if it fills some: each of many would take one alone."""
+    matrices = [matrix for pair in pairs.values() for matrix in (pair.a, pair.b)]
+    if sum(matrix.nbytes for matrix in matrices) < HUGE_PAGE_BYTES:
+        return pairs
+    copies = iter(copy_together(matrices))
+    return {name: LoraAB(next(copies), next(copies), pair.blocks) for name, pair in pairs.items()}
+
+
 class NativeForward:
     """Computes logits, all but the attention of prompts by native kernels."""
 
@@ -73,6 +82,7 @@ class NativeForward:
         self._reserve(len(cache.keys[0]))
         # The adapters of the last pass's rows, and their groups.
         self._adapters: list[LoraWeights | None] = []
+        self._z = torch.empty(0, 0)
         self._groups: ctypes.Array[RowGroup] = (RowGroup * 0)()
 
     def _describe_model(self) -> Step:
@@ -115,7 +125,8 @@ class NativeForward:
         self._adapters, self._groups = [], (RowGroup * 0)()
 
     def make_adapter(self, pairs: Mapping[str, LoraAB]) -> LoraWeights:
-        return LoraWeights(pairs, make_table(pairs, len(self._layers)))
+        copies = _copy_pairs(pairs)
+        return LoraWeights(copies, make_table(copies, len(self._layers)))
 
     def decode(
         self,
@@ -166,6 +177,7 @@ class NativeForward:
             self._reserve(rows)
         if adapters != self._adapters:
             self._group(adapters)
+            self._reserve_z(adapters)
         step.groups, step.num_groups = ctypes.addressof(self._groups), len(self._groups)
         step.rows, step.has_lora = rows, any(adapters)
         step.pool = self._kernels.get_threads()
@@ -175,6 +187,13 @@ class NativeForward:
         at = ctypes.addressof(step)
         self._kernels.begin(at, ctypes.addressof(self._first), embedded.data_ptr())
         return at
+
+    def _reserve_z(self, adapters: Sequence[LoraWeights | None]) -> None:
+        """Reserve memory for products with A, as wide as the highest rank."""
+        rank = max((each.max_rank for each in {*adapters} if each is not None), default=0)
+        if len(self._z) < len(adapters) or self._z.shape[1] < rank:
+            self._z = torch.empty(len(adapters), rank)
+        self._step.z, self._step.z_stride = self._z.data_ptr(), self._z.shape[1]
 
     def _read(self, rows: int) -> Tensor:
         """Read hidden states after the final norm, [rows, hidden size]."""

@@ -5,6 +5,7 @@ addresses costs up to half of the memory's bandwidth.
 """
 
 import mmap
+from collections.abc import Sequence
 from contextlib import suppress
 
 import torch
@@ -18,17 +19,29 @@ CACHE_LINE_BYTES = 64
 class HugePages:
     """Allocates tensors one after the other. They are freed together, with the last of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, chunk_bytes: int = CHUNK_BYTES) -> None:
+        """`chunk_bytes` are reserved at a time."""
+        self._chunk_bytes = chunk_bytes
         self._free = torch.empty(0, dtype=torch.uint8)
 
     def copy(self, tensor: Tensor) -> Tensor:
         """Copy a tensor, or a permuted view of one, into a contiguous tensor."""
-        num_bytes = -(-tensor.nbytes // CACHE_LINE_BYTES) * CACHE_LINE_BYTES
+        num_bytes = _round_up(tensor)
         if num_bytes > len(self._free):
-            self._free = _map(max(num_bytes, CHUNK_BYTES))
+            self._free = _map(max(num_bytes, self._chunk_bytes))
         taken, self._free = self._free[: tensor.nbytes], self._free[num_bytes:]
         copied = taken.view(tensor.dtype).view(tensor.shape)
         return copied.copy_(tensor)
+
+
+def copy_together(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copy tensors that are freed together."""
+    memory = HugePages(sum(map(_round_up, tensors)))
+    return [memory.copy(tensor) for tensor in tensors]
+
+
+def _round_up(tensor: Tensor) -> int:
+    return -(-tensor.nbytes // CACHE_LINE_BYTES) * CACHE_LINE_BYTES
 
 
 def _map(num_bytes: int) -> Tensor:

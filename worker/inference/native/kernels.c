@@ -31,8 +31,10 @@ typedef struct {
     float *hidden, *out;                   /* residual stream, output of a product */
     T *x, *queries, *attended, *activated; /* inputs of products and of attention */
     row_block *blocks;                     /* inputs of int8 products, or NULL */
+    float *z;                              /* x · A of LoRA, [rows, z_stride] */
     threads pool;
-    float eps, unused;
+    float eps;
+    int32_t z_stride;
 } step;
 
 typedef struct {
@@ -67,57 +69,96 @@ static void begin_unit(const void *task, int row) {
     normalize(t->s, row, 0, t->l->next_norm);
 }
 
+/* Add what an adapter has for the outputs `first` to `end`. */
+static void adapt(const step *s, const layer *l, int kind, const row_group *g, int first, int end) {
+    project_up(g, l->index * LINEARS + kind, s->z, s->z_stride, s->out, first, end);
+}
+
+/* A few groups are split by columns, so that all threads have work. */
+enum { MANY_GROUPS = 8 };
+
+static int columns_per_unit(const step *s, int columns) {
+    return s->num_groups < MANY_GROUPS ? COLUMNS : columns;
+}
+
+static int count_units(const step *s, int columns) {
+    int size = columns_per_unit(s, columns);
+    return s->num_groups * ((columns + size - 1) / size);
+}
+
 static void qkv_unit(const void *task, int unit) {
     const layer_task *t = task;
-    add_lora(&t->s->groups[unit], t->l->index * LINEARS + QKV, t->s->x, t->s->out);
+    int size = columns_per_unit(t->s, t->l->qkv.out), first = unit / t->s->num_groups * size;
+    adapt(t->s, t->l, QKV, &t->s->groups[unit % t->s->num_groups], first, first + size);
 }
 
 static void o_unit(const void *task, int unit) {
     const layer_task *t = task;
     const row_group *g = &t->s->groups[unit];
-    add_lora(g, t->l->index * LINEARS + O, t->s->attended, t->s->out);
+    adapt(t->s, t->l, O, g, 0, t->s->dim);
     add_and_normalize(t->s, g, t->l->mlp_norm);
 }
 
 static void gate_up_unit(const void *task, int unit) {
     const layer_task *t = task;
     const step *s = t->s;
-    const row_group *g = &s->groups[unit];
-    int n = s->inner_dim;
-    add_lora(g, t->l->index * LINEARS + GATE_UP, s->x, s->out);
+    const row_group *g = &s->groups[unit % s->num_groups];
+    int n = s->inner_dim, size = columns_per_unit(s, n), first = unit / s->num_groups * size;
+    int end = first + size < n ? first + size : n;
+    adapt(s, t->l, GATE_UP, g, first, end);
+    adapt(s, t->l, GATE_UP, g, n + first, n + end);
     for (int r = 0; r < g->count; r++) {
         const float *gate = s->out + (int64_t)g->rows[r] * t->l->gate_up.out, *up = gate + n;
         T *out = s->activated + (int64_t)g->rows[r] * t->l->down.in;
-        for (int i = 0; i < n; i++) out[i] = put(gate[i] / (1 + exponential(-gate[i])) * up[i]);
+        for (int i = first; i < end; i++)
+            out[i] = put(gate[i] / (1 + exponential(-gate[i])) * up[i]);
     }
 }
 
 static void down_unit(const void *task, int unit) {
     const layer_task *t = task;
     const row_group *g = &t->s->groups[unit];
-    add_lora(g, t->l->index * LINEARS + DOWN, t->s->activated, t->s->out);
+    adapt(t->s, t->l, DOWN, g, 0, t->s->dim);
     add_and_normalize(t->s, g, t->l->next_norm);
 }
 
 /* --- the forward pass ---------------------------------------------------------------------- */
 
-static void project(team *t, const step *s, const matrix *m, const T *x) {
-    multiply(t, m, x, s->blocks, s->out, s->rows);
+typedef struct {
+    product_task product;
+    const step *s;
+    int pair; /* of an adapter's table */
+} project_task;
+
+/* The first units are those of LoRA, which has the same inputs. */
+static void project_unit(const void *task, int unit) {
+    const project_task *p = task;
+    int panel = unit - p->s->num_groups;
+    if (panel >= 0) panel_unit_of(p->product.m)(&p->product, panel);
+    else project_down(&p->s->groups[unit], p->pair, p->product.x, p->s->z, p->s->z_stride);
+}
+
+static void project(team *t, const layer_task *task, int kind, const matrix *m, const T *x) {
+    const step *s = task->s;
+    project_task p = {{m, x, s->blocks, s->out, s->rows}, s, task->l->index * LINEARS + kind};
+    quantize_inputs(t, &p.product);
+    if (s->has_lora) run_units(t, project_unit, &p, s->num_groups + count_panels(m));
+    else run_units(t, panel_unit_of(m), &p.product, count_panels(m));
 }
 
 static void compute_qkv(team *t, const layer_task *task) {
     const step *s = task->s;
-    project(t, s, &task->l->qkv, s->x);
-    if (s->has_lora) run_units(t, qkv_unit, task, s->num_groups);
+    project(t, task, QKV, &task->l->qkv, s->x);
+    if (s->has_lora) run_units(t, qkv_unit, task, count_units(s, task->l->qkv.out));
 }
 
 static void finish_layer(team *t, const layer_task *task) {
     const step *s = task->s;
-    project(t, s, &task->l->o, s->attended);
+    project(t, task, O, &task->l->o, s->attended);
     run_units(t, o_unit, task, s->num_groups);
-    project(t, s, &task->l->gate_up, s->x);
-    run_units(t, gate_up_unit, task, s->num_groups);
-    project(t, s, &task->l->down, s->activated);
+    project(t, task, GATE_UP, &task->l->gate_up, s->x);
+    run_units(t, gate_up_unit, task, count_units(s, s->inner_dim));
+    project(t, task, DOWN, &task->l->down, s->activated);
     run_units(t, down_unit, task, s->num_groups);
 }
 

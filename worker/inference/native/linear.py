@@ -85,7 +85,8 @@ def _pack(weight: Tensor) -> Tensor:
     """[out, in] → [panels, words, 32 outputs, inputs per word]"""
     per_word = 4 // weight.itemsize
     panels = weight.unflatten(1, (-1, per_word)).unflatten(0, (-1, PANEL))
-    return panels.permute(0, 2, 1, 3)
+    view: Tensor = panels.permute(0, 2, 1, 3)
+    return view
 
 
 def _pack_int8(weight: QuantizedWeight) -> Tensor:

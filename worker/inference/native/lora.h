@@ -1,6 +1,7 @@
 /* LoRA of rows that share an adapter. */
 
-enum { GROUP = 4, PARTS = 3, COLUMNS = 256 };
+/* COLUMNS of outputs are computed at a time by one thread, from RANKS rows of B at a time. */
+enum { GROUP = 4, PARTS = 3, COLUMNS = 256, RANKS = 4 };
 
 /* Matrices of one fused layer: a [rank, in], and b [rank, out], of which only blocks on the
    diagonal, one per linear layer, are not zero. */
@@ -16,30 +17,50 @@ typedef struct {
     int32_t count, rows[GROUP];
 } row_group;
 
-/* out += x · A · B for the rows of a group. */
-static void add_lora(const row_group *g, int index, const T *x, float *out) {
+/* z = x · A for the rows of a group; rows of z are `stride` apart. */
+static void project_down(const row_group *g, int index, const T *x, float *z, int stride) {
     if (!g->pairs || !g->pairs[index].a) return;
     const lora_pair *p = &g->pairs[index];
-    float rows[GROUP][p->in], z[GROUP][p->rank], a[p->in];
+    for (int k = 0; k < p->rank; k++)
+        for (int r = 0; r < g->count; r++)
+            z[(int64_t)g->rows[r] * stride + k] =
+                dot_of(p->a + (int64_t)k * p->in, x + (int64_t)g->rows[r] * padded(p->in), p->in);
+}
+
+/* out[first to end] += z · B for the rows of a group; at most COLUMNS, of one part. */
+static void add_columns(const row_group *g, const lora_pair *p, int part, const float *z,
+                        int stride, float *out, int first, int end) {
+    float y[GROUP][COLUMNS], b[RANKS][COLUMNS];
+    int n = end - first, end_rank = p->parts[part].end_rank;
     for (int r = 0; r < g->count; r++)
-        widen(rows[r], x + (int64_t)g->rows[r] * padded(p->in), p->in);
-    for (int k = 0; k < p->rank; k++) {
-        widen(a, p->a + (int64_t)k * p->in, p->in);
-        for (int r = 0; r < g->count; r++) z[r][k] = dot(a, rows[r], p->in);
-    }
-    for (int i = 0; i < p->num_parts; i++)
-        for (int c = p->parts[i].first_column; c < p->parts[i].end_column; c += COLUMNS) {
-            int n = p->parts[i].end_column - c < COLUMNS ? p->parts[i].end_column - c : COLUMNS;
-            float y[GROUP][COLUMNS], b[COLUMNS];
-            for (int r = 0; r < g->count; r++)
-                for (int j = 0; j < n; j++) y[r][j] = 0;
-            for (int k = p->parts[i].first_rank; k < p->parts[i].end_rank; k++) {
-                widen(b, p->b + (int64_t)k * p->out + c, n);
-                for (int r = 0; r < g->count; r++)
-                    for (int j = 0; j < n; j++) y[r][j] += z[r][k] * b[j];
-            }
-            for (int r = 0; r < g->count; r++)
+        for (int j = 0; j < n; j++) y[r][j] = 0;
+    for (int k = p->parts[part].first_rank, count; k < end_rank; k += count) {
+        count = end_rank - k < RANKS ? end_rank - k : RANKS;
+        for (int i = 0; i < count; i++) widen(b[i], p->b + (int64_t)(k + i) * p->out + first, n);
+        for (int r = 0; r < g->count; r++) {
+            const float *factors = z + (int64_t)g->rows[r] * stride + k;
+            if (count == RANKS)
                 for (int j = 0; j < n; j++)
-                    out[(int64_t)g->rows[r] * padded(p->out) + c + j] += y[r][j];
+                    y[r][j] += factors[0] * b[0][j] + factors[1] * b[1][j] + factors[2] * b[2][j]
+                               + factors[3] * b[3][j];
+            else
+                for (int i = 0; i < count; i++)
+                    for (int j = 0; j < n; j++) y[r][j] += factors[i] * b[i][j];
         }
+    }
+    for (int r = 0; r < g->count; r++)
+        for (int j = 0; j < n; j++) out[(int64_t)g->rows[r] * padded(p->out) + first + j] += y[r][j];
+}
+
+/* out[first to end] += z · B for the rows of a group. */
+static void project_up(const row_group *g, int index, const float *z, int stride, float *out,
+                       int first, int end) {
+    if (!g->pairs || !g->pairs[index].a) return;
+    const lora_pair *p = &g->pairs[index];
+    for (int i = 0; i < p->num_parts; i++) {
+        int from = first > p->parts[i].first_column ? first : p->parts[i].first_column;
+        int to = end < p->parts[i].end_column ? end : p->parts[i].end_column;
+        for (int c = from; c < to; c += COLUMNS)
+            add_columns(g, p, i, z, stride, out, c, to - c < COLUMNS ? to : c + COLUMNS);
+    }
 }

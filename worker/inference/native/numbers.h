@@ -4,6 +4,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__AVX512BF16__) || defined(__AVX512VNNI__)
+#include <immintrin.h>
+#endif
+
 static inline float from_bits(uint32_t bits) {
     float number;
     memcpy(&number, &bits, 4);
@@ -44,6 +48,23 @@ static inline float dot(const float *restrict a, const float *restrict b, int n)
     float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int i = 0; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+/* The same of numbers of the type T. */
+static inline float dot_of(const T *restrict a, const T *restrict b, int n) {
+    int i = 0;
+    float sum = 0;
+#if defined(LUTHIER_BF16) && defined(__AVX512BF16__)
+    __m512 sums[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    for (; i + 64 <= n; i += 64)
+        for (int v = 0; v < 2; v++)
+            sums[v] = _mm512_dpbf16_ps(sums[v], (__m512bh)_mm512_loadu_si512(a + i + 32 * v),
+                                       (__m512bh)_mm512_loadu_si512(b + i + 32 * v));
+    sum = _mm512_reduce_add_ps(_mm512_add_ps(sums[0], sums[1]));
+#endif
+#pragma omp simd reduction(+ : sum)
+    for (int j = i; j < n; j++) sum += get(a[j]) * get(b[j]);
     return sum;
 }
 

@@ -10,10 +10,6 @@
              [8 quads][32 columns][4 inputs], 128 above the value. Blocks of a row are quantized to
              16 bits: in 8 bits they would cost more accuracy than the weights do. */
 
-#if defined(__AVX512BF16__) || defined(__AVX512VNNI__)
-#include <immintrin.h>
-#endif
-
 /* Numbers in a vector, and rows whose sums of a panel fit into the registers. */
 #if defined(__AVX512F__)
 enum { LANES = 16, TILE_ROWS = 12, INT8_TILE_ROWS = 4 };
@@ -204,16 +200,20 @@ static void quantize_unit(const void *task, int row) {
     }
 }
 
-static void multiply(team *t, const matrix *m, const T *x, row_block *blocks, float *out,
-                     int rows) {
-    product_task task = {m, x, blocks, out, rows};
-    if (m->is_int8) run_units(t, quantize_unit, &task, rows);
-    run_units(t, m->is_int8 ? int8_panel_unit : panel_unit, &task, m->out / PANEL);
+static inline int count_panels(const matrix *m) { return m->out / PANEL; }
+
+static inline unit_function panel_unit_of(const matrix *m) {
+    return m->is_int8 ? int8_panel_unit : panel_unit;
+}
+
+static void quantize_inputs(team *t, const product_task *p) {
+    if (p->m->is_int8) run_units(t, quantize_unit, p, p->rows);
 }
 
 static void product_pass(team *t, const void *pass) {
     const product_task *p = pass;
-    multiply(t, p->m, p->x, p->blocks, p->out, p->rows);
+    quantize_inputs(t, p);
+    run_units(t, panel_unit_of(p->m), p, count_panels(p->m));
 }
 
 /* The product alone. */

@@ -96,9 +96,10 @@ class Step(Structure):
         ("attended", c_void_p),
         ("activated", c_void_p),
         ("blocks", c_void_p),
+        ("z", c_void_p),
         ("pool", Threads),
         ("eps", c_float),
-        ("unused", c_float),
+        ("z_stride", c_int32),
     )
 
 
