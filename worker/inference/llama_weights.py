@@ -142,13 +142,17 @@ def _read_block(
             [weights.get(f"{path}.bias") for path in paths],
         )
 
+    def head_norm(name: str) -> Tensor | None:
+        weight = weights.get(f"{prefix}.self_attn.{name}.weight")
+        return None if weight is None else weight.clone()
+
     return LlamaBlock(
-        attention_norm=weights[f"{prefix}.input_layernorm.weight"],
+        attention_norm=weights[f"{prefix}.input_layernorm.weight"].clone(),
         qkv=fused("qkv"),
-        q_norm=weights.get(f"{prefix}.self_attn.q_norm.weight"),
-        k_norm=weights.get(f"{prefix}.self_attn.k_norm.weight"),
+        q_norm=head_norm("q_norm"),
+        k_norm=head_norm("k_norm"),
         o=fused("o"),
-        mlp_norm=weights[f"{prefix}.post_attention_layernorm.weight"],
+        mlp_norm=weights[f"{prefix}.post_attention_layernorm.weight"].clone(),
         gate_up=fused("gate_up"),
         down=fused("down"),
     )
@@ -173,7 +177,10 @@ class LlamaShape:
 
 
 class LlamaModel:
-    """The weights of a model of transformers."""
+    """The weights of a model of transformers.
+
+    What is not packed is copied: a view would keep the whole file mapped, and so in memory.
+    """
 
     def __init__(self, model: PreTrainedModel, *, context_length: int) -> None:
         self.shape = LlamaShape.of(model.config)
@@ -181,8 +188,8 @@ class LlamaModel:
         self.num_layers = int(model.config.num_hidden_layers)
         self._weights = model.state_dict()
         self._rotary = model.get_submodule("model.rotary_emb")
-        self.embedding = self._weights["model.embed_tokens.weight"]
-        self.norm = self._weights["model.norm.weight"]
+        self.embedding = self._weights["model.embed_tokens.weight"].clone()
+        self.norm = self._weights["model.norm.weight"].clone()
         self.head = self._weights["lm_head.weight"]
 
     def read_blocks(self, make_linear: MakeLinear[LinearT]) -> list[LlamaBlock[LinearT]]:

@@ -10,6 +10,7 @@ from safetensors import safe_open
 
 from app import logs
 from app.catalog import DEFAULT_MAX_COMPLETION_TOKENS, CatalogModel, Quantization
+from worker.host_memory import return_freed_memory
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.decoder import Decoder
 from worker.inference.engine import Engine
@@ -105,7 +106,8 @@ def load_model(model: CatalogModel, cache: Path, *, native_kernels: bool = True)
     """
     folder = materialize(model, cache)
     device = choose_device()
-    base = load_base(folder, dtype=choose_dtype(device), device=device)
+    dtype = choose_dtype(device)
+    base = load_base(folder, dtype=dtype, device=device)
     tokenizer = load_tokenizer(folder)
     vocabulary = Vocabulary(tokenizer)
     reason = unsupported_reason(base, model.context_length)
@@ -115,7 +117,7 @@ def load_model(model: CatalogModel, cache: Path, *, native_kernels: bool = True)
     is_int8 = model.quantization == Quantization.INT8
     if reason is None:
         if native_kernels and device.type == "cpu":
-            kernels = load_kernels(get_kernels_folder(cache), base.dtype)
+            kernels = load_kernels(get_kernels_folder(cache), dtype)
         decoder = LlamaDecoder(
             base, context_length=model.context_length, kernels=kernels, is_int8=is_int8
         )
@@ -126,6 +128,9 @@ def load_model(model: CatalogModel, cache: Path, *, native_kernels: bool = True)
         )
     else:
         decoder = TransformersDecoder(base, context_length=model.context_length)
+    # A decoder has copied what it needs, or keeps the model.
+    del base
+    return_freed_memory()
     log.info(
         "model.loaded",
         model=model.id,
@@ -149,6 +154,6 @@ def load_model(model: CatalogModel, cache: Path, *, native_kernels: bool = True)
         sampling_defaults=generation,
         default_max_tokens=model.max_completion_tokens,
         system_fingerprint=system_fingerprint(
-            model.source, device.type, base.dtype, model.quantization, kernels is not None
+            model.source, device.type, dtype, model.quantization, kernels is not None
         ),
     )
