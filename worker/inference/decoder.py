@@ -56,8 +56,12 @@ class Decoder(KvSlots, Protocol):
     """Decodes up to `num_slots` sequences, one per slot, beside prompts in other slots.
 
     It keeps the KV cache and the adapter of each of `num_slots + 1` slots; the caller assigns them.
-    Logits are [slots, vocabulary]. Not thread-safe.
+    Logits are [rows, vocabulary]. Not thread-safe.
     """
+
+    # True if several rows of `decode` may be tokens that follow each other in one slot, with the
+    # same results to the bit as one at a time.
+    takes_drafts: bool
 
     def check_adapter(self, files: AdapterFiles) -> None:
         """Raise InvalidAdapter if the adapter does not match this model."""
@@ -116,5 +120,6 @@ class Decoder(KvSlots, Protocol):
         """Feed one token to each of `slots`, in ascending order; return the logits.
 
         `positions[i]` is the number of tokens that the i-th of these slots holds. Computing a
-        position again is harmless: it overwrites the same cache entries.
+        position again is harmless: it overwrites the same cache entries. With `takes_drafts` a
+        slot may occur several times, with ascending positions.
         """

@@ -18,6 +18,7 @@ from worker.inference.prefilling import Prefiller
 from worker.inference.sampling import sample
 from worker.inference.scheduler import Scheduler
 from worker.inference.slots import NO_SLOT, Prefill, Sequence
+from worker.inference.speculation import MAX_STEP_ROWS, Draft, PromptLookup
 
 log = logs.get_logger(__name__)
 
@@ -105,6 +106,8 @@ class Engine:
         """Sample the first token of each started choice from its prompt's logits."""
         by_prompt: dict[Prefill, list[Sequence]] = {}
         for sequence, prefill in started:
+            if self.decoder.takes_drafts:
+                sequence.lookup = PromptLookup(sequence.request.prompt)
             by_prompt.setdefault(prefill, []).append(sequence)
         for prefill, choices in by_prompt.items():
             assert prefill.logits is not None
@@ -128,9 +131,9 @@ class Engine:
             return
         sequences = sorted(sequences, key=lambda sequence: sequence.slot)
         try:
-            slots, lengths = [s.slot for s in sequences], [s.length for s in sequences]
-            logits = self.decoder.decode(slots, [s.last_token for s in sequences], lengths)
-            chosen = self._sample(sequences, logits)
+            drafts = self._draft(sequences)
+            logits = self._compute_logits(sequences, drafts)
+            chosen = self._sample(sequences, torch.stack([rows[0] for rows in logits]))
         except Exception as error:
             self._retry_one_by_one(sequences, error)
             return
@@ -138,6 +141,57 @@ class Engine:
             sequence.length += 1
         self._latency.step_decoded(len(sequences))
         self._append_tokens(sequences, chosen)
+        for sequence, draft, rows in zip(sequences, drafts, logits, strict=True):
+            self._verify(sequence, draft, rows[1:])
+
+    def _draft(self, sequences: list[Sequence]) -> list[Draft]:
+        """Guess tokens of each sequence, if a step with these costs little more."""
+        limit = MAX_STEP_ROWS // len(sequences) - 1
+        if limit < 1 or not self.decoder.takes_drafts:
+            return [()] * len(sequences)
+        return [self._draft_one(sequence, limit) for sequence in sequences]
+
+    def _draft_one(self, sequence: Sequence, limit: int) -> Draft:
+        if sequence.lookup is None:
+            return ()
+        left = sequence.request.max_new_tokens - sequence.num_generated
+        return sequence.lookup.propose(min(limit, left - 1))
+
+    def _compute_logits(self, sequences: list[Sequence], drafts: list[Draft]) -> tuple[Tensor, ...]:
+        """Compute the logits [1 + draft tokens, vocabulary] of each sequence."""
+        slots: list[int] = []
+        tokens: list[int] = []
+        positions: list[int] = []
+        for sequence, draft in zip(sequences, drafts, strict=True):
+            count = 1 + len(draft)
+            slots += [sequence.slot] * count
+            tokens += [sequence.last_token, *draft]
+            positions += range(sequence.length, sequence.length + count)
+        logits = self.decoder.decode(slots, tokens, positions)
+        parts: tuple[Tensor, ...] = logits.split([1 + len(draft) for draft in drafts])
+        return parts
+
+    def _verify(self, sequence: Sequence, draft: Draft, logits: Tensor) -> None:
+        """Go on after the tokens of a draft, as long as they are those that were sampled."""
+        accepted = 0
+        for token, row in zip(draft, logits, strict=True):
+            # A sequence that has ended has no slot.
+            if sequence.slot == NO_SLOT or sequence.last_token != token:
+                break
+            accepted += 1
+            if not self._prepare([sequence]):
+                break
+            try:
+                chosen = self._sample([sequence], row[None])
+            except Exception as error:
+                self._fail(sequence.request, error)
+                break
+            sequence.length += 1
+            self._append_tokens([sequence], chosen)
+        self.stats.draft_tokens += len(draft)
+        self.stats.accepted_draft_tokens += accepted
+        if sequence.lookup is not None:
+            sequence.lookup.count_accepted(accepted, len(draft))
 
     def _prepare(self, sequences: list[Sequence]) -> list[Sequence]:
         """Prepare the grammars of choices, and return those whose request goes on.
@@ -178,6 +232,8 @@ class Engine:
             self._time_token(sequence, now)
             sequence.last_token, sequence.num_generated = token, sequence.num_generated + 1
             sequence.num_served += 1
+            if sequence.lookup is not None:
+                sequence.lookup.append(token)
             if token in request.stop_ids:
                 self._finish(sequence, Finished(sequence.choice, "stop"))
                 continue

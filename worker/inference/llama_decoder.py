@@ -81,6 +81,8 @@ class LlamaDecoder:
             context_length=context_length,
             device=llama.norm.device,
         )
+        # By torch a row's numbers depend on the batch.
+        self.takes_drafts = kernels is not None
         self.num_slots, self.num_tokens = capacity.num_slots, capacity.num_tokens
         num_cached_tokens = capacity.num_tokens + capacity.num_prefix_tokens
         promise(self, num_cached_tokens * bytes_per_token)

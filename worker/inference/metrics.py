@@ -166,6 +166,8 @@ class EngineStats:
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     generated_tokens: int = 0
+    draft_tokens: int = 0
+    accepted_draft_tokens: int = 0
     failed_requests: int = 0
     kv_tokens: int = 0
     kv_capacity_tokens: int = 0
@@ -194,6 +196,8 @@ SERIES = (
         "Prompt tokens whose keys and values were kept from an earlier prompt",
     ),
     _Series("generated_tokens", CounterMetricFamily, "Tokens generated"),
+    _Series("draft_tokens", CounterMetricFamily, "Tokens drafted by prompt lookup"),
+    _Series("accepted_draft_tokens", CounterMetricFamily, "Drafted tokens that were those sampled"),
     _Series(
         "failed_requests", CounterMetricFamily, "Requests that ended with an error of the engine"
     ),

@@ -14,6 +14,7 @@ from torch import Tensor
 from worker.inference.messages import Request
 from worker.inference.prefix_cache import PrefixKeys
 from worker.inference.sampling import Sampler
+from worker.inference.speculation import PromptLookup
 
 # The slot of a prompt or a row that has none at present.
 NO_SLOT = -1
@@ -68,6 +69,7 @@ class Sequence:
     swapped_kv: object | None = None
     # Tokens generated since it got its slot.
     num_served: int = 0
+    lookup: PromptLookup | None = None
 
     @property
     def num_cached(self) -> int:

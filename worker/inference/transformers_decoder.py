@@ -36,6 +36,7 @@ class TransformersDecoder:
     """A `Decoder` for architectures that `LlamaDecoder` does not support."""
 
     def __init__(self, model: PreTrainedModel, *, context_length: int) -> None:
+        self.takes_drafts = False
         self.num_slots = NUM_SLOTS
         self.context_length = context_length
         # transformers' cache grows with its sequence.

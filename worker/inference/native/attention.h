@@ -81,11 +81,24 @@ INLINE void attend(const step *s, const layer *l, int unit, const int n) {
         for (int i = 0; i < n; i++) out[g * n + i] = put(sums[g][i] / total[g]);
 }
 
-static void attend_unit(const void *task, int unit) {
-    const layer_task *t = task;
+static void attend_row(const layer_task *t, int unit) {
     if (t->s->head_dim == 64) attend(t->s, t->l, unit, 64);
     else if (t->s->head_dim == 128) attend(t->s, t->l, unit, 128);
     else attend(t->s, t->l, unit, t->s->head_dim);
+}
+
+static inline int follows(const step *s, int row) {
+    return row > 0 && row < s->rows && s->slots[row] == s->slots[row - 1];
+}
+
+/* Rows that follow each other in a slot see what those before them write: they are one unit. */
+static void attend_unit(const void *task, int unit) {
+    const layer_task *t = task;
+    const step *s = t->s;
+    int row = unit / s->kv_heads, kv = unit % s->kv_heads;
+    if (follows(s, row)) return;
+    do attend_row(t, row++ * s->kv_heads + kv);
+    while (follows(s, row));
 }
 
 /* For rows that are a prompt's tokens: q goes to `s->queries`, for attention by torch. */
