@@ -41,6 +41,7 @@ from app.monitoring.recorder import TrafficRecorder
 from app.operations import routes as operations
 from app.operations.storage_identity import open_verified_store
 from app.organization import routes as organization
+from app.responses import routes as responses
 from app.safe_http.client import SafeHttpClient
 from app.security_log import SecurityLog
 from app.settings import Settings
@@ -126,6 +127,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         models.permissions_router,
         operations.router,
         organization.router,
+        responses.router,
         stored_completions.router,
         stored_completion_files.router,
         sweeps.router,

@@ -118,6 +118,9 @@ class FakeEngine:
         # A judge's last message is an instruction.
         if "wait" in (prompt, first):
             return await self._wait(request)
+        if first.startswith("stream "):
+            parts = self._stream_parts(body, json.loads(first.removeprefix("stream ")))
+            return StreamingResponse(parts, media_type="text/event-stream")
         if body.get("stream"):
             return StreamingResponse(self._stream(body, prompt), media_type="text/event-stream")
         return JSONResponse(completion(body["model"]))
@@ -178,6 +181,17 @@ class FakeEngine:
         if (body.get("stream_options") or {}).get("include_usage"):
             document = {**document, "usage": usage}
         return f"data: {json.dumps(document, separators=(',', ':'))}\n\n".encode()
+
+    async def _stream_parts(
+        self, body: dict[str, Any], parts: list[dict[str, Any]]
+    ) -> AsyncIterator[bytes]:
+        """Choices of chunks as the message has them, then the usage."""
+        empty = chunk(body["model"], None)
+        for part in parts:
+            choice = {"index": 0, "finish_reason": None, "delta": {}} | part
+            yield self._event(body, empty | {"choices": [choice]})
+        yield self._event(body, empty | {"choices": []}, completion(body["model"])["usage"])
+        yield b"data: [DONE]\n\n"
 
     async def _stream(self, body: dict[str, Any], prompt: str) -> AsyncIterator[bytes]:
         try:

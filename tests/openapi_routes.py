@@ -69,7 +69,8 @@ CURSOR_KINDS = {
 NON_ID_PARAMETERS = frozenset(
     (
         "item_reference order_by role status "
-        "annotations correction encrypted_content include output parsed parsed_arguments rating "
+        "access_programs annotations background_options correction effort encrypted_content image "
+        "include instructions output parsed parsed_arguments rating "
         "api_key_ids batch bucket_width end_time group_by line_items models page project_ids "
         "start_time user_ids "
         "arguments audio calculate_output completion_window content context data description "
@@ -94,6 +95,8 @@ FILTERED_PATHS = ("/v1/organization/usage/", "/v1/organization/costs")
 NESTED_IDS = (
     "feedback.correction.tool_calls.id",
     "feedback.id",
+    "input.call_id",
+    "input.id",
     "items.call_id",
     "items.id",
     "messages.tool_call_id",
@@ -105,6 +108,7 @@ SAMPLE_VALUES: dict[str, Any] = {
     "endpoint": "/v1/chat/completions",
     "expires_in_seconds": 60,
     "feedback": [{"id": "x", "label": "a"}],
+    "input": "Hi",
     "messages": [{"role": "user", "content": "Hi"}],
     "prompt": "Hi",
     "metric": "valid_loss",
@@ -292,4 +296,5 @@ class _BodyBuilder:
         """Fields of one name in several bodies differ: a list is a sample of lists only."""
         types = [_resolve(option, self.schemas).get("type") for option in _options_of(schema)]
         is_list = isinstance(SAMPLE_VALUES.get(name), list)
-        return name in SAMPLE_VALUES and (not is_list or "array" in types)
+        is_possible = types != ["null"] and (not is_list or "array" in types)
+        return name in SAMPLE_VALUES and is_possible

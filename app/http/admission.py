@@ -56,6 +56,7 @@ LONG_BODY_PATHS = (
     "/v1/completions",
     "/v1/embeddings",
     "/v1/classify",
+    "/v1/responses",
     "/models/",
 )
 UPLOAD_PART_PATH = re.compile(r"/v1/uploads/[^/]+/parts")

@@ -54,7 +54,7 @@ def to_response(reply: Reply) -> EngineResponse:
     if is_unknown or (upstream.is_error and read_error(reply.head) is None):
         log.error("engine.failed", url=str(upstream.url), status=upstream.status_code)
         raise EngineFailed
-    return EngineResponse(upstream.status_code, headers, _single_chunk(reply.head), metadata)
+    return EngineResponse(upstream.status_code, headers, single_chunk(reply.head), metadata)
 
 
 def to_translated_response(reply: Reply, name: str, names: dict[str, str]) -> EngineResponse:
@@ -68,7 +68,7 @@ def to_translated_response(reply: Reply, name: str, names: dict[str, str]) -> En
     headers = _select_headers(upstream)
     if reply.rest is None:
         answer = translate_answer(reply.head, name=name)
-        return EngineResponse(upstream.status_code, headers, _single_chunk(answer), None)
+        return EngineResponse(upstream.status_code, headers, single_chunk(answer), None)
     chunks = translate_events(_chain(reply.head, reply.rest), name=name, names=names)
     return EngineResponse(
         upstream.status_code, headers, _stream_events(b"", chunks, upstream), None
@@ -80,7 +80,7 @@ def error_response(error: ApiError) -> EngineResponse:
     if isinstance(error, EngineUnavailable):
         raise error
     headers = {"content-type": "application/json", **error.response_headers}
-    return EngineResponse(error.status, headers, _single_chunk(orjson.dumps(error.body())), None)
+    return EngineResponse(error.status, headers, single_chunk(orjson.dumps(error.body())), None)
 
 
 def _select_headers(upstream: httpx.Response) -> dict[str, str]:
@@ -106,5 +106,6 @@ async def _chain(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes
         yield chunk
 
 
-async def _single_chunk(body: bytes) -> AsyncIterator[bytes]:
+async def single_chunk(body: bytes) -> AsyncIterator[bytes]:
+    """A body as the only chunk."""
     yield body

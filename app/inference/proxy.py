@@ -1,10 +1,10 @@
 """Proxy of requests to an engine: streams the response and records traffic for monitoring."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -17,7 +17,7 @@ from app.http.dependencies import AppState, run_autocommit
 from app.http_server.disconnects import run_until_disconnect
 from app.inference.answer_usage import UsageReader, request_usage, wants_usage
 from app.inference.endpoints import EMBEDDINGS_PATH
-from app.inference.engine_responses import EVENT_STREAM
+from app.inference.engine_responses import EVENT_STREAM, EngineResponse, single_chunk
 from app.inference.engines import EngineClient
 from app.inference.metrics import RequestMeter
 from app.models import registry
@@ -45,8 +45,19 @@ async def resolve_model(
     return await run_autocommit(state, resolve)
 
 
+class AnswerTranslator(Protocol):
+    """Makes the answer of another route from that of an engine."""
+
+    async def translate_body(self, status: int, body: bytes) -> bytes:
+        """Translate a whole answer, or an error. Raises ServiceUnavailable if it is neither."""
+
+    def translate_stream(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Translate the events of a stream, as soon as they arrive."""
+
+
 class ProxyResponse(Response):
-    """Response that sends a project's `body` to the engine and streams back what it returns.
+    """Response that sends a project's `body` to the engine and streams back what it returns, or
+    what a translator makes of it.
 
     Aborts the engine's request if the client disconnects. Raises EngineUnavailable before the
     response begins.
@@ -62,6 +73,7 @@ class ProxyResponse(Response):
         *,
         principal: Principal,
         capture: CompletionCapture | None = None,
+        translator: AnswerTranslator | None = None,
     ) -> None:
         super().__init__()
         self._engines = engines
@@ -72,6 +84,7 @@ class ProxyResponse(Response):
         self._principal = principal
         self._reader = UsageReader(is_stream=bool(body.get("stream")), is_wanted=wants_usage(body))
         self._capture = capture
+        self._translator = translator
         # Assumed until the response is complete: only a disconnect ends it early without an error.
         self._outcome = RequestOutcome.CLIENT_DISCONNECTED
         self._metadata: EngineMetadata | None = None
@@ -128,11 +141,12 @@ class ProxyResponse(Response):
         ) as response:
             if response.status < HTTPStatus.BAD_REQUEST:
                 self._metadata = response.metadata
+            is_stream = response.headers.get("content-type", "").startswith(EVENT_STREAM)
+            chunks = await self._translate(response, is_stream=is_stream)
             headers = {**response.headers, **NO_BUFFERING_HEADERS}
             raw = [(name.encode(), value.encode()) for name, value in headers.items()]
             await send({"type": "http.response.start", "status": response.status, "headers": raw})
-            is_stream = response.headers.get("content-type", "").startswith(EVENT_STREAM)
-            async for chunk in self._reader.read(response.chunks):
+            async for chunk in chunks:
                 if is_stream:
                     meter.part_arrived()
                 if self._capture is not None and response.status < 400:
@@ -140,6 +154,17 @@ class ProxyResponse(Response):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
             self._outcome = _outcome_of(response.status)
+
+    async def _translate(
+        self, response: EngineResponse, *, is_stream: bool
+    ) -> AsyncIterator[bytes]:
+        chunks = self._reader.read(response.chunks)
+        if self._translator is None:
+            return chunks
+        if is_stream:
+            return self._translator.translate_stream(chunks)
+        body = b"".join([chunk async for chunk in chunks])
+        return single_chunk(await self._translator.translate_body(response.status, body))
 
 
 def _outcome_of(status: int) -> RequestOutcome:

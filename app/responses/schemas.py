@@ -1,0 +1,254 @@
+"""Request and response bodies of /v1/responses."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic_core import PydanticCustomError
+
+from app.responses.tools import ToolChoice, Tools
+from app.wire.base import CursorListing, Metadata, bounded_int, max_items
+from app.wire.items import ItemId, ItemList
+from app.wire.refusals import refusal
+from app.wire.response_format import FormatName
+from app.wire.sampling import StrictModel
+
+MAX_TOKENS = 2**31 - 1
+# OpenAI's; a limit below leaves no room for an answer.
+MIN_OUTPUT_TOKENS = 16
+LOGPROBS = "message.output_text.logprobs"
+Includable = Literal[
+    "code_interpreter_call.outputs",
+    "computer_call_output.output.image_url",
+    "file_search_call.results",
+    "message.input_image.image_url",
+    "message.output_text.logprobs",
+    "reasoning.encrypted_content",
+    "web_search_call.action.sources",
+    "web_search_call.results",
+]
+ResponseStatus = Literal["completed", "failed", "in_progress", "cancelled", "queued", "incomplete"]
+
+
+def _to_items(value: Any) -> Any:
+    return [{"role": "user", "content": value}] if isinstance(value, str) else value
+
+
+Input = Annotated[ItemList, BeforeValidator(_to_items, json_schema_input_type=str | ItemList)]
+
+
+def _not_here(reason: str) -> PlainValidator:
+    """Refuse a field of OpenAI's that would change the answer, unless it is null."""
+
+    def check(value: Any) -> None:
+        if value is not None:
+            raise PydanticCustomError("not_supported", "{reason}", {"reason": reason})
+
+    return PlainValidator(check, json_schema_input_type=None)
+
+
+class TextFormat(StrictModel):
+    type: Literal["text"]
+
+
+class JsonObjectFormat(StrictModel):
+    """Any JSON object. The input must mention JSON."""
+
+    type: Literal["json_object"]
+
+
+class JsonSchemaFormat(StrictModel):
+    """JSON of a schema, by which the answer is made."""
+
+    type: Literal["json_schema"]
+    name: FormatName
+    # `schema` is a method of pydantic's models.
+    json_schema: dict[str, Any] = Field(alias="schema")
+    description: str | None = None
+    strict: bool | None = None
+
+
+class TextOptions(StrictModel):
+    format: (
+        Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
+        | None
+    ) = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class ReasoningOptions(StrictModel):
+    """`effort` is a switch of the model's template; reasoning is not summarized here."""
+
+    effort: Annotated[str, Field(max_length=16)] | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+    context: Literal["auto", "current_turn", "all_turns"] | None = None
+    mode: Literal["standard"] | None = None
+
+
+class ResponseStreamOptions(StrictModel):
+    include_obfuscation: bool = False
+
+
+Ignored = Annotated[Any, Field(description="Accepted for compatibility; it has no effect here.")]
+ShortText = Annotated[str, Field(max_length=512)]
+
+
+class ResponseContext(StrictModel):
+    """What the model is given: that whose tokens are counted."""
+
+    model: str = Field(max_length=256)
+    input: Input | None = None
+    instructions: str | None = None
+    previous_response_id: Annotated[
+        None, _not_here("responses are not kept here; send the earlier items in 'input'")
+    ] = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice = None
+    parallel_tool_calls: bool | None = None
+    reasoning: ReasoningOptions | None = None
+    text: TextOptions | None = None
+    truncation: (
+        Annotated[
+            Any,
+            PlainValidator(
+                lambda value: _check_truncation(value), json_schema_input_type=Literal["disabled"]
+            ),
+        ]
+        | None
+    ) = None
+    conversation: Annotated[
+        None, _not_here("conversations are not kept here; use 'previous_response_id'")
+    ] = None
+
+    @model_validator(mode="after")
+    def _check_has_input(self) -> Self:
+        if not self.input and self.previous_response_id is None:
+            raise refusal(
+                "Missing required parameter: 'input'.",
+                param="input",
+                code="missing_required_parameter",
+            )
+        return self
+
+
+def _check_truncation(value: Any) -> Any:
+    if value in (None, "disabled"):
+        return value
+    rule = "expected 'disabled': input that is longer than the model's context is an error here"
+    raise PydanticCustomError("truncation", rule)
+
+
+class CreateResponse(ResponseContext):
+    """POST /v1/responses."""
+
+    background: Annotated[
+        None, _not_here("responses in the background are not made here; use 'stream'")
+    ] = None
+    background_options: Ignored = None
+    context_management: Annotated[None, _not_here("contexts are not compacted here")] = None
+    image: Ignored = None
+    include: Annotated[list[Includable], max_items(16, "names")] | None = None
+    max_output_tokens: Annotated[int, bounded_int(MIN_OUTPUT_TOKENS, MAX_TOKENS)] | None = None
+    max_tool_calls: Annotated[int, bounded_int(1, MAX_TOKENS)] | None = None
+    metadata: Metadata | None = None
+    moderation: Annotated[None, _not_here("answers are not moderated here")] = None
+    prompt: Annotated[
+        None, _not_here("prompts are not kept here; send 'instructions' and 'input'")
+    ] = None
+    prompt_cache_key: ShortText | None = None
+    prompt_cache_options: Ignored = None
+    prompt_cache_retention: Ignored = None
+    access_programs: Ignored = None
+    safety_identifier: ShortText | None = None
+    service_tier: Ignored = None
+    store: bool | None = None
+    stream: bool | None = None
+    stream_options: ResponseStreamOptions | None = None
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_logprobs: Annotated[int, bounded_int(0, 20)] | None = None
+    top_p: float | None = Field(None, ge=0, le=1)
+    user: ShortText | None = None
+
+    @property
+    def wants_logprobs(self) -> bool:
+        return LOGPROBS in (self.include or ()) or bool(self.top_logprobs)
+
+
+class InputTokensDetails(BaseModel):
+    cached_tokens: int
+    cache_write_tokens: int
+
+
+class OutputTokensDetails(BaseModel):
+    reasoning_tokens: int
+
+
+class ResponseUsage(BaseModel):
+    input_tokens: int
+    input_tokens_details: InputTokensDetails
+    output_tokens: int
+    output_tokens_details: OutputTokensDetails
+    total_tokens: int
+
+
+class ResponseError(BaseModel):
+    code: str
+    message: str
+
+
+class IncompleteDetails(BaseModel):
+    reason: Literal["max_output_tokens", "content_filter"]
+
+
+class ResponseItem(BaseModel):
+    """A message, a function call or its result, or reasoning; the fields depend on `type`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    type: Literal["message", "function_call", "function_call_output", "reasoning"]
+
+
+class Response(BaseModel):
+    """A response. What the request has set is sent back."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    completed_at: int | None
+    status: ResponseStatus
+    error: ResponseError | None
+    incomplete_details: IncompleteDetails | None
+    model: str
+    output: list[ResponseItem]
+    usage: ResponseUsage | None
+    instructions: str | None
+    max_output_tokens: int | None
+    max_tool_calls: int | None
+    metadata: dict[str, str]
+    parallel_tool_calls: bool
+    previous_response_id: str | None
+    prompt_cache_key: str | None
+    reasoning: dict[str, Any]
+    safety_identifier: str | None
+    service_tier: Literal["default"]
+    store: bool
+    temperature: float
+    text: dict[str, Any]
+    tool_choice: Any
+    tools: list[dict[str, Any]]
+    top_logprobs: int
+    top_p: float
+    truncation: Literal["disabled"]
+    background: bool
+    user: str | None
+
+
+class InputItemList(CursorListing):
+    data: list[ResponseItem]
+
+
+class ResponseDeleted(BaseModel):
+    id: str
+    object: Literal["response"] = "response"
+    deleted: Literal[True] = True
