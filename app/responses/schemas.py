@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from app.responses.tools import ToolChoice, Tools
 from app.wire.base import CursorListing, Metadata, bounded_int, max_items
-from app.wire.items import ItemId, ItemList
+from app.wire.items import ItemList
 from app.wire.refusals import refusal
 from app.wire.response_format import FormatName
 from app.wire.sampling import StrictModel
