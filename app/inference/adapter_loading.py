@@ -272,8 +272,10 @@ def _explain_refusal(kind: EngineKind, model: ResolvedModel, status: int, text: 
     reason = read_reason(text)
     log.error("engine.adapter_refused", model=model.name, status=status, reason=reason[:500])
     if kind == EngineKind.LUTHIER:
-        is_damaged = (read_error(text) or {}).get("code") == ModelDamaged.code
-        return ModelDamaged() if is_damaged else _could_not_load(model)
+        if (read_error(text) or {}).get("code") == ModelDamaged.code:
+            return ModelDamaged()
+        is_away = status == httpx.codes.SERVICE_UNAVAILABLE and reason
+        return EngineUnavailable(reason) if is_away else _could_not_load(model)
     dialect = DIALECTS[kind]
     has_no_route = status == httpx.codes.NOT_FOUND and reason == "Not Found"
     if has_no_route or "lora is not enabled" in reason.lower():

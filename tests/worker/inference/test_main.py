@@ -2,12 +2,7 @@
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -15,33 +10,10 @@ import pytest
 
 from app.catalog import CatalogError, CatalogModel
 from app.settings import Settings
-from tests.polling import wait_until
 from tests.ports import free_port
+from tests.worker.inference.engine_process import engine_process
 from tests.worker.inference.running_engine import catalog_entry
 from worker.inference.main import make_server
-
-ROOT = Path(__file__).parents[3]
-
-
-@contextmanager
-def engine_process(home: Path, models: str, url: str) -> Iterator[subprocess.Popen[bytes]]:
-    (home / "models.toml").write_text(models)
-    environment = {
-        **os.environ,
-        "LUTHIER_HOME": str(home),
-        "LUTHIER_MODELS_FILE": str(home / "models.toml"),
-        "LUTHIER_ENGINE_URL": url,
-        "LUTHIER_TORCH_THREADS": "1",
-    }
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "worker.inference"], cwd=ROOT, env=environment, stderr=log
-        )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def events(home: Path) -> list[str]:
@@ -50,16 +22,8 @@ def events(home: Path) -> list[str]:
 
 def test_sigterm_ends_streams_and_the_process(base_model: CatalogModel, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with engine_process(tmp_path, catalog_entry(base_model, context_length=50_000), url) as process:
-
-        def ready() -> bool:
-            assert process.poll() is None, (tmp_path / "log").read_text()
-            try:
-                return httpx.get(f"{url}/health").status_code == 200
-            except httpx.TransportError:
-                return False
-
-        wait_until("the engine is ready", ready)
+    with engine_process(tmp_path, catalog_entry(base_model, context_length=50_000), url) as engine:
+        process = engine.process
         body = {"model": "tiny", "messages": [{"role": "user", "content": "x"}], "stream": True}
         body["logit_bias"] = {"2": -100}
         with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=60) as response:
