@@ -1,12 +1,14 @@
 """The KV cache: keys and values of all running sequences, one slot each; attention over it."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from worker.inference.kv_memory import SlottedTensor
+from worker.inference.prefix_cache import BLOCK_TOKENS
 
 
 class KvCache:
@@ -55,18 +57,21 @@ class KvCache:
 
 
 class PrefillAttention:
-    """Causal attention of a prompt chunk in `slot`, from position `start` on."""
+    """Causal attention of a prompt chunk in `slot`, from position `start` on.
+
+    On a CPU it is computed by blocks of positions, whose numbers then do not depend on the chunk
+    that a step had room for: products of other sizes add in another order. Keys after a block are
+    not read, either.
+    """
 
     def __init__(self, cache: KvCache, slot: int, start: int, count: int) -> None:
         self._cache = cache
         self._slot = slot
         self._start = start
         self._end = start + count
-        self._mask = self._chunk_mask(count) if start else None
-
-    def _chunk_mask(self, count: int) -> Tensor:
-        device = self._cache.keys[0].device
-        return torch.ones(count, self._end, dtype=torch.bool, device=device).tril(self._start)
+        device = cache.keys[0].device
+        parts = _split_at_blocks(start, self._end) if device.type == "cpu" else [(start, self._end)]
+        self._parts = [(*part, _causal_mask(*part, device)) for part in parts]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q [tokens, heads, dim], k and v [tokens, kv heads, dim] → [tokens, heads·dim]"""
@@ -77,19 +82,32 @@ class PrefillAttention:
 
     def attend(self, layer: int, q: Tensor) -> Tensor:
         """Attend to keys and values that the cache already holds."""
-        keys, values = (
-            tensor[layer][self._slot, :, : self._end]
-            for tensor in (self._cache.keys, self._cache.values)
-        )
-        output = scaled_dot_product_attention(
-            q.transpose(0, 1)[None],
-            keys[None],
-            values[None],
-            attn_mask=self._mask,
-            is_causal=self._mask is None,
-            enable_gqa=True,
-        )
-        return output[0].transpose(0, 1).flatten(1)
+        keys, values = self._cache.keys[layer][self._slot], self._cache.values[layer][self._slot]
+        outputs = [
+            scaled_dot_product_attention(
+                q[begin - self._start : end - self._start].transpose(0, 1)[None],
+                keys[None, :, :end],
+                values[None, :, :end],
+                attn_mask=mask,
+                is_causal=mask is None,
+                enable_gqa=True,
+            )
+            for begin, end, mask in self._parts
+        ]
+        return torch.cat([output[0].transpose(0, 1) for output in outputs]).flatten(1)
+
+
+def _split_at_blocks(start: int, end: int) -> list[tuple[int, int]]:
+    """Split positions where blocks begin, wherever `start` is."""
+    inner = range(start - start % BLOCK_TOKENS + BLOCK_TOKENS, end, BLOCK_TOKENS)
+    return list(pairwise([start, *inner, end]))
+
+
+def _causal_mask(begin: int, end: int, device: torch.device) -> Tensor | None:
+    """Which of the keys before `end` each position sees; None if it is the usual triangle."""
+    if not begin:
+        return None
+    return torch.ones(end - begin, end, dtype=torch.bool, device=device).tril(begin)
 
 
 class PackedPrefillAttention:
