@@ -62,7 +62,7 @@ from worker.training.recipe import (
 from worker.training.ref_logprobs import RefLogprobsPrecomputer
 from worker.training.rendered_rows import compute_key, read_files
 from worker.training.sampler import EpochSampler
-from worker.training.serving_check.bounds import name_precision, needs_base
+from worker.training.serving_check.bounds import is_rounded, name_precision
 from worker.training.serving_check.trained import measure_rows
 from worker.training.start_comparison import StartComparison
 from worker.training.validation import Validation
@@ -142,7 +142,7 @@ def _with_comparison(
         renderer,
         loop.objective,
         loop.parameters,
-        with_base=needs_base(precision),
+        with_scaled=is_rounded(precision),
     )
     return replace(loop, measure=measure)
 

@@ -27,6 +27,17 @@ class CausalLM(Protocol):
         """Compute each label's NLL [N] in float32, and "it was the argmax" [N]."""
         ...
 
+    def use_float32(self) -> None:
+        """Compute in float32 from now on, with the weights as they are: to measure, not to train.
+
+        The numbers are then those of the weights alone, without rounding of the model's dtype.
+        """
+        ...
+
+    def count_float32_bytes(self) -> int:
+        """Count the memory that `use_float32` takes in addition."""
+        ...
+
 
 class TransformersCausalLM:
     """Any causal model of transformers, through its own forward pass.
@@ -57,6 +68,13 @@ class TransformersCausalLM:
             base: Any = model.get_base_model()
             embeddings = base.get_input_embeddings()
             embeddings.register_forward_hook(partial(_add_noise, neftune_alpha))
+
+    def use_float32(self) -> None:
+        self._model.float()
+
+    def count_float32_bytes(self) -> int:
+        width = torch.float32.itemsize
+        return sum(p.numel() * (width - p.itemsize) for p in self._model.parameters())
 
     def token_nll(
         self, batch: MicroBatch, *, label_smoothing: float = 0.0

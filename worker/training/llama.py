@@ -59,15 +59,18 @@ class _MergedLinear:
             layer.weight.data = view
 
     def __call__(self, x: Tensor) -> Tensor:
+        # Of another dtype only where a model computes in float32.
+        weight = self.weight.to(x.dtype)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
         if not self._is_adapted:
-            return functional.linear(x, self.weight, self.bias)
+            return functional.linear(x, weight, bias)
         a, b = self._merge_adapters()
         a, b = a.to(x.dtype), b.to(x.dtype)
         # As in PEFT, the adapter's input is dropped, not the base layer's; never in evaluation.
         if self._dropout and torch.is_grad_enabled():
             delta = functional.dropout(x, self._dropout) @ a.T @ b.T
-            return functional.linear(x, self.weight, self.bias) + delta * self._scaling
-        return lora_linear(x, self.weight, self.bias, a, b, self._scaling)
+            return functional.linear(x, weight, bias) + delta * self._scaling
+        return lora_linear(x, weight, bias, a, b, self._scaling)
 
     def _merge_adapters(self) -> tuple[Tensor, Tensor]:
         """Stack the A's, and put the B's on a block diagonal; layers without adapter add zeros."""
@@ -101,6 +104,12 @@ class _DecoderLayer:
         self._mlp_norm = layer.post_attention_layernorm
         self._q_norm = getattr(attention, "q_norm", None)
         self._k_norm = getattr(attention, "k_norm", None)
+
+    @property
+    def largest_weight(self) -> int:
+        """The numbers of the largest of the layer's matrices."""
+        linears = (self._qkv, self._o, self._gate_up, self._down)
+        return max(linear.weight.numel() for linear in linears)
 
     def __call__(self, hidden: Tensor, batch: MicroBatch, cos: Tensor, sin: Tensor) -> Tensor:
         qkv = self._apply_rope(self._qkv(_apply_norm(hidden, self._input_norm)), cos, sin)
@@ -142,16 +151,25 @@ class LlamaCausalLM:
         )
         shape = AttentionShape(config.num_attention_heads, config.num_key_value_heads, head_dim)
         self._embedding: nn.Embedding = base.model.embed_tokens
+        self._dtype = self._embedding.weight.dtype
         self._rotary = base.model.rotary_emb
         self._layers = [_DecoderLayer(layer, shape) for layer in base.model.layers]
         self._norm = base.model.norm
         self._head: Tensor = base.lm_head.weight
 
+    def use_float32(self) -> None:
+        """Compute in float32; each weight is converted when it is used, so that memory suffices."""
+        self._dtype = torch.float32
+
+    def count_float32_bytes(self) -> int:
+        layers = (layer.largest_weight for layer in self._layers)
+        return torch.float32.itemsize * max(self._head.numel(), *layers)
+
     def token_nll(
         self, batch: MicroBatch, *, label_smoothing: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """Compute each label's NLL [N] in float32, and "it was the argmax" [N]."""
-        hidden = self._embedding(batch.ids)
+        hidden = self._embedding(batch.ids).to(self._dtype)
         if self._neftune_alpha:
             lengths = row_lengths(batch.positions)
             hidden = add_embedding_noise(hidden, lengths, self._neftune_alpha)
@@ -163,7 +181,7 @@ class LlamaCausalLM:
             hidden = run(hidden, batch, cos, sin)
         return fused_linear_cross_entropy(
             _apply_norm(hidden[batch.logit_positions], self._norm),
-            self._head,
+            self._head.to(self._dtype),
             batch.labels,
             smoothing=label_smoothing,
         )

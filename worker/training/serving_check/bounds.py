@@ -1,27 +1,25 @@
 """Bounds of the difference between the engine's log-probabilities and training's, by dtype.
 
-float32: both compute the same sums in another order, and agree within 1e-6 where probabilities are
-neither tiny nor equal. The bounds are a thousand times that, and a miss fails the job.
+Training computes its values in float32 (`trained.py`), so that a difference is the engine's own
+rounding, or a fault. What rounding does depends on what the engine computes in:
 
-bfloat16: a difference depends on the model's depth and its outliers, and on the text: no constant
-that was measured on one model holds for all. Rounding shows itself alone where no adapter takes
-part: in the difference of the *base* model between both codes on the same tokens. The base is
-less sure of the answers than the model that learned them, so its difference is usually the larger
-one. A tuned model that exceeds it by BASE_FACTOR is noted as a warning, since tuning can also move
-the logits to where bfloat16 is coarser. But that measure alone is blind to a fault that both share
-(a layer that the engine leaves out, another rotation): it widens the base's difference too. So what
-fails a job is absolute, and far from what rounding does to any model: a mean difference of
-MAX_ROUNDING, by which a token is a third more or less likely. Where both codes agree on the base
-model, only the adapter can be at fault, and training's own rounding of it can be larger: one after
-two of Adam's steps, whose weights all have the size of the rate, moved training's log-probabilities
-by 0.5 from those of float32, and the native kernels' by 0.03; the base model's differed by 0.07.
-There it is ADAPTER_FACTOR times the base model's difference, at most MAX_ADAPTER_ROUNDING.
+precision            usual  fault
+float32              0.002  0.002  both compute the same sums in another order: 1e-6
+bfloat16             0.05   0.15   products alone; what is between them is in float32
+int8                 0.1    0.3    weights and inputs of products by blocks of 32
+bfloat16 throughout  0.15   0.7    other families, by transformers' own code
 
-int8, whatever the dtype of the rest: as bfloat16. What the rounding of the weights does shows in
-the base model too.
+in nats, the mean of the tokens' absolute differences. Between both, the owner of the job is warned.
+
+An adapter with a wrong scaling is served almost as it was trained if the error is small, and stays
+within these bounds. But it moves all tokens in the same direction: that of an adapter whose effect
+is larger, which training measures. The error of the scaling is the slope of the differences over
+it. It is a fault where it exceeds MAX_SCALING_ERROR and is MIN_SIGNIFICANCE times its own standard
+error: rounding has no direction.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -30,20 +28,20 @@ import numpy as np
 import torch
 
 from app.catalog import Quantization
-from worker.training.serving_check.trained import Logprobs
+from worker.training.serving_check.trained import PROBED_SCALING, Logprobs
 
-# In nats: the mean of the tokens' absolute differences, and the difference of the means.
-MAX_FLOAT32 = 0.002
+FLOAT32 = "float32"
+THROUGHOUT = "bfloat16 throughout"
 MAX_FLOAT32_OF_MEANS = 0.001
-MAX_ROUNDING = 0.3
-ADAPTER_FACTOR = 10
-MAX_ADAPTER_ROUNDING = 0.7
-# Up to this difference of the base model, both codes agree on it.
-MAX_AGREEING_BASE = 0.15
-# Rounding of the tuned model, in multiples of the base model's, and at least.
-BASE_FACTOR = 1.5
-MIN_BFLOAT16_BOUND = 0.02
-MIN_INT8_BOUND = 0.05
+# Usual difference, and that of a fault.
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    FLOAT32: (0.002, 0.002),
+    "bfloat16": (0.05, 0.15),
+    Quantization.INT8: (0.1, 0.3),
+    THROUGHOUT: (0.15, 0.7),
+}
+MAX_SCALING_ERROR = 0.05
+MIN_SIGNIFICANCE = 8
 
 
 class Verdict(StrEnum):
@@ -59,8 +57,10 @@ class Comparison:
     """Values of the engine and of training on the same tokens of answers.
 
     mean_difference  mean of the tokens' absolute differences
-    base_difference  the same of the base model; None if it was not computed
-    bound            what rounding explains of `mean_difference`
+    scaling_error    share by which the adapter's effect is larger by the engine; None in float32
+    significance     of that, in multiples of its standard error
+    bound            what rounding usually explains of `mean_difference`
+    limit            the difference beyond which it is a fault of the service
     """
 
     metric: str = "mean_logprob"
@@ -71,70 +71,84 @@ class Comparison:
     trained: float
     mean_difference: float
     max_difference: float
-    base_difference: float | None
+    scaling_error: float | None
+    significance: float | None
     bound: float
+    limit: float
 
     @property
     def verdict(self) -> Verdict:
-        if self.base_difference is None:
-            is_close = abs(self.served - self.trained) <= MAX_FLOAT32_OF_MEANS
-            agrees = is_close and self.mean_difference <= self.bound
-            return Verdict.AGREES if agrees else Verdict.FAULT
         # Not a number is a fault.
-        if not self.mean_difference <= self.limit:
+        if not self.mean_difference <= self.limit or self.is_scaled_otherwise:
+            return Verdict.FAULT
+        if self.dtype == FLOAT32 and not abs(self.served - self.trained) <= MAX_FLOAT32_OF_MEANS:
             return Verdict.FAULT
         return Verdict.AGREES if self.mean_difference <= self.bound else Verdict.DIFFERS
 
     @property
-    def limit(self) -> float:
-        """The difference beyond which it is a fault of the service."""
-        if self.base_difference is None:
-            return self.bound
-        if not self.base_difference <= MAX_AGREEING_BASE:
-            return MAX_ROUNDING
-        rounding = ADAPTER_FACTOR * self.base_difference
-        return min(max(rounding, MAX_ROUNDING), MAX_ADAPTER_ROUNDING)
+    def is_scaled_otherwise(self) -> bool:
+        if self.scaling_error is None or self.significance is None:
+            return False
+        is_large = abs(self.scaling_error) > MAX_SCALING_ERROR
+        return is_large and self.significance > MIN_SIGNIFICANCE
 
     def to_report(self) -> dict[str, Any]:
         """Make the report in evaluation.json."""
         return {**asdict(self), "verdict": str(self.verdict)}
 
 
-def name_precision(dtype: torch.dtype, quantization: str) -> str:
+def name_precision(dtype: torch.dtype, quantization: str, *, is_throughout: bool = False) -> str:
     """Name what a model is served in."""
-    return quantization or str(dtype).removeprefix("torch.")
+    name = str(dtype).removeprefix("torch.")
+    if is_throughout and not quantization and name != FLOAT32:
+        return THROUGHOUT
+    return quantization or name
 
 
-def needs_base(precision: str) -> bool:
-    """True if the bound depends on the base model's difference."""
-    return precision != "float32"
+def is_rounded(precision: str) -> bool:
+    """True if rounding hides a small error of the scaling."""
+    return precision != FLOAT32
 
 
 def compare(
     precision: str,
-    trained: tuple[Sequence[Logprobs], Sequence[Logprobs]],
-    served: tuple[Sequence[Logprobs], Sequence[Logprobs]],
+    trained: Sequence[Logprobs],
+    served: Sequence[Logprobs],
+    *,
+    scaled: Sequence[Logprobs] = (),
 ) -> Comparison:
-    """Compare the log-probabilities of the tuned model, and the base's if they are needed."""
-    (own, own_base), (engines, engines_base) = trained, served
-    differences = _differences(own, engines)
-    base = None
-    if needs_base(precision):
-        base = float(_differences(own_base, engines_base).mean())
-    least = MIN_INT8_BOUND if precision == Quantization.INT8 else MIN_BFLOAT16_BOUND
-    bound = MAX_FLOAT32 if base is None else max(least, BASE_FACTOR * base)
+    """Compare log-probabilities; `scaled` are training's with PROBED_SCALING, if measured."""
+    ours, theirs = np.concatenate(trained), np.concatenate(served)
+    differences = theirs - ours
+    scaling, significance = None, None
+    if scaled:
+        scaling, significance = _fit_scaling(differences, np.concatenate(scaled) - ours)
+    bound, limit = BOUNDS[precision]
     return Comparison(
         dtype=precision,
-        asked=len(own),
+        asked=len(trained),
         tokens=len(differences),
-        served=float(np.concatenate(engines).mean()),
-        trained=float(np.concatenate(own).mean()),
-        mean_difference=float(differences.mean()),
-        max_difference=float(differences.max()),
-        base_difference=base,
-        bound=min(bound, MAX_ROUNDING),
+        served=float(theirs.mean()),
+        trained=float(ours.mean()),
+        mean_difference=float(np.abs(differences).mean()),
+        max_difference=float(np.abs(differences).max()),
+        scaling_error=scaling,
+        significance=significance,
+        bound=bound,
+        limit=limit,
     )
 
 
-def _differences(own: Sequence[Logprobs], engines: Sequence[Logprobs]) -> Logprobs:
-    return np.abs(np.concatenate(engines) - np.concatenate(own))
+def _fit_scaling(differences: Logprobs, effects: Logprobs) -> tuple[float, float]:
+    """Fit the error of the scaling that explains differences best, by least squares.
+
+    Returns also how many times its standard error it is; 0 without an effect to fit.
+    """
+    power = float(effects @ effects)
+    if power == 0 or len(effects) < 2:
+        return 0.0, 0.0
+    slope = float(differences @ effects) / power
+    rest = differences - slope * effects
+    variance = float(rest @ rest) / (len(rest) - 1)
+    error = math.sqrt(variance / power)
+    return PROBED_SCALING * slope, abs(slope) / error if error else math.inf

@@ -13,6 +13,7 @@ from worker.host_memory import HostMemory
 from worker.inference.adapter_format import InvalidAdapter, check_config
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.loaded_model import load_model, read_rendering_options
+from worker.inference.transformers_decoder import TransformersDecoder
 from worker.model.rendering import Renderer, RenderingError
 from worker.model_sources import materialize
 from worker.modeling import choose_device, choose_dtype
@@ -24,7 +25,6 @@ from worker.training.serving_check.bounds import (
     Verdict,
     compare,
     name_precision,
-    needs_base,
 )
 from worker.training.serving_check.errors import served_differently
 from worker.training.serving_check.rows import CheckRow
@@ -54,17 +54,16 @@ def check_as_served(folder: RunFolder, trained: TrainedRows) -> None:
         return
     # Loading the model must not look like a stall.
     folder.append_event(Preparing(done=0, total=len(trained.rows)))
-    quantization = CatalogModel.from_json(spec.model).quantization
-    precision = name_precision(choose_dtype(choose_device()), quantization)
     try:
-        served = _ask_engine(folder, spec, trained.rows, with_base=needs_base(precision))
+        precision, served = _ask_engine(folder, spec, trained.rows)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         log.warning("serving_check.out_of_memory", exc_info=error)
         folder.append_event(not_compared(TOO_LITTLE_MEMORY))
         return
-    _report(folder, compare(precision, (trained.logprobs, trained.base), served), trained.file)
+    comparison = compare(precision, trained.logprobs, served, scaled=trained.scaled)
+    _report(folder, comparison, trained.file)
 
 
 def _report(folder: RunFolder, comparison: Comparison, file: str) -> None:
@@ -78,22 +77,28 @@ def _report(folder: RunFolder, comparison: Comparison, file: str) -> None:
 
 
 def _ask_engine(
-    folder: RunFolder, spec: RunSpec, rows: Sequence[CheckRow], *, with_base: bool
-) -> tuple[list[Logprobs], list[Logprobs]]:
-    """Load base model and adapter as an engine does, and ask for the rows' answers."""
+    folder: RunFolder, spec: RunSpec, rows: Sequence[CheckRow]
+) -> tuple[str, list[Logprobs]]:
+    """Load base model and adapter as an engine does, and ask for the rows' answers.
+
+    Returns also what the engine computes in.
+    """
     latest = folder.list_checkpoint_steps()[0]
     adapter = AdapterFiles("trained", folder.checkpoint(latest))
-    model = load_model(
-        CatalogModel.from_json(spec.model),
-        Path(spec.model_cache),
-        native_kernels=spec.native_kernels,
+    entry = CatalogModel.from_json(spec.model)
+    model = load_model(entry, Path(spec.model_cache), native_kernels=spec.native_kernels)
+    decoder = model.engine.decoder
+    precision = name_precision(
+        choose_dtype(choose_device()),
+        entry.quantization,
+        is_throughout=isinstance(decoder, TransformersDecoder),
     )
     renderer = model.renderer.with_options(read_rendering_options(adapter))
     for row in rows:
         _require_same_prompt(row, renderer)
     try:
         check_config(adapter.folder)
-        return compute_served_logprobs(model.engine.decoder, adapter, rows, with_base=with_base)
+        return precision, compute_served_logprobs(decoder, adapter, rows)
     except InvalidAdapter as error:
         raise served_differently(f"the engine refuses it. {error}".removesuffix(".")) from error
 
@@ -120,6 +125,15 @@ def _require_same_prompt(row: CheckRow, renderer: Renderer) -> None:
 
 
 def _describe_fault(comparison: Comparison, file: str) -> str:
+    scaling = comparison.scaling_error
+    if comparison.is_scaled_otherwise and scaling is not None:
+        size = f"{abs(scaling):.0%} {'more' if scaling > 0 else 'less'}"
+        return (
+            f"the adapter's effect is {size} by the engine than in training (the mean "
+            f"log-probability is {comparison.served:.4f} by the engine and "
+            f"{comparison.trained:.4f} in training) on the same {comparison.tokens} tokens of "
+            f"answers of the {file}"
+        )
     return (
         f"the mean log-probability is {comparison.served:.4f} by the engine and "
         f"{comparison.trained:.4f} in training, and that of a token differs by "
@@ -139,8 +153,8 @@ def _build_note(comparison: Comparison, file: str) -> Noted:
         return Noted(key=ComparisonNote.AGREES, message=message)
     message = (
         f"Served and trained log-probabilities differ by more than rounding usually explains: "
-        f"{values}; those of the base model differ by {comparison.base_difference:.2g}. Measure "
-        "the model's answers before you use it"
+        f"{values}; {comparison.bound:g} is usual in {comparison.dtype}. Measure the model's "
+        "answers before you use it"
     )
     return Noted(key=ComparisonNote.DIFFERS, message=message, is_warning=True)
 

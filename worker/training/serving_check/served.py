@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -41,29 +40,22 @@ class _Sequence:
 
 @torch.inference_mode()
 def compute_served_logprobs(
-    decoder: Decoder, adapter: AdapterFiles, rows: Sequence[CheckRow], *, with_base: bool
-) -> tuple[list[Logprobs], list[Logprobs]]:
+    decoder: Decoder, adapter: AdapterFiles, rows: Sequence[CheckRow]
+) -> list[Logprobs]:
     """Compute the log-probabilities of the answers' tokens, with the adapter's files.
 
-    The second list has the base model's, if they are needed. Sequences of both run side by side, as
-    those of several clients do: at least one of the base model, if there is a slot for it. Raises
-    InvalidAdapter, DamagedLocalAdapter and OSError.
+    A sequence of the base model runs beside them, as another client's does, if there is a slot for
+    it. Raises InvalidAdapter, DamagedLocalAdapter and OSError.
     """
     tuned = [_Sequence(row.ids.tolist(), row.start, adapter) for row in rows]
-    base = [
-        _Sequence(row.ids.tolist(), row.start, None) for row in rows[: None if with_base else 1]
-    ]
-    mixed = [each for pair in zip_longest(tuned, base) for each in pair if each is not None]
+    base = _Sequence(rows[0].ids.tolist(), rows[0].start, None)
+    mixed = [tuned[0], base, *tuned[1:]]
     for start in range(0, len(mixed), decoder.num_slots):
         group = mixed[start : start + decoder.num_slots]
         _run(decoder, group)
         for slot in range(len(group)):
             decoder.release_slot(slot)
-    return _read(tuned), _read(base) if with_base else []
-
-
-def _read(sequences: Sequence[_Sequence]) -> list[Logprobs]:
-    return [np.array(sequence.logprobs, dtype=np.float32) for sequence in sequences]
+    return [np.array(sequence.logprobs, dtype=np.float32) for sequence in tuned]
 
 
 def _run(decoder: Decoder, sequences: Sequence[_Sequence]) -> None:

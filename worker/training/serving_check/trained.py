@@ -1,5 +1,11 @@
-"""Log-probabilities of the training code, with the weights that it trained and with the base's."""
+"""Log-probabilities of the training code, in float32, with the weights that it trained.
 
+In the dtype of training its own rounding, which no client sees, would hide faults of the engine: of
+an adapter after two of Adam's steps, whose weights all have the size of the rate, it moved
+log-probabilities by 0.5.
+"""
+
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from app.logs import get_logger
+from worker.host_memory import HostMemory
 from worker.model.rendering import Renderer
 from worker.run_folder import RunFolder
 from worker.training.batching import Row, collate
@@ -28,6 +35,8 @@ NO_ROWS = (
     f"no answer of the first {MAX_EXAMPLES} examples fits into a row as a whole, after the prompt "
     "that a client would send for it"
 )
+# The share by which the adapter's effect is enlarged, to see what that does to each token.
+PROBED_SCALING = 0.1
 
 log = get_logger(__name__)
 
@@ -45,14 +54,15 @@ class ChatObjective(Protocol):
 class TrainedRows:
     """Rows with the log-probabilities of their answers' tokens, as training computes them.
 
-    base          those of the base model; empty if they are not needed
+    scaled        the same with an effect of the adapter that is PROBED_SCALING larger; empty if
+                  they are not needed
     not_measured  the reason why there are no rows
     """
 
     file: str = ""
     rows: Sequence[CheckRow] = ()
     logprobs: Sequence[Logprobs] = ()
-    base: Sequence[Logprobs] = ()
+    scaled: Sequence[Logprobs] = ()
     not_measured: str = ""
 
 
@@ -62,12 +72,12 @@ def measure_rows(
     objective: Any,
     parameters: Sequence[nn.Parameter],
     *,
-    with_base: bool,
+    with_scaled: bool,
 ) -> TrainedRows:
     """Select rows of the validation file, or else of the training file, and measure them.
 
-    `objective` is one of a chat method, packed or not. Its model is that of the base afterwards if
-    it is measured too: `parameters`, the adapter's, are set to zero.
+    `objective` is one of a chat method, packed or not. Its model and `parameters`, the adapter's,
+    are of no use afterwards: they are converted, and enlarged if `with_scaled`.
     """
     if not folder.read_spec().compare_with_engine:
         return TrainedRows(not_measured=LOST_BEFORE)
@@ -76,17 +86,28 @@ def measure_rows(
     if not rows:
         return TrainedRows(not_measured=NO_ROWS)
     chat: Any = objective.objective if isinstance(objective, PackedObjective) else objective
+    if not _fits_into_memory(chat):
+        return TrainedRows(not_measured=TOO_LITTLE_MEMORY)
     try:
+        chat.model.use_float32()
         logprobs = compute_logprobs(rows, chat)
-        base = _compute_base_logprobs(rows, chat, parameters) if with_base else []
+        scaled = _compute_scaled_logprobs(rows, chat, parameters) if with_scaled else []
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         log.warning("serving_check.out_of_memory", exc_info=error)
         return TrainedRows(not_measured=TOO_LITTLE_MEMORY)
     return TrainedRows(
-        "validation file" if has_validation else "training file", rows, logprobs, base
+        "validation file" if has_validation else "training file", rows, logprobs, scaled
     )
+
+
+def _fits_into_memory(objective: ChatObjective) -> bool:
+    """Check the host's memory, whose lack the kernel answers by killing the process."""
+    available = HostMemory().available_bytes()
+    if objective.device.type != "cpu" or available is None:
+        return True
+    return objective.model.count_float32_bytes() <= available
 
 
 @torch.no_grad()
@@ -104,9 +125,10 @@ def compute_logprobs(rows: Sequence[CheckRow], objective: ChatObjective) -> list
 
 
 @torch.no_grad()
-def _compute_base_logprobs(
+def _compute_scaled_logprobs(
     rows: Sequence[CheckRow], objective: ChatObjective, parameters: Sequence[nn.Parameter]
 ) -> list[Logprobs]:
+    """Compute them with a larger effect: it is a product of two matrices."""
     for parameter in parameters:
-        parameter.zero_()
+        parameter.mul_(math.sqrt(1 + PROBED_SCALING))
     return compute_logprobs(rows, objective)

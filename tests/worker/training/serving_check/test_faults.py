@@ -54,7 +54,7 @@ def test_faults_of_the_engine_are_noticed(
     assert (key, is_warning) == (ComparisonNote.AGREES, False)
     assert message.startswith("Served and trained log-probabilities agree: mean")
     assert "answers of the validation file" in message
-    for fault in (drop_layer, drop_layer_of_the_adapter, scale_twice):
+    for fault in (drop_layer, drop_layer_of_the_adapter, scale_twice, scale_a_little):
         with monkeypatch.context() as patch:
             fault(patch)
             message = require_difference(folder, trained)
@@ -93,6 +93,12 @@ def scale_twice(patch: pytest.MonkeyPatch) -> None:
     scaling = Adapter.scaling.fget
     assert scaling is not None
     patch.setattr(Adapter, "scaling", property(lambda self: 2 * scaling(self)))
+
+
+def scale_a_little(patch: pytest.MonkeyPatch) -> None:
+    scaling = Adapter.scaling.fget
+    assert scaling is not None
+    patch.setattr(Adapter, "scaling", property(lambda self: 1.1 * scaling(self)))
 
 
 def require_difference(folder: RunFolder, trained: TrainedRows) -> str:
