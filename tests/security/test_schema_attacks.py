@@ -11,8 +11,15 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from tests.worker.conftest import tiny_tokenizer
-from worker.inference.grammar import compiler as compiler_module
-from worker.inference.grammar.compiler import MAX_GRAMMARS, GrammarCompiler, InvalidGrammar
+from worker.inference.grammar import cache as cache_module
+from worker.inference.grammar.cache import (
+    BYTES_PER_CHARACTER,
+    BYTES_PER_SECOND,
+    MAX_BYTES,
+    MAX_GRAMMARS,
+    GrammarCache,
+)
+from worker.inference.grammar.compiler import GrammarCompiler, InvalidGrammar
 from worker.inference.grammar.grammar import GrammarDeadEnd
 from worker.inference.grammar.json_schema import ANY_OBJECT, json_grammar
 from worker.inference.grammar.schema_rules import InvalidSchema
@@ -138,16 +145,43 @@ def memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def test_a76_few_grammars_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a76_few_grammars_are_kept() -> None:
     compiler = GrammarCompiler(Vocabulary(tiny_tokenizer()), {STOP})
     sources = [json_grammar({"const": n}) for n in range(MAX_GRAMMARS + 5)]
     for source in sources:
         compiler.compile(source)
     kept = [source for source in sources if compiler.find(source) is not None]
     assert kept == sources[5:]
-    monkeypatch.setattr(compiler_module, "MAX_CHARACTERS", 5_000)
-    large = [json_grammar({"const": f"{n}" + "x" * 2_000}) for n in range(3)]
-    for source in large:
-        compiler.compile(source)
-    assert compiler.find(sources[-1]) is None
-    assert [compiler.find(source) is not None for source in large] == [False, True, True]
+
+
+def test_a76_grammars_are_kept_within_a_bound_of_memory() -> None:
+    """A text adds states to its grammar; one of 240 characters takes 22 MiB in 29 tokens."""
+    cache: GrammarCache[str] = GrammarCache()
+    for name in ("small", "large", "other"):
+        cache.keep(name, name, seconds=0.01)
+    limit = MAX_BYTES / BYTES_PER_SECOND
+    cache.count_work("small", 0.1 * limit)
+    cache.count_work("large", 0.5 * limit)
+    assert all(cache.find(name) for name in ("small", "large", "other"))
+    cache.count_work("other", 0.45 * limit)
+    assert cache.find("large") is None, "the one that takes the most is dropped"
+    assert (cache.find("small"), cache.find("other")) == ("small", "other")
+    cache.keep("x" * (MAX_BYTES // BYTES_PER_CHARACTER + 1), "too large", seconds=0)
+    assert cache.num_bytes <= MAX_BYTES
+    cache.count_work("large", limit)
+    assert cache.num_bytes <= MAX_BYTES, "a text may outlive its grammar's place"
+
+
+def test_a76_a_text_that_works_for_long_drops_its_grammar(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cache_module, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(cache_module, "BYTES_PER_SECOND", 0)
+    compiler = GrammarCompiler(Vocabulary(tiny_tokenizer()), {STOP})
+    source = json_grammar(ANY_OBJECT)
+    state = compiler.compile(source).start()
+    assert compiler.find(source) is not None
+    monkeypatch.setattr(cache_module, "BYTES_PER_SECOND", 2**60)
+    state.allowed_tokens(300)
+    assert compiler.find(source) is None
+    assert state.allowed_tokens(300).any(), "the text goes on"

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from time import thread_time
 
 import torch
 from torch import Tensor
@@ -39,6 +40,8 @@ class Sampler:
         self._bias: Tensor | None = None
         self._grammar = None if params.grammar is None else params.grammar.start()
         self._allowed: Tensor | None = None
+        # Processor time that the grammar took for the last token, for which its project pays.
+        self.grammar_seconds = 0.0
 
     @property
     def is_complete(self) -> bool:
@@ -55,7 +58,9 @@ class Sampler:
         Raises GrammarDeadEnd if it allows none.
         """
         if self._grammar is not None:
+            started = thread_time()
             self._allowed = self._grammar.allowed_tokens(vocab_size)
+            self.grammar_seconds = thread_time() - started
 
     def apply_grammar(self, logits: Tensor) -> None:
         """Rule out what the grammar does not allow in one row of logits [vocabulary], in place."""
@@ -102,7 +107,9 @@ class Sampler:
     def observe(self, token: int) -> None:
         """Count a generated token, if there is a penalty for it, and follow the grammar."""
         if self._grammar is not None:
+            started = thread_time()
             self._grammar.advance(token)
+            self.grammar_seconds += thread_time() - started
             self._allowed = None
         if self._token_counts is not None:
             self._token_counts[token] += 1

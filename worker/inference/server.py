@@ -32,9 +32,7 @@ from worker.inference import http, metrics
 from worker.inference.auth import EngineKeyMiddleware
 from worker.inference.chat import ChatCompletionBuilder
 from worker.inference.chat_answer import find_special_texts
-from worker.inference.chat_grammar import compile_chat_grammar
-from worker.inference.chat_prompt import render_prompt
-from worker.inference.completions import CompletionBuilder, tokenize_prompts
+from worker.inference.completions import CompletionBuilder
 from worker.inference.embeddings import embed_with_causal_model, embed_with_encoder
 from worker.inference.encoders import routes
 from worker.inference.encoders.registry import EncoderRegistry
@@ -42,9 +40,9 @@ from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.engine_thread import EngineThread
 from worker.inference.generation import Generation
 from worker.inference.registry import ModelRegistry
+from worker.inference.request_preparation import prepare_chat, prepare_completion
 from worker.inference.response_format import (
     check_mentions_json,
-    compile_response_format,
     refuse_for_classifier,
 )
 from worker.inference.training_rows import check_training_rows
@@ -173,8 +171,7 @@ async def chat_completions(request: Request) -> Response:
     served = await state.models.resolve(body.model)
     project = http.read_project(request)
     check_mentions_json(body)
-    prompt = await render_prompt(body, served, project)
-    grammar = await compile_chat_grammar(body, prompt, served.base, project)
+    prompt, grammar = await http.cancel_on_disconnect(request, prepare_chat(body, served, project))
     generation = Generation(
         prompt.ids,
         body,
@@ -211,8 +208,9 @@ async def completions(request: Request) -> Response:
         raise InvalidRequest(message, param="model")
     served = await state.models.resolve(body.model)
     project = http.read_project(request)
-    prompts = await tokenize_prompts(body, served.base, project)
-    grammar = await compile_response_format(body.response_format, served.base, project)
+    prompts, grammar = await http.cancel_on_disconnect(
+        request, prepare_completion(body, served.base, project)
+    )
     builder = CompletionBuilder(
         body, prompts, served, state.thread, project=project, grammar=grammar
     )

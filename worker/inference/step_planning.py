@@ -29,6 +29,8 @@ SHARED_STEPS = 256
 # prompt token per so many, and a prompt token's doubles.
 CONTEXT_PER_ROW_COST = 256
 CONTEXT_PER_PROMPT_COST = 2048
+# A grammar's work for a token costs as much as prompt tokens that take as long: 0.1 s for 256.
+GRAMMAR_SECONDS_PER_COST = 0.1 / 256
 # What batches get of a step beside live requests. It prolongs the step by about a seventh.
 BATCH_QUANTUM = 4
 
@@ -173,7 +175,11 @@ def _affordable_chunk(prefill: Prefill, deficit: int, room: int) -> int:
 
 
 def _cost(item: Prefill | Sequence, tokens: int) -> int:
-    """Cost of a step's work on a row, or on `tokens` of a prompt."""
+    """Cost of a step's work on a row, or on `tokens` of a prompt.
+
+    A grammar's work is paid for by the next token, since it is not known before.
+    """
     if isinstance(item, Sequence):
-        return 1 + item.length // CONTEXT_PER_ROW_COST
+        grammar = int(item.sampler.grammar_seconds / GRAMMAR_SECONDS_PER_COST)
+        return 1 + item.length // CONTEXT_PER_ROW_COST + grammar
     return tokens + tokens * item.num_computed // CONTEXT_PER_PROMPT_COST

@@ -14,6 +14,7 @@ from worker.inference.shares import name_share
 from worker.inference.slots import NO_SLOT, Prefill, Sequence
 from worker.inference.step_planning import (
     BATCH_QUANTUM,
+    GRAMMAR_SECONDS_PER_COST,
     MAX_QUANTUM,
     SHARED_CHUNK_TOKENS,
     Step,
@@ -338,6 +339,22 @@ class TestA53Neighbour:
         steps = run.steps_until(short, tokens=100)
         work = sum(run.prefilled.values()) + sum(run.generated.values()) - work_before - 120
         assert 0 < work <= (steps + 2) * MAX_QUANTUM
+
+    def test_a53_a_project_pays_for_the_work_of_its_grammars(self) -> None:
+        run = Run(num_slots=16)
+        run.submit(*(make_request(project="a", tokens=1000) for _ in range(15)))
+        run.run(steps=5)
+        constrained = list(run.scheduler.running)
+        # The longest that a mask may take.
+        for row in constrained:
+            row.sampler.grammar_seconds = 0.02
+        other = make_request(project="b", tokens=100)
+        run.submit(other)
+        before = sum(row.num_generated for row in constrained)
+        steps = run.steps_until(other, tokens=100)
+        masks = sum(row.num_generated for row in constrained) - before
+        assert steps <= 105, "the neighbour does not get a token in every step"
+        assert 0 < masks * (0.02 / GRAMMAR_SECONDS_PER_COST) <= (steps + 2) * MAX_QUANTUM
 
     def test_a53_prompts_of_two_projects_take_turns(self) -> None:
         run = Run(num_slots=15)

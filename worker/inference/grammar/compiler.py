@@ -1,23 +1,21 @@
 """Compilation of grammars for one model, cached by what they are made of."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable
 from functools import partial
+from time import thread_time
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
+from worker.inference.grammar.cache import GrammarCache
 from worker.inference.grammar.error_texts import TOO_MUCH_WORK, explain
 from worker.inference.grammar.grammar import Grammar, GrammarDeadEnd
 from worker.inference.grammar.tokenizer import make_tokenizer
 from worker.inference.vocabulary import Vocabulary
 
-# Compiled grammars kept, and the characters of their sources. A grammar takes up to 50 bytes of
-# memory for each.
-MAX_GRAMMARS = 128
-MAX_CHARACTERS = 4 * 2**20
-# A mask's worst case is about 20 ms, and a text's memory 20 MiB, beyond which the text ends with an
-# error: measured with hostile schemas and SmolLM2's vocabulary.
+# A mask's worst case is about 20 ms; then the text ends with an error. The states of a grammar,
+# which its texts share, take up to 480 MiB: measured with hostile schemas, of which a minLength is
+# the worst (180 KiB per token), and a vocabulary of 128,815 tokens.
 LIMITS = LLParserLimits(
     initial_lexer_fuel=400_000,
     step_lexer_fuel=50_000,
@@ -41,26 +39,21 @@ class GrammarCompiler:
     def __init__(self, vocabulary: Vocabulary, stop_ids: Iterable[int]) -> None:
         self._vocabulary = vocabulary
         self._stop_ids = sorted(id for id in set(stop_ids) if id < vocabulary.size)
-        self._lock = threading.Lock()
         self._tokenizer: LLTokenizer | None = None
         self._tokenizer_lock = threading.Lock()
-        # Least recently used first.
-        self._grammars: OrderedDict[str, Grammar] = OrderedDict()
-        self._num_characters = 0
+        self._cache: GrammarCache[Grammar] = GrammarCache()
 
     def find(self, source: str) -> Grammar | None:
         """Return a grammar that was compiled before."""
-        with self._lock:
-            if source in self._grammars:
-                self._grammars.move_to_end(source)
-            return self._grammars.get(source)
+        return self._cache.find(source)
 
     def compile(self, source: str) -> Grammar:
         """Compile a grammar, unless it was. Raises InvalidGrammar."""
         grammar = self.find(source)
         if grammar is None:
+            started = thread_time()
             grammar = self._compile(source)
-            self._keep(source, grammar)
+            self._cache.keep(source, grammar, thread_time() - started)
         return grammar
 
     def _compile(self, source: str) -> Grammar:
@@ -68,8 +61,13 @@ class GrammarCompiler:
         matcher = LLMatcher(tokenizer, source, log_level=0, limits=LIMITS)
         if matcher.is_error():
             raise InvalidGrammar(explain(matcher.get_error()))
-        forget = partial(self._forget, source)
-        grammar = Grammar(matcher, self._stop_ids, tokenizer.greedy_tokenize, forget)
+        grammar = Grammar(
+            matcher,
+            self._stop_ids,
+            tokenizer.greedy_tokenize,
+            count_work=partial(self._cache.count_work, source),
+            forget=partial(self._cache.drop, source),
+        )
         try:
             self._try_first_tokens(grammar)
         except GrammarDeadEnd as error:
@@ -102,19 +100,3 @@ class GrammarCompiler:
             if self._tokenizer is None:
                 self._tokenizer = make_tokenizer(self._vocabulary, self._stop_ids)
             return self._tokenizer
-
-    def _forget(self, source: str) -> None:
-        """Drop a grammar, so that the next request compiles it anew."""
-        with self._lock:
-            if self._grammars.pop(source, None) is not None:
-                self._num_characters -= len(source)
-
-    def _keep(self, source: str, grammar: Grammar) -> None:
-        with self._lock:
-            if source in self._grammars:
-                return
-            self._grammars[source] = grammar
-            self._num_characters += len(source)
-            while len(self._grammars) > MAX_GRAMMARS or self._num_characters > MAX_CHARACTERS:
-                oldest, _ = self._grammars.popitem(last=False)
-                self._num_characters -= len(oldest)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from llguidance import LLMatcher
 
-from worker.inference.grammar.schema_rules import Schema, read_schema
+from worker.inference.grammar.schema_rules import InvalidSchema, Schema, read_schema
 
 if TYPE_CHECKING:
     # A type alone: the extension module has no such name.
@@ -26,4 +26,8 @@ def json_grammar(schema: Schema, *, strict: bool = False) -> str:
     """
     options: JsonCompileOptions = {"whitespace_pattern": WHITESPACE, "lenient": not strict}
     readable = read_schema(schema, strict=strict)
-    return LLMatcher.grammar_from_json_schema(json.dumps(readable), overrides=options)
+    try:
+        text = json.dumps(readable, allow_nan=False)
+    except ValueError as error:
+        raise InvalidSchema("its numbers must be finite.") from error
+    return LLMatcher.grammar_from_json_schema(text, overrides=options)

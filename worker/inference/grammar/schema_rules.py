@@ -41,6 +41,11 @@ MAX_PATTERN_CHARACTERS = 10_000
 # automaton with a state for each remainder, which takes a second and 45 MB for 100,000.
 MAX_MULTIPLES = 2_000
 MAX_DECIMALS = 9
+# Not OpenAI's: the largest number of a range for which there is a grammar. An upper bound above it
+# is narrowed, so that 2⁶³ - 1, which schemas of integers often have, is no error.
+MAX_NUMBER = 10**17
+LOWER_BOUNDS = frozenset({"minimum", "exclusiveMinimum"})
+UPPER_BOUNDS = frozenset({"maximum", "exclusiveMaximum"})
 
 SCHEMA_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
 SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
@@ -154,10 +159,17 @@ class _Reader:
             elif keyword in COUNTS and isinstance(value, float) and value.is_integer():
                 # JSON Schema knows no difference between 2 and 2.0.
                 yield keyword, int(value)
+            elif keyword in LOWER_BOUNDS | UPPER_BOUNDS:
+                yield keyword, _narrow_bound(keyword, value, path)
             elif keyword in ASSERTIONS | IDENTIFIERS:
                 yield keyword, value
 
     def _check_keywords(self, schema: Schema, path: Path) -> None:
+        multiple = schema.get("multipleOf")
+        if isinstance(multiple, int | float) and multiple <= 0:
+            raise _fail(path, "'multipleOf' must be greater than 0.")
+        if not self.strict and _list_names(required := schema.get("required", [])) != required:
+            raise _fail(path, "'required' must be an array of strings.")
         reference = schema.get("$ref")
         if isinstance(reference, str) and not reference.startswith("#"):
             raise _fail(path, f"'$ref' must begin with '#': {reference[:80]!r} is not fetched.")
@@ -169,14 +181,10 @@ class _Reader:
     def _count(self, schema: Schema, path: Path) -> None:
         names = [name for keyword in SCHEMA_MAPS for name in _as_dict(schema.get(keyword))]
         properties = _as_dict(schema.get("properties"))
-        required = schema.get("required")
         self.num_properties += len(properties)
         self.num_references += "$ref" in schema
         self.num_conjunctions += _count_conjunctions(schema)
-        if isinstance(required, list):
-            # A string, or another value that a grammar refuses.
-            required = {name for name in required if isinstance(name, str)}
-        self.num_optional += len(properties.keys() - (required or ()))
+        self.num_optional += len(properties.keys() - set(_list_names(schema.get("required"))))
         self.num_name_characters += sum(map(len, names))
         self._count_values(schema, path)
         multiple = _count_remainders(schema.get("multipleOf"))
@@ -211,6 +219,23 @@ class _Reader:
                 f"the {len(values)} values of 'enum' exceed the limit of "
                 f"{MAX_LARGE_ENUM_CHARACTERS} characters for more than {LARGE_ENUM_VALUES} values.",
             )
+
+
+def _list_names(required: Any) -> list[str]:
+    """List the names in `required`; what is no list of names has its own error."""
+    return [name for name in required if isinstance(name, str)] if type(required) is list else []
+
+
+def _narrow_bound(keyword: str, bound: Any, path: Path) -> Any:
+    """Narrow a bound of numbers to one that grammars know; what is within stays as it is."""
+    if isinstance(bound, bool) or not isinstance(bound, int | float):
+        return bound
+    narrowed = max(-MAX_NUMBER, min(bound, MAX_NUMBER))
+    is_loose = narrowed <= bound if keyword in UPPER_BOUNDS else narrowed >= bound
+    if not is_loose:
+        side = "at least -" if keyword in UPPER_BOUNDS else "at most "
+        raise _fail(path, f"'{keyword}' must be {side}{MAX_NUMBER}: others are not enforced.")
+    return narrowed
 
 
 def _count_remainders(multiple: Any) -> int:

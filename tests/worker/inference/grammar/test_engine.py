@@ -102,6 +102,19 @@ def test_preempted_rows_keep_their_place_in_the_grammar(
     assert all(isinstance(end, Finished) and end.reason == "stop" for end in first.ends)
 
 
+def test_a_row_knows_the_work_of_its_grammar(engine: Engine, grammar: Grammar) -> None:
+    """Which the scheduler counts as its project's."""
+    constrained = RecordedRequest([5, 9], max_new_tokens=30, sampling=greedy(grammar))
+    free = RecordedRequest([5, 9], max_new_tokens=30)
+    for request in (constrained, free):
+        engine.submit(request.request)
+    for _ in range(4):
+        engine.step()
+    seconds = {row.request: row.sampler.grammar_seconds for row in engine.scheduler.running}
+    assert seconds[constrained.request] > 0
+    assert seconds[free.request] == 0
+
+
 def test_rounding_never_draws_what_is_ruled_out(
     compiler: GrammarCompiler, monkeypatch: pytest.MonkeyPatch
 ) -> None:

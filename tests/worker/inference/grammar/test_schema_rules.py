@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from tests.executed_lines import count_executed_lines
+from worker.inference.grammar.compiler import GrammarCompiler
 from worker.inference.grammar.finite_values import has_finite_value
+from worker.inference.grammar.json_schema import json_grammar
 from worker.inference.grammar.schema_rules import (
     MAX_LEVELS,
     MAX_OPTIONAL_PROPERTIES,
@@ -13,6 +15,7 @@ from worker.inference.grammar.schema_rules import (
     InvalidSchema,
     read_schema,
 )
+from worker.inference.vocabulary import Vocabulary
 
 TEXT = {"type": "string"}
 
@@ -127,10 +130,36 @@ def test_without_strict_what_no_grammar_enforces_is_left_out() -> None:
         ({"anyOf": {}}, "must be an array"),
         ({"enum": "a"}, "must be an array"),
         ({"items": "a"}, "must be an object"),
+        ({"required": 5}, "'required' must be an array of strings"),
+        ({"properties": {"a": {"required": [["a"]]}}}, "'required' must be an array of strings"),
+        ({"multipleOf": 0}, "'multipleOf' must be greater than 0"),
+        ({"multipleOf": -2.5}, "'multipleOf' must be greater than 0"),
+        ({"minimum": 10**18}, "'minimum' must be at most 100000000000000000"),
+        ({"exclusiveMaximum": -1e300}, "'exclusiveMaximum' must be at least -100000000000000000"),
     ],
 )
 def test_both_modes_have_limits(schema: Any, word: str) -> None:
     assert word in reject(schema, strict=False)
+
+
+@pytest.mark.parametrize("kind", ["integer", "number"])
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"minimum": -(2**63), "maximum": 2**63 - 1},
+        {"exclusiveMinimum": -1e300, "exclusiveMaximum": 1e300},
+        {"minimum": 0, "maximum": 2**64 - 1},
+        {"minimum": 10**17},
+    ],
+)
+def test_bounds_of_wide_integers_are_no_error(
+    vocabulary: Vocabulary, kind: str, bounds: dict[str, Any]
+) -> None:
+    """Grammars have no range that wide: one is narrowed, and what it allows is allowed."""
+    GrammarCompiler(vocabulary, {2}).compile(json_grammar({"type": kind, **bounds}, strict=False))
+    narrowed = read_schema({"type": kind, **bounds}, strict=False)
+    for keyword, bound in narrowed.items():
+        assert keyword == "type" or abs(bound) <= 10**17
 
 
 def test_the_deepest_schema_is_read() -> None:
