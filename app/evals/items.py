@@ -7,7 +7,8 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, Field, ValidationError
 
-from app.evals.run_schemas import CompletionsDataSource, ItemReference, Row, RunError
+from app.evals.run_schemas import RunError
+from app.evals.run_sources import ItemReference, Row, Sampling
 from app.graders.template import RenderedTooLong, Renderer, UnknownVariable, resolve_path
 from app.http.strict_json import parse_json
 from app.wire.validation_errors import to_invalid_request
@@ -47,7 +48,9 @@ class Sample(BaseModel):
 
 
 def parse_row(line: bytes | None) -> Row:
-    """Parse a line; None is one that was too long. Raises ItemFault."""
+    """Parse a line; None is one that was too long, an empty one is gone. Raises ItemFault."""
+    if line == b"":
+        raise ItemFault("item_gone", "This item was deleted after the run had begun.")
     if line is None:
         raise ItemFault("line_too_long", "This line of the file is too long for an item.")
     try:
@@ -62,27 +65,45 @@ def parse_row(line: bytes | None) -> Row:
         raise ItemFault("invalid_item", message) from error
 
 
-def build_body(source: CompletionsDataSource, row: Row) -> dict[str, Any]:
+def build_body(sampling: Sampling, model: str, row: Row) -> dict[str, Any]:
     """Build the chat request for an item. Raises ItemFault."""
-    params = source.sampling_params.model_dump(exclude_none=True)
-    return {"model": source.model, "messages": _build_messages(source, row), **params}
+    params = sampling.params.model_dump(exclude_none=True)
+    return {"model": model, "messages": _build_messages(sampling, row), **params}
 
 
-def _build_messages(source: CompletionsDataSource, row: Row) -> Any:
+def _build_messages(sampling: Sampling, row: Row) -> Any:
     variables = {"item": row.item, "sample": {}}
     try:
-        if isinstance(source.input_messages, ItemReference):
-            return resolve_path(source.input_messages.item_reference.strip(), variables)
+        if isinstance(sampling.input_messages, ItemReference):
+            path = sampling.input_messages.item_reference.strip()
+            return _to_chat_messages(resolve_path(path, variables))
         renderer = Renderer(variables, MAX_RENDERED_CHARS)
         return [
             {"role": message.role, "content": renderer.render(message.content)}
-            for message in source.input_messages.template
+            for message in sampling.input_messages.template
         ]
     except UnknownVariable as error:
         raise ItemFault("invalid_variable", f"This item has no variable '{error}'.") from error
     except RenderedTooLong as error:
         reason = f"The messages of an item have at most {MAX_RENDERED_CHARS:,} characters."
         raise ItemFault("string_above_max_length", reason) from error
+
+
+def _to_chat_messages(messages: Any) -> Any:
+    """Write parts of texts as of the Responses API in the form of chats."""
+    if not isinstance(messages, list):
+        return messages
+    return [
+        message | {"content": [_to_chat_part(part) for part in message["content"]]}
+        if isinstance(message, dict) and isinstance(message.get("content"), list)
+        else message
+        for message in messages
+    ]
+
+
+def _to_chat_part(part: Any) -> Any:
+    is_text = isinstance(part, dict) and part.get("type") in ("input_text", "output_text")
+    return {"type": "text", "text": part.get("text")} if is_text else part
 
 
 def describe_answer(sample: Sample, answer: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from app.errors import ApiError
 from app.evals import items, totals
 from app.evals.criteria import TestingCriterion
 from app.evals.items import ItemFault, Sample
-from app.evals.run_schemas import CompletionsDataSource, Row, RunError
+from app.evals.run_schemas import RunError
+from app.evals.run_sources import Row, Sampling
 from app.evals.totals import Used
 from app.graders.grading_task import GradingRequest, GradingResult, run_grading_task
 from app.graders.model_calls import ModelCalls
@@ -46,7 +47,9 @@ class RangeContext:
     pool: CpuPool
     criteria: Sequence[TestingCriterion]
     criterion_ids: Sequence[str]
-    source: CompletionsDataSource | None
+    # Without a name no model is sampled.
+    sampling: Sampling | None
+    model_name: str
     model: Model | None
     judges: Mapping[str, Model]
     encoder: ResolvedModel | None
@@ -105,22 +108,22 @@ class EvalRange:
             outcome.results.append(result)
 
     async def _sample(self, index: int, row: Row, outcome: _Outcome) -> None:
-        source, model = self._context.source, self._context.model
-        if source is None or model is None:
+        sampling, model = self._context.sampling, self._context.model
+        if sampling is None or model is None:
             outcome.variables = items.describe_given(row.sample, outcome.sample)
             return
         sample = outcome.sample
-        params = source.sampling_params
+        params = sampling.params
         sample.temperature, sample.top_p, sample.seed = (
             params.temperature,
             params.top_p,
             params.seed,
         )
-        sample.model = source.model
+        sample.model = self._context.model_name
         if not isinstance(model, ApiError):
             default = model.base.max_completion_tokens
             sample.max_completion_tokens = params.max_completion_tokens or default
-        body = items.build_body(source, row)
+        body = items.build_body(sampling, sample.model, row)
         sample.input = items.describe_messages(body["messages"])
         answer = await self._context.requests.answer(
             (self._context.run_id, index),

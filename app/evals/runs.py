@@ -23,11 +23,14 @@ from app.db.tables import (
 )
 from app.errors import InvalidRequest, NotFound, RateLimited
 from app.evals import deletion, service, variables
-from app.evals.run_schemas import (
-    CompletionsDataSource,
-    CreateEvalRun,
+from app.evals.run_schemas import CreateEvalRun
+from app.evals.run_sources import (
+    DataSource,
     FileIdSource,
     ItemReference,
+    JsonlDataSource,
+    StoredCompletionsSource,
+    find_sampling,
 )
 from app.files import quota
 from app.files import service as files
@@ -43,6 +46,7 @@ WINDOW_SECONDS = 24 * 3600
 MAX_OPEN_RUNS = 100
 MAX_RUNS = 10_000
 SOURCE = "data_source.source"
+STORED_CONFIGS = ("logs", "stored_completions")
 
 
 class TooManyOpenRuns(RateLimited):
@@ -73,7 +77,9 @@ def create(
     _check_open_runs(session, project_id)
     # One byte more: its results need room.
     quota.check_declared(session, project_id, settings, size=1)
-    source: Any = body.data_source.source  # type: ignore[union-attr]
+    source = body.data_source.source
+    if isinstance(source, StoredCompletionsSource):
+        _check_stored(parent)
     file_id = None
     if isinstance(source, FileIdSource):
         file_id = _get_file(session, project_id, source.id).id
@@ -245,31 +251,45 @@ def _build_not_found(run_id: str) -> NotFound:
 
 
 def _check_sampling(
-    session: Session, catalog: Catalog, project_id: str, parent: Eval, source: object
+    session: Session, catalog: Catalog, project_id: str, parent: Eval, source: DataSource
 ) -> str:
     """Check the model that is sampled and its messages; return its name, or an empty one."""
-    if not isinstance(source, CompletionsDataSource):
+    place, config = "data_source.input_messages", parent.data_source_config
+    sampling = find_sampling(source)
+    if isinstance(source, JsonlDataSource):
         return ""
-    messages = source.input_messages
-    place = "data_source.input_messages"
-    if isinstance(messages, ItemReference):
-        variables.check_reference(
-            f"{place}.item_reference", messages.item_reference, parent.data_source_config
+    if (source.model is None) != (sampling is None):
+        raise InvalidRequest(
+            "Invalid 'data_source': 'model' and 'input_messages' belong together. Give both to "
+            "sample a model for each item, or none of them.",
+            param=place if sampling is None else "data_source.model",
+            code="missing_required_parameter",
         )
+    if source.model is None or sampling is None:
+        return ""
+    messages = sampling.input_messages
+    if isinstance(messages, ItemReference):
+        variables.check_reference(f"{place}.item_reference", messages.item_reference, config)
     else:
         for index, message in enumerate(messages.template):
-            variables.check_template(
-                f"{place}.template[{index}].content",
-                message.content,
-                parent.data_source_config,
-                has_sample=False,
-            )
-    param = "data_source.model"
+            param = f"{place}.template[{index}].content"
+            variables.check_template(param, message.content, config, has_sample=False)
     model = registry.resolve(
-        session, catalog, project_id, source.model, task=ModelTask.CHAT, param=param
+        session, catalog, project_id, source.model, task=ModelTask.CHAT, param="data_source.model"
     )
     # Not the alias, which may stand for another model tomorrow.
     return model.name
+
+
+def _check_stored(parent: Eval) -> None:
+    if parent.data_source_config["type"] not in STORED_CONFIGS:
+        raise InvalidRequest(
+            "Invalid 'data_source.source': the items of this eval have the schema of its "
+            "data_source_config. Stored completions are the items of evals with the "
+            "data_source_config 'logs' or 'stored_completions'.",
+            param=f"{SOURCE}.type",
+            code="invalid_value",
+        )
 
 
 def _check_open_runs(session: Session, project_id: str) -> None:

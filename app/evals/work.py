@@ -1,7 +1,6 @@
 """Eval runs as a kind of work: items are counted, done range by range, and summed up."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -14,15 +13,15 @@ from app import ids
 from app.catalog import Catalog
 from app.cpu_pool.pool import CpuPool
 from app.db.session import SessionMaker, transaction
-from app.db.tables import Eval, EvalOutputItem, EvalRun, EvalRunState, File, WorkResult, WorkStop
+from app.db.tables import Eval, EvalOutputItem, EvalRun, EvalRunState, WorkResult, WorkStop
 from app.errors import ApiError, StorageQuotaExceeded
 from app.evals import ending, totals
 from app.evals.criteria import TestingCriterion
+from app.evals.item_reader import RANGE_ITEMS, ItemReader, SourceFault, get_run
 from app.evals.judges import list_judges
 from app.evals.range_run import EvalRange, RangeContext
-from app.evals.run_schemas import MAX_ITEMS, CompletionsDataSource
+from app.evals.run_sources import DataSource, find_sampling
 from app.files import quota
-from app.formats.lines import read_lines
 from app.graders.model_calls import find_encoder
 from app.inference.engines import EngineClient
 from app.inference.unattended_requests import EngineFailures, UnattendedRequests
@@ -35,10 +34,8 @@ from app.work import leases, lists
 from app.work.kinds import LeaseLost, ListClaim, PlannedRange, RangeClaim
 
 MAX_IN_FLIGHT = 8
-# What one process takes over from another that was killed, and what is listed together.
-RANGE_ITEMS = 20
-MAX_LINE_BYTES = 2**20
 EXPIRED = ("run_expired", "The run did not end within 24 hours. What it had until then is kept.")
+DATA_SOURCE: TypeAdapter[DataSource] = TypeAdapter(DataSource)
 CRITERIA: TypeAdapter[list[TestingCriterion]] = TypeAdapter(list[TestingCriterion])
 
 
@@ -59,7 +56,7 @@ class EvalRunWork:
     ) -> None:
         self._settings = settings
         self._sessions = sessions
-        self._store = store
+        self._reader = ItemReader(sessions, store, catalog)
         self._catalog = catalog
         self._engines = engines
         self._recorder = recorder
@@ -69,38 +66,27 @@ class EvalRunWork:
     def plan(self, claim: ListClaim) -> None:
         """Count the items; the run fails if there are none, or too many."""
         ranges: list[PlannedRange] = []
-        count, error = 0, None
+        error = None
         try:
-            for offset, _ in self._read_all(claim.list_id):
-                if count % RANGE_ITEMS == 0:
-                    ranges.append(PlannedRange(count, count + RANGE_ITEMS, {"offset": offset}))
-                count += 1
-                if count > MAX_ITEMS:
-                    break
-        except FileNotFoundError:
-            error = ("invalid_file", "The content of the file of items is no longer stored.")
-        if count > MAX_ITEMS:
-            error = ("too_many_items", f"A run has at most {MAX_ITEMS:,} items; make several.")
-        elif not count and error is None:
-            error = ("invalid_file", "The file has no items.")
+            ranges = self._reader.plan(claim.list_id)
+        except SourceFault as fault:
+            error = (fault.code, str(fault))
         with transaction(self._sessions) as session:
             leases.lock_list(session, claim)
             run = session.get_one(EvalRun, claim.list_id, with_for_update=True)
             if error is not None:
                 ending.end(session, run, EvalRunState.FAILED, error=error)
                 return
-            run.num_items, run.state = count, EvalRunState.IN_PROGRESS
-            last = ranges[-1]
-            ranges[-1] = PlannedRange(last.first_index, count, last.source)
+            run.num_items, run.state = ranges[-1].end_index, EvalRunState.IN_PROGRESS
             lists.start(session, claim.list_id, ranges)
 
     def open_range(self, claim: RangeClaim) -> EvalRange:
         with transaction(self._sessions) as session:
-            run = self._get_run(session, claim.list_id)
+            run = get_run(session, claim.list_id)
             parent = session.get_one(Eval, run.eval_id)
             summed = totals.sum_ranges(session, [run.id])[run.id]
         criteria = CRITERIA.validate_python(parent.testing_criteria)
-        source = _read_source(run)
+        sampling = find_sampling(DATA_SOURCE.validate_python(run.data_source))
         names = {name for each in criteria for _, name in list_judges(each, "")}
         context = RangeContext(
             run_id=run.id,
@@ -111,13 +97,14 @@ class EvalRunWork:
             pool=self._pool,
             criteria=criteria,
             criterion_ids=[each["id"] for each in parent.testing_criteria],
-            source=source,
-            model=None if source is None else self._resolve(claim, run.model, ModelTask.CHAT),
+            sampling=sampling,
+            model_name=run.model,
+            model=None if sampling is None else self._resolve(claim, run.model, ModelTask.CHAT),
             judges={name: self._resolve(claim, name, ModelTask.JUDGE) for name in names},
             encoder=find_encoder(self._catalog),
             stored_bytes=summed[totals.BYTES],
         )
-        return EvalRange(context, self._read_range(claim))
+        return EvalRange(context, self._reader.read(claim))
 
     def close_range(self, claim: RangeClaim) -> None:
         """Make output items of the results of a range, whose rows go."""
@@ -167,35 +154,6 @@ class EvalRunWork:
                 session, run, EvalRunState.FAILED, error=("server_error", message), measure=False
             )
 
-    def _get_run(self, session: Session, run_id: str) -> EvalRun:
-        run = session.get(EvalRun, run_id)
-        if run is None or run.deleted_at is not None:
-            raise LeaseLost
-        return run
-
-    def _read_all(self, run_id: str, start: int = 0) -> Iterator[tuple[int, bytes | None]]:
-        """Read the items from a place on: its number in a request, its offset in a file."""
-        with transaction(self._sessions) as session:
-            run = self._get_run(session, run_id)
-            file = None if run.file_id is None else session.get_one(File, run.file_id)
-            source = run.data_source["source"]
-        if file is None:
-            content = source["content"][start:]
-            yield from ((start + n, orjson.dumps(row)) for n, row in enumerate(content))
-            return
-        chunks = self._store.chunks(file.storage_key, start=start)
-        lines = read_lines(chunks, max_line_bytes=MAX_LINE_BYTES)
-        yield from ((offset, line) for _, offset, line in lines if line is None or line.strip())
-
-    def _read_range(self, claim: RangeClaim) -> dict[int, bytes | None]:
-        count = claim.end_index - claim.first_index
-        try:
-            lines = list(islice(self._read_all(claim.list_id, claim.source["offset"]), count))
-        except FileNotFoundError:
-            lines = []
-        read: dict[int, bytes | None] = dict.fromkeys(range(claim.first_index, claim.end_index))
-        return read | {claim.first_index + n: line for n, (_, line) in enumerate(lines)}
-
     def _resolve(self, claim: RangeClaim, name: str, task: ModelTask) -> Any:
         """Find a model; its error if there is none, which is then that of each request."""
         try:
@@ -232,10 +190,3 @@ def file_items(session: Session, run_id: str, rows: Sequence[Mapping[str, Any]])
     session.execute(
         delete(WorkResult).where(WorkResult.list_id == run_id, WorkResult.index.in_(indexes))
     )
-
-
-def _read_source(run: EvalRun) -> CompletionsDataSource | None:
-    """Read how a run's model is sampled; None if the items bring their samples."""
-    if run.data_source["type"] != "completions":
-        return None
-    return CompletionsDataSource.model_validate(run.data_source)

@@ -1,6 +1,5 @@
 """Eval runs by the runner of work, beside the live API and its fake engine."""
 
-import asyncio
 import json
 from datetime import timedelta
 from typing import Any
@@ -11,7 +10,6 @@ from openai import OpenAI
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app.cpu_pool.protocol import Task
 from app.db import clock
 from app.db.session import SessionMaker, transaction
 from app.db.tables import (
@@ -26,7 +24,7 @@ from app.db.tables import (
 )
 from app.evals import deletion
 from app.files import quota
-from app.operations import archived_projects, reconciler, work_kinds
+from app.operations import archived_projects, reconciler
 from app.organization import projects
 from app.work.runner import WorkRunner
 from tests.app.evals.test_routes import CUSTOM, EVALS, EXACT, LABEL, SIMILAR, build_body
@@ -43,21 +41,6 @@ ASK = {
     "type": "template",
     "template": [{"role": "user", "content": "Which team: {{ item.ticket }}"}],
 }
-
-
-class InProcessPool:
-    """A pool without processes, which take seconds to start."""
-
-    async def call(self, owner: str, task: Task, payload: bytes) -> bytes:
-        return await asyncio.to_thread(task, payload)
-
-    async def close(self) -> None:
-        pass
-
-
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work_kinds, "CpuPool", lambda _processes: InProcessPool())
 
 
 def content(*items: Any) -> dict[str, Any]:
@@ -270,9 +253,7 @@ def test_a_file_without_items_fails_the_run(
         ({"model": "nobody"}, None),
         ({"model": "encoder"}, "data_source.model"),
         ({"source": {"type": "file_id", "id": "file-x"}}, "data_source.source.id"),
-        ({"source": {"type": "stored_completions"}}, "data_source.source.type"),
         ({"source": content()}, "data_source.source.content"),
-        ({"type": "responses"}, "data_source.type"),
         ({"sampling_params": {"temperature": 3}}, "data_source.sampling_params.temperature"),
         (
             {"input_messages": {"type": "item_reference", "item_reference": "item.x"}},
