@@ -91,6 +91,8 @@ NON_ID_PARAMETERS = frozenset(
 # Their ids are filters: those of others yield what unknown ones do, which is nothing
 # (tests/app/usage/test_routes.py).
 FILTERED_PATHS = ("/v1/organization/usage/", "/v1/organization/costs")
+# A name by which the project's own stored completions are chosen.
+FILTER_FIELDS = ("data_source.source.model",)
 # Ids that are looked up only within the object in the path.
 NESTED_IDS = (
     "feedback.correction.tool_calls.id",
@@ -206,11 +208,11 @@ def _operation(method: str, path: str, described: Schema, schemas: Schema) -> Op
 
 
 def _is_plain(name: str) -> bool:
-    return name in NESTED_IDS or name.split(".")[-1] in NON_ID_PARAMETERS
+    return name in (*NESTED_IDS, *FILTER_FIELDS) or name.split(".")[-1] in NON_ID_PARAMETERS
 
 
 def _kind(path: str, name: str) -> str | None:
-    if path.startswith(FILTERED_PATHS):
+    if path.startswith(FILTERED_PATHS) or name in FILTER_FIELDS:
         return None
     return (
         CURSOR_KINDS.get(path)
