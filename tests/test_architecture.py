@@ -15,6 +15,7 @@ TRANSACTION_OWNERS = {
     "app.backup.create",
     "app.backup.restore",
     "app.batches.work",
+    "app.evals.item_reader",
     "app.evals.work",
     "app.cli",
     "app.db.deletion_hold",

@@ -92,6 +92,7 @@ class ItemReference(BaseModel):
     item_reference: Annotated[str, Field(max_length=1024)]
 
 
+DEFAULT_MESSAGES = ItemReference(type="item_reference", item_reference="item.input")
 InputMessages = Annotated[TemplateMessages | ItemReference, Field(discriminator="type")]
 
 
@@ -174,7 +175,7 @@ class JsonlDataSource(BaseModel):
 class SampledDataSource(BaseModel):
     """Base of sources for each of whose items a model is sampled; without `model`, none is.
 
-    `model` and `input_messages` belong together, which the creation of a run checks.
+    The messages are by default those of `item.input`, as stored completions have them.
     """
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
@@ -217,8 +218,9 @@ class Sampling(BaseModel):
 
 def find_sampling(source: DataSource) -> Sampling | None:
     """Find how a source samples its model; None if the items bring their samples."""
-    if isinstance(source, JsonlDataSource) or source.input_messages is None:
+    if isinstance(source, JsonlDataSource) or source.model is None:
         return None
+    messages = source.input_messages or DEFAULT_MESSAGES
     params = source.sampling_params
     chat = params.to_chat() if isinstance(params, ResponsesSamplingParams) else params
-    return Sampling(input_messages=source.input_messages, params=chat)
+    return Sampling(input_messages=messages, params=chat)

@@ -258,14 +258,15 @@ def _check_sampling(
     sampling = find_sampling(source)
     if isinstance(source, JsonlDataSource):
         return ""
-    if (source.model is None) != (sampling is None):
-        raise InvalidRequest(
-            "Invalid 'data_source': 'model' and 'input_messages' belong together. Give both to "
-            "sample a model for each item, or none of them.",
-            param=place if sampling is None else "data_source.model",
-            code="missing_required_parameter",
-        )
     if source.model is None or sampling is None:
+        if source.input_messages is not None:
+            raise InvalidRequest(
+                "Missing required parameter: 'data_source.model', which is to answer the "
+                "'input_messages'. Without a model, leave them out: the items' own samples are "
+                "graded.",
+                param="data_source.model",
+                code="missing_required_parameter",
+            )
         return ""
     messages = sampling.input_messages
     if isinstance(messages, ItemReference):
