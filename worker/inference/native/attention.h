@@ -1,4 +1,4 @@
-/* RoPE, the cache, and attention of a row that is one sequence's new token. */
+/* RoPE, the cache, and attention of rows that are sequences' new tokens. */
 
 enum { TILE = 64 };
 
@@ -101,14 +101,3 @@ static void attend_unit(const void *task, int unit) {
     while (follows(s, row));
 }
 
-/* For rows that are a prompt's tokens: q goes to `s->queries`, for attention by torch. */
-static void rotate_unit(const void *task, int unit) {
-    const layer_task *t = task;
-    const step *s = t->s;
-    heads h = find_heads(s, t->l, unit);
-    int size = h.group * s->head_dim;
-    float q[size];
-    rotate(s, t->l, &h, s->head_dim, q);
-    T *out = s->queries + ((int64_t)h.row * s->kv_heads + h.kv) * size;
-    for (int i = 0; i < size; i++) out[i] = put(q[i]);
-}

@@ -1,4 +1,4 @@
-"""Forward passes by native kernels: a token of many sequences, or many tokens of a prompt."""
+"""Forward passes by native kernels: a token of many sequences, or many tokens of prompts."""
 
 import ctypes
 from collections.abc import Mapping, Sequence
@@ -9,16 +9,18 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from worker.inference.decoder import PrefillOutput, PromptChunk, split_output
-from worker.inference.kv_cache import KvCache, PrefillAttention
+from worker.inference.kv_cache import KvCache
 from worker.inference.llama_weights import LlamaBlock, LlamaModel, LlamaShape
 from worker.inference.lora import LoraAB, LoraWeights
 from worker.inference.native.huge_pages import HUGE_PAGE_BYTES, HugePages, copy_together
 from worker.inference.native.library import Kernels
 from worker.inference.native.linear import NativeLinear, make_blocks
 from worker.inference.native.structs import (
+    MAX_QUERIES,
     ROWS_PER_GROUP,
     Layer,
     RowGroup,
+    RowRange,
     Step,
     make_table,
 )
@@ -57,7 +59,7 @@ def _copy_pairs(pairs: Mapping[str, LoraAB]) -> Mapping[str, LoraAB]:
 
 
 class NativeForward:
-    """Computes logits, all but the attention of prompts by native kernels."""
+    """Computes logits. A row's numbers do not depend on what is computed with it."""
 
     def __init__(
         self, model: LlamaModel, cache: KvCache, kernels: Kernels, *, is_int8: bool
@@ -142,27 +144,31 @@ class NativeForward:
     def prefill(
         self, chunks: Sequence[PromptChunk], adapters: Sequence[LoraWeights | None]
     ) -> list[PrefillOutput]:
-        sizes = [len(chunk.ids) for chunk in chunks]
         rows = [(chunk, index) for chunk in chunks for index in range(len(chunk.ids))]
         step = self._begin(
             [chunk.ids[index] for chunk, index in rows],
             [chunk.slot for chunk, _ in rows],
             [chunk.start + index for chunk, index in rows],
-            [adapter for adapter, size in zip(adapters, sizes, strict=True) for _ in range(size)],
+            [adapter for chunk, adapter in zip(chunks, adapters, strict=True) for _ in chunk.ids],
         )
-        attentions = [PrefillAttention(self._cache, c.slot, c.start, len(c.ids)) for c in chunks]
-        queries = self._buffers.queries[: len(rows)].split(sizes)
-        width = queries[0].shape[1] * queries[0].shape[2]
-        attended = self._buffers.attended[: len(rows), :width].split(sizes)
-        for index, layer in enumerate(self._layers):
-            at = ctypes.addressof(layer)
-            self._kernels.before_attention(step, at)
-            for attention, inputs, outputs in zip(attentions, queries, attended, strict=True):
-                outputs.copy_(attention.attend(index, inputs))
-            self._kernels.after_attention(step, at)
+        ranges = self._make_ranges([len(chunk.ids) for chunk in chunks])
+        self._step.ranges, self._step.num_ranges = ctypes.addressof(ranges), len(ranges)
+        self._kernels.prefill(step, ctypes.addressof(self._layers), len(self._layers))
         # The next pass overwrites hidden states.
         hidden = self._read(len(rows)).clone()
         return split_output(hidden, chunks, self._head, len(self._embedding))
+
+    def _make_ranges(self, sizes: Sequence[int]) -> ctypes.Array[RowRange]:
+        """Split the rows of each chunk into blocks of queries."""
+        most = max(1, MAX_QUERIES * self._shape.kv_heads // self._shape.heads)
+        ranges = []
+        begin = 0
+        for size in sizes:
+            ranges += [
+                RowRange(begin + start, min(most, size - start)) for start in range(0, size, most)
+            ]
+            begin += size
+        return (RowRange * len(ranges))(*ranges)
 
     def _begin(
         self,

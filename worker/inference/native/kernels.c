@@ -21,10 +21,16 @@ typedef struct {
     int64_t index;
 } layer;
 
+/* Rows of one prompt that follow each other. */
+typedef struct {
+    int32_t first_row, count;
+} row_range;
+
 typedef struct {
     int32_t rows, dim, heads, kv_heads, head_dim, inner_dim, num_groups, has_lora;
     int64_t slot_stride, kv_head_stride; /* of the cache, in elements */
     const row_group *groups;
+    const row_range *ranges; /* of prompts */
     const int64_t *slots, *positions;
     const float *cos, *sin; /* [context, head dim]; the first half of the sines is negated */
     /* Rows are padded, except of `hidden` and `queries`. */
@@ -34,7 +40,7 @@ typedef struct {
     float *z;                              /* x · A of LoRA, [rows, z_stride] */
     threads pool;
     float eps;
-    int32_t z_stride;
+    int32_t z_stride, num_ranges, unused;
 } step;
 
 typedef struct {
@@ -44,6 +50,7 @@ typedef struct {
 } layer_task;
 
 #include "attention.h"
+#include "prompt_attention.h"
 
 /* --- what follows each product ------------------------------------------------------------- */
 
@@ -177,41 +184,40 @@ typedef struct {
     const step *s;
     const layer *layers;
     int64_t num_layers;
-} decode_task;
+} forward_task;
 
 static void decode_pass(team *t, const void *pass) {
-    const decode_task *d = pass;
-    for (const layer *l = d->layers; l < d->layers + d->num_layers; l++) {
-        layer_task task = {d->s, l, 0};
+    const forward_task *f = pass;
+    for (const layer *l = f->layers; l < f->layers + f->num_layers; l++) {
+        layer_task task = {f->s, l, 0};
         compute_qkv(t, &task);
-        run_units(t, attend_unit, &task, d->s->rows * d->s->kv_heads);
+        run_units(t, attend_unit, &task, f->s->rows * f->s->kv_heads);
         finish_layer(t, &task);
     }
 }
 
-/* Rows of different sequences: all layers, whose last norm's output is in `s->x`. */
+/* Rows are new tokens of sequences: all layers, whose last norm's output is in `s->x`. */
 void decode(const step *s, const layer *layers, int64_t num_layers) {
-    decode_task task = {s, layers, num_layers};
+    forward_task task = {s, layers, num_layers};
     run_pass(&s->pool, decode_pass, &task);
 }
 
-static void before_attention_pass(team *t, const void *pass) {
-    const layer_task *task = pass;
-    compute_qkv(t, task);
-    run_units(t, rotate_unit, task, task->s->rows * task->s->kv_heads);
+static void prefill_pass(team *t, const void *pass) {
+    const forward_task *f = pass;
+    const step *s = f->s;
+    for (const layer *l = f->layers; l < f->layers + f->num_layers; l++) {
+        layer_task task = {s, l, 0};
+        compute_qkv(t, &task);
+        run_units(t, rotate_unit, &task, s->rows * s->kv_heads);
+        run_units(t, attend_prompt_unit, &task, s->num_ranges * s->kv_heads);
+        finish_layer(t, &task);
+    }
 }
 
-/* Tokens of a prompt: a layer up to attention, and the rest of it. */
-void before_attention(const step *s, const layer *l) {
-    layer_task task = {s, l, 0};
-    run_pass(&s->pool, before_attention_pass, &task);
-}
-
-static void after_attention_pass(team *t, const void *pass) { finish_layer(t, pass); }
-
-void after_attention(const step *s, const layer *l) {
-    layer_task task = {s, l, 0};
-    run_pass(&s->pool, after_attention_pass, &task);
+/* The same for rows that are tokens of prompts. */
+void prefill(const step *s, const layer *layers, int64_t num_layers) {
+    forward_task task = {s, layers, num_layers};
+    run_pass(&s->pool, prefill_pass, &task);
 }
 
 /* Sizes of the structs, and of T: what was compiled must be what structs.py expects. */

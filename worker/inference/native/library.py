@@ -34,8 +34,7 @@ class Kernels:
         self._openmp = _find_openmp()
         self.begin = _declare(library.begin, c_void_p, c_void_p, c_void_p)
         self.decode = _declare(library.decode, c_void_p, c_void_p, c_int64)
-        self.before_attention = _declare(library.before_attention, c_void_p, c_void_p)
-        self.after_attention = _declare(library.after_attention, c_void_p, c_void_p)
+        self.prefill = _declare(library.prefill, c_void_p, c_void_p, c_int64)
         self.product = _declare(library.product, *([c_void_p] * 5), c_int64)
 
     def get_threads(self) -> Threads:

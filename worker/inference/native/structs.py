@@ -11,6 +11,8 @@ ROWS_PER_GROUP = 4
 MAX_PARTS = 3
 # Rows of inputs and outputs of products are padded to a multiple of this.
 PANEL = 32
+# Queries of prompts that are computed together; a thread holds their sums on its stack.
+MAX_QUERIES = 192
 # Inputs that are quantized together.
 BLOCK = 32
 
@@ -35,6 +37,10 @@ class LoraPair(Structure):
 
 class RowGroup(Structure):
     _fields_ = (("pairs", c_void_p), ("count", c_int32), ("rows", c_int32 * ROWS_PER_GROUP))
+
+
+class RowRange(Structure):
+    _fields_ = (("first_row", c_int32), ("count", c_int32))
 
 
 class Matrix(Structure):
@@ -85,6 +91,7 @@ class Step(Structure):
         ("slot_stride", c_int64),
         ("kv_head_stride", c_int64),
         ("groups", c_void_p),
+        ("ranges", c_void_p),
         ("slots", c_void_p),
         ("positions", c_void_p),
         ("cos", c_void_p),
@@ -100,6 +107,8 @@ class Step(Structure):
         ("pool", Threads),
         ("eps", c_float),
         ("z_stride", c_int32),
+        ("num_ranges", c_int32),
+        ("unused", c_int32),
     )
 
 

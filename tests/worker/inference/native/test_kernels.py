@@ -12,6 +12,7 @@ from app.c_compiler import list_c_compilers
 from tests.worker.inference.conftest import MakeAdapter
 from tests.worker.inference.test_decoders import copy_prompt, decode, prefill, random_model
 from tests.worker.inference.tiny_model import load_tiny
+from worker.inference.decoder import PromptChunk
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.native.library import Kernels, load_kernels
 from worker.modeling import choose_dtype
@@ -87,6 +88,38 @@ def test_a_row_is_the_same_alone_and_in_any_batch(
             assert torch.equal(alone[0], together[slot])
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_a_prompt_is_the_same_whole_by_chunks_and_beside_others(
+    kernels_folder: Path, base_folder: Path, adapter: MakeAdapter, dtype: torch.dtype
+) -> None:
+    kernels = load_kernels(kernels_folder, dtype)
+    if kernels is None:
+        pytest.skip("no C compiler")
+    model = load_tiny(base_folder).to(dtype)
+    decoder = LlamaDecoder(model, context_length=512, kernels=kernels)
+    prompt, other = [n % 250 for n in range(150)], [n % 90 for n in range(80)]
+    tuned = adapter("a")[0]
+
+    def compute(sizes: list[int], beside: int) -> Tensor:
+        """Compute the prompt by chunks of these sizes, the first one beside another prompt."""
+        slots = decoder.num_slots, decoder.num_slots - 1
+        decoder.begin_prefill(slots[0], tuned)
+        decoder.begin_prefill(slots[1], None)
+        logits, start = [], 0
+        for number, size in enumerate(sizes):
+            chunks = [PromptChunk(slots[0], prompt[start : start + size], start, size)]
+            if number == 0 and beside:
+                chunks.insert(0, PromptChunk(slots[1], other[:beside]))
+            logits.append(decoder.prefill(chunks)[-1].logits)
+            start += size
+        return torch.cat(logits)
+
+    with torch.inference_mode():
+        whole = compute([150], 0)
+        assert torch.equal(compute([64, 86], 0), whole)
+        assert torch.equal(compute([1, 70, 3, 76], 33), whole)
 
 
 def test_nan_stays_nan(native_kernels: Kernels, tiny: PreTrainedModel) -> None:
