@@ -10,7 +10,6 @@ import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 
-from app.auth import projects
 from app.backup.errors import BackupError
 from app.base_models.source import SourceUnusable
 from app.catalog import CatalogError
@@ -40,11 +39,11 @@ from app.local import (
 from app.local.database import open_database
 from app.local.embedded import EmbeddedUnavailable
 from app.local.home import AlreadyRunning, HomeUnusable
-from app.local.operator_commands import record_command
+from app.local.operator_commands import get_user_name, record_command
 from app.local.supervisor import ShutdownRequested, StartFailed
 from app.local.up import PortTaken, up
 from app.operations import storage_identity
-from app.organization import admin_keys, api_keys, bootstrap
+from app.organization import admin_keys, api_keys, operator_changes
 from app.process_hardening import forbid_inspection
 from app.settings import Settings
 from app.storage import StorageUnavailable, open_store
@@ -188,16 +187,13 @@ def create_key(
     """Create an API key and print it; it is not shown again."""
     settings = Settings()
     with open_database(settings) as url, one_off_transaction(url) as session:
-        organization = bootstrap.ensure_organization(session, settings.organization_slug)
+        slug, user = settings.organization_slug, get_user_name()
         if admin:
-            _, secret = admin_keys.create(session, organization.id, name)
+            secret = operator_changes.create_admin_key(session, slug, name, user=user)
         else:
-            project = (
-                bootstrap.ensure_default_project(session, settings.organization_slug)
-                if project_id is None
-                else projects.get_active(session, organization.id, project_id)
+            secret = operator_changes.create_key(
+                session, slug, name, project_id=project_id, user=user
             )
-            _, secret = api_keys.create(session, project.id, name)
     echo(secret)
 
 
@@ -217,7 +213,7 @@ def revoke_key(
 ) -> None:
     """Revoke an API key: the next request with it is rejected."""
     with open_database(Settings()) as url, one_off_transaction(url) as session:
-        key = api_keys.revoke(session, key_id) or admin_keys.revoke(session, key_id)
+        key = operator_changes.revoke_key(session, key_id, user=get_user_name())
     if key is None:
         echo_error(f"No such API key: {key_id}. See `luthier keys list`.")
         raise typer.Exit(1)
@@ -258,6 +254,17 @@ def limits_command(
         project = quota.set_limits(
             session, project_id, max_bytes=storage, max_files=files, max_uploads=uploads
         )
+        if project is not None:
+            operator_changes.record_limits(
+                session,
+                project,
+                user=get_user_name(),
+                max_running_jobs=running,
+                max_queued_jobs=queued,
+                max_storage_bytes=storage,
+                max_files=files,
+                max_open_uploads=uploads,
+            )
     if project is None:
         echo_error(f"No such project: {project_id}.")
         raise typer.Exit(1)

@@ -69,6 +69,10 @@ def response_id() -> str:
     return f"resp_{secrets.token_hex(24)}"
 
 
+def audit_log_id() -> str:
+    return f"audit_log-{random_alphanumeric(24)}"
+
+
 def conversation_id() -> str:
     return f"conv_{secrets.token_hex(24)}"
 

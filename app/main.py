@@ -40,6 +40,7 @@ from app.monitoring import routes as monitoring
 from app.monitoring.recorder import TrafficRecorder
 from app.operations import routes as operations
 from app.operations.storage_identity import open_verified_store
+from app.organization import admin_key_routes, audit_routes
 from app.organization import routes as organization
 from app.responses import routes as responses
 from app.safe_http.client import SafeHttpClient
@@ -128,6 +129,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         operations.router,
         organization.router,
         responses.router,
+        admin_key_routes.router,
+        audit_routes.router,
         stored_completions.router,
         stored_completion_files.router,
         sweeps.router,

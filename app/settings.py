@@ -237,6 +237,9 @@ class Settings(BaseSettings):
     stored_completion_retention_days: float = Field(
         30, ge=0, description="Days to keep stored chat completions; 0 means forever"
     )
+    audit_log_retention_days: float = Field(
+        365, ge=0, description="Days to keep the organization's audit log; 0 means forever"
+    )
     conversation_retention_days: float = Field(
         0, ge=0, description="Days to keep conversations after their last change; 0 means forever"
     )

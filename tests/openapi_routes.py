@@ -59,6 +59,7 @@ CURSOR_KINDS = {
     "/v1/fine_tuning/sweeps": "sweep",
     "/v1/fine_tuning/sweeps/{sweep_id}/events": "sweep_event",
     "/v1/organization/admin_api_keys": "admin_key",
+    "/v1/organization/audit_logs": "audit_log",
     "/v1/organization/projects": "project",
     "/v1/organization/projects/{project_id}/api_keys": "key",
     "/v1/organization/projects/{project_id}/service_accounts": "service_account",
@@ -71,6 +72,10 @@ NON_ID_PARAMETERS = frozenset(
         "item_reference order_by role status "
         "access_programs annotations background_options correction effort encrypted_content image "
         "include instructions output parsed parsed_arguments rating "
+        "order_by role "
+        "actor_emails actor_ids event_types resource_ids tenant_only "
+        "effective_at[gt] effective_at[gte] effective_at[lt] effective_at[lte] "
+        "annotations correction encrypted_content include output parsed parsed_arguments rating "
         "api_key_ids batch bucket_width end_time group_by line_items models page project_ids "
         "start_time user_ids "
         "arguments audio calculate_output completion_window content context data description "
@@ -89,8 +94,12 @@ NON_ID_PARAMETERS = frozenset(
     ).split()
 )
 # Their ids are filters: those of others yield what unknown ones do, which is nothing
-# (tests/app/usage/test_routes.py).
-FILTERED_PATHS = ("/v1/organization/usage/", "/v1/organization/costs")
+# (tests/app/usage/test_routes.py, tests/app/organization/test_audit_logs.py).
+FILTERED_PATHS = (
+    "/v1/organization/usage/",
+    "/v1/organization/costs",
+    "/v1/organization/audit_logs",
+)
 # A name by which the project's own stored completions are chosen.
 FILTER_FIELDS = ("data_source.source.model",)
 # Ids that are looked up only within the object in the path.
@@ -212,13 +221,11 @@ def _is_plain(name: str) -> bool:
 
 
 def _kind(path: str, name: str) -> str | None:
+    if name in ("after", "before"):
+        return CURSOR_KINDS.get(path)
     if path.startswith(FILTERED_PATHS) or name in FILTER_FIELDS:
         return None
-    return (
-        CURSOR_KINDS.get(path)
-        if name == "after"
-        else ID_KINDS.get(name, ID_KINDS.get(name.split(".")[-1]))
-    )
+    return ID_KINDS.get(name, ID_KINDS.get(name.split(".")[-1]))
 
 
 def _string_fields(schema: Schema, name: str, schemas: Schema) -> Iterator[str]:

@@ -5,12 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import ids
+from app.auth import audit_log
+from app.auth.audit_log import CommandUser
 from app.conversations import service as conversations
 from app.db import clock
 from app.db.tables import (
+    AuditEvent,
+    AuditLog,
     Batch,
     Checkpoint,
     Eval,
@@ -62,6 +67,7 @@ def make_tenant(session: Session, organization: str, name: str) -> Tenant:
     made |= _batch(session, project)
     made |= _eval(session, project)
     made |= _conversation(session, project)
+    made |= _audit_log(session, project)
     made |= {
         "project": project.id,
         "service_account": [
@@ -166,6 +172,16 @@ def _conversation(session: Session, project: Project) -> dict[str, str]:
     row = conversations.create(session, Settings(), project.id, items=items, metadata={})
     item_id = conversations.list_context(session, row)[1]["id"]
     return {"conversation": row.id, "conversation_item": item_id}
+
+
+def _audit_log(session: Session, project: Project) -> dict[str, str]:
+    """The middle one of three: there is one after it, and one before it."""
+    actor = CommandUser("root", project.organization_id)
+    for event in (AuditEvent.PROJECT_CREATED, *[AuditEvent.PROJECT_UPDATED] * 2):
+        audit_log.record(session, actor, event, project.id, project_id=project.id)
+        session.flush()
+    of_project = select(AuditLog.id).where(AuditLog.project_id == project.id)
+    return {"audit_log": session.scalars(of_project.order_by(AuditLog.created_at)).all()[1]}
 
 
 def make_eval(session: Session, project: Project) -> Eval:

@@ -185,6 +185,7 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         archived_project_days=settings.archived_project_retention_days,
         export_hours=settings.export_retention_hours,
         stored_completion_days=settings.stored_completion_retention_days,
+        audit_log_days=settings.audit_log_retention_days,
         conversation_days=settings.conversation_retention_days,
     )
     catalog = Catalog.load(settings.models_file)

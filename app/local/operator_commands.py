@@ -47,11 +47,11 @@ def _write(arguments: Sequence[str], exit_code: object) -> None:
             SecurityEvent.OPERATOR_COMMAND,
             command=" ".join(arguments),
             exit_code=exit_code,
-            user=_user_name(),
+            user=get_user_name(),
         )
 
 
-def _user_name() -> str:
+def get_user_name() -> str:
     """The user who runs this process; behind sudo, who called it."""
     try:
         name = pwd.getpwuid(os.getuid()).pw_name

@@ -15,6 +15,7 @@ from app.db.session import one_off_transaction
 from app.local import ports, process_specs
 from app.local.ballast import Ballast
 from app.local.home import Home, write_private
+from app.local.operator_commands import get_user_name
 from app.local.postgres import prepare_postgres
 from app.local.supervisor import POLL_INTERVAL_SECONDS, ShutdownRequested, SignalCounter, Supervisor
 from app.local.valkey import prepare_valkey
@@ -140,7 +141,9 @@ def _ensure_key_file(
     assert settings.database_url is not None
     existing_secret = path.read_text().strip() if path.exists() else ""
     with one_off_transaction(settings.database_url) as session:
-        secret = ensure_working_key(session, settings.organization_slug, existing_secret)
+        secret = ensure_working_key(
+            session, settings.organization_slug, existing_secret, user=get_user_name()
+        )
     if secret is None:
         return False
     write_private(path, f"{secret}\n")

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
 
+from app.auth import audit_log
+from app.db.tables import AuditEvent
 from app.http.dependencies import (
     AdminDep,
     AfterCursor,
@@ -116,6 +118,18 @@ def create_permissions(
     rows = permissions.create(
         session, admin.organization_id, fine_tuned_model_checkpoint, body.project_ids
     )
+    for row in rows:
+        audit_log.record(
+            session,
+            admin,
+            AuditEvent.PERMISSION_CREATED,
+            row.id,
+            project_id=row.project_id,
+            data={
+                "fine_tuned_model_checkpoint": fine_tuned_model_checkpoint,
+                "project_id": row.project_id,
+            },
+        )
     data = [PermissionObject.model_validate(row) for row in rows]
     return PermissionList(data=data, has_more=False, **page_cursors(data))
 
@@ -129,4 +143,5 @@ def delete_permission(
 ) -> PermissionDeleted:
     """Revoke a permission. Requires an admin key."""
     permissions.delete(session, admin.organization_id, fine_tuned_model_checkpoint, permission_id)
+    audit_log.record(session, admin, AuditEvent.PERMISSION_DELETED, permission_id)
     return PermissionDeleted(id=permission_id, deleted=True)

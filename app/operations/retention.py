@@ -15,6 +15,7 @@ from sqlalchemy import Column, ColumnElement, Select, delete, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app import logs
+from app.auth import audit_log
 from app.batches.deletion import delete_batches
 from app.conversations import deletion as conversations
 from app.db import clock
@@ -69,6 +70,7 @@ class RetentionPolicy:
     export_hours: float = 24
     stored_completion_days: float = 30
     conversation_days: float = 0
+    audit_log_days: float = 365
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,8 @@ def _build_rules(policy: RetentionPolicy) -> Iterator[Rule]:
         yield Rule(partial(delete_stored_completions, days=days))
     if days := policy.conversation_days:
         yield Rule(partial(conversations.delete_unchanged, days=days, limit=BATCH_SIZE))
+    if days := policy.audit_log_days:
+        yield Rule(partial(audit_log.delete_old, days=days, limit=BATCH_SIZE))
     yield Rule(partial(delete_exports, hours=policy.export_hours))
     yield Rule(delete_test_answers)
     yield Rule(partial(evals.delete_items, limit=BATCH_SIZE))

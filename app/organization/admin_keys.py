@@ -6,10 +6,11 @@ from typing import Literal
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
-from app.auth import principals, secrets
+from app.auth import audit_log, principals, secrets
+from app.auth.audit_log import CommandUser
 from app.db import pagination
 from app.db.pagination import Page
-from app.db.tables import AdminKey
+from app.db.tables import AdminKey, AuditEvent
 from app.errors import NotFound
 from app.organization import bootstrap
 
@@ -33,12 +34,20 @@ def create(
     return key, secret
 
 
-def ensure_working_key(session: Session, organization_slug: str, secret: str) -> str | None:
-    """Create an admin key unless `secret` works; return the new secret or None."""
+def ensure_working_key(
+    session: Session, organization_slug: str, secret: str, *, user: str
+) -> str | None:
+    """Create an admin key unless `secret` works; return the new secret or None.
+
+    `user` runs the command.
+    """
     if secret and principals.authenticate_admin_key(session, secret) is not None:
         return None
     organization = bootstrap.ensure_organization(session, organization_slug)
-    return create(session, organization.id, "first")[1]
+    key, new_secret = create(session, organization.id, "first")
+    actor = CommandUser(user, organization.id)
+    audit_log.record(session, actor, AuditEvent.API_KEY_CREATED, key.id, data={})
+    return new_secret
 
 
 def list_all(session: Session) -> Sequence[AdminKey]:

@@ -5,10 +5,11 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
-from app.auth import principals, secrets
+from app.auth import audit_log, principals, secrets
+from app.auth.audit_log import CommandUser
 from app.db import pagination
 from app.db.pagination import Page
-from app.db.tables import ApiKey
+from app.db.tables import ApiKey, AuditEvent
 from app.errors import InvalidRequest, NotFound
 from app.organization import bootstrap
 from app.organization.schemas import ProjectAccess
@@ -39,12 +40,22 @@ def create(
     return key, secret
 
 
-def ensure_working_key(session: Session, organization_slug: str, secret: str) -> str | None:
-    """Create a key of the default project unless `secret` works; return the new secret or None."""
+def ensure_working_key(
+    session: Session, organization_slug: str, secret: str, *, user: str
+) -> str | None:
+    """Create a key of the default project unless `secret` works; return the new secret or None.
+
+    `user` runs the command.
+    """
     if secret and principals.authenticate_project_key(session, secret) is not None:
         return None
     project = bootstrap.ensure_default_project(session, organization_slug)
-    return create(session, project.id, "first")[1]
+    key, new_secret = create(session, project.id, "first")
+    actor = CommandUser(user, project.organization_id)
+    audit_log.record(
+        session, actor, AuditEvent.API_KEY_CREATED, key.id, project_id=project.id, data={}
+    )
+    return new_secret
 
 
 def list_all(session: Session) -> Sequence[ApiKey]:

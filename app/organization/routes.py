@@ -1,9 +1,11 @@
 """OpenAI's admin API: projects, API keys, service accounts and admin keys of an organization."""
 
-from typing import Literal
-
 from fastapi import APIRouter
+from sqlalchemy.orm import Session
 
+from app.auth import audit_log
+from app.auth.principals import AdminPrincipal
+from app.db.tables import ApiKey, AuditEvent, ServiceAccount
 from app.http.dependencies import (
     AdminDep,
     AdminPageLimit,
@@ -14,22 +16,17 @@ from app.http.dependencies import (
     SessionDep,
 )
 from app.http.idempotency import IDEMPOTENT, IDEMPOTENT_BY_KEY, IdempotentRoute
-from app.organization import admin_keys, api_keys, projects, serializers, service_accounts
+from app.organization import api_keys, projects, serializers, service_accounts
 from app.organization.schemas import (
-    AdminKeyDeleted,
-    AdminKeyList,
-    AdminKeyObject,
     ApiKeyDeleted,
     ApiKeyList,
     ApiKeyObject,
-    CreateAdminKey,
     CreateProject,
     CreateServiceAccount,
     CreateServiceAccountKey,
     ModifyApiKey,
     ModifyProject,
     ModifyServiceAccount,
-    NewAdminKey,
     NewServiceAccount,
     NewServiceAccountKey,
     ProjectAccess,
@@ -63,6 +60,14 @@ def list_projects(
 @router.post("/projects", dependencies=[IDEMPOTENT])
 def create_project(body: CreateProject, admin: AdminDep, session: SessionDep) -> ProjectObject:
     row = projects.create(session, admin.organization_id, body.name)
+    audit_log.record(
+        session,
+        admin,
+        AuditEvent.PROJECT_CREATED,
+        row.id,
+        project_id=row.id,
+        data={"name": row.name, "title": row.name},
+    )
     return serializers.serialize_project(row)
 
 
@@ -72,8 +77,18 @@ def retrieve_project(project: ProjectOrArchivedDep) -> ProjectObject:
 
 
 @router.post("/projects/{project_id}", dependencies=[IDEMPOTENT_BY_KEY])
-def modify_project(body: ModifyProject, project: ProjectDep, session: SessionDep) -> ProjectObject:
+def modify_project(
+    body: ModifyProject, admin: AdminDep, project: ProjectDep, session: SessionDep
+) -> ProjectObject:
     projects.rename(session, project, body.name)
+    audit_log.record(
+        session,
+        admin,
+        AuditEvent.PROJECT_UPDATED,
+        project.id,
+        project_id=project.id,
+        changes={"title": body.name},
+    )
     return serializers.serialize_project(project)
 
 
@@ -81,6 +96,7 @@ def modify_project(body: ModifyProject, project: ProjectDep, session: SessionDep
 def archive_project(project_id: str, admin: AdminDep, session: SessionDep) -> ProjectObject:
     """Archive a project permanently: cancel its jobs, revoke its keys and service accounts."""
     row = projects.archive(session, admin.organization_id, project_id)
+    audit_log.record(session, admin, AuditEvent.PROJECT_ARCHIVED, row.id, project_id=row.id)
     return serializers.serialize_project(row)
 
 
@@ -120,15 +136,25 @@ def modify_api_key(
     api_keys.reject_scopes(body.scopes)
     if body.expires_in_seconds is not None:
         api_keys.set_expiry(session, project.id, api_key_id, body.expires_in_seconds)
+    changed = {"expires_in_seconds": body.expires_in_seconds, "scopes": body.scopes}
+    audit_log.record(
+        session,
+        admin,
+        AuditEvent.API_KEY_UPDATED,
+        api_key_id,
+        project_id=project.id,
+        changes=changed,
+    )
     return serializers.serialize_key(api_keys.get(session, project.id, api_key_id), admin)
 
 
 @router.delete("/projects/{project_id}/api_keys/{api_key_id}")
 def delete_api_key(
-    api_key_id: str, project: ProjectOrArchivedDep, session: SessionDep
+    api_key_id: str, admin: AdminDep, project: ProjectOrArchivedDep, session: SessionDep
 ) -> ApiKeyDeleted:
     """Delete a key. It stops working at once."""
     api_keys.delete(session, project.id, api_key_id)
+    audit_log.record(session, admin, AuditEvent.API_KEY_DELETED, api_key_id, project_id=project.id)
     return ApiKeyDeleted(id=api_key_id, deleted=True)
 
 
@@ -147,16 +173,19 @@ def list_service_accounts(
 
 @router.post("/projects/{project_id}/service_accounts")
 def create_service_account(
-    body: CreateServiceAccount, project: ProjectDep, session: SessionDep
+    body: CreateServiceAccount, admin: AdminDep, project: ProjectDep, session: SessionDep
 ) -> NewServiceAccount:
     """Create an account with a key, whose `value` is shown only once."""
     if body.create_service_account_only:
         account = service_accounts.create_without_role(session, project.id, body.name)
+        _record_new_account(session, admin, account)
         return serializers.serialize_new_service_account(account, None)
     account = service_accounts.create(session, project.id, body.name)
+    _record_new_account(session, admin, account)
     key, secret = service_accounts.create_key(
         session, project.id, account.id, expires_in=body.expires_in_seconds
     )
+    _record_new_key(session, admin, key)
     return serializers.serialize_new_service_account(
         account, serializers.serialize_new_key(key, secret)
     )
@@ -174,27 +203,44 @@ def retrieve_service_account(
 def modify_service_account(
     service_account_id: str,
     body: ModifyServiceAccount,
+    admin: AdminDep,
     project: ProjectDep,
     session: SessionDep,
 ) -> ServiceAccountObject:
     row = service_accounts.update(
         session, project.id, service_account_id, name=body.name, role=body.role
     )
+    audit_log.record(
+        session,
+        admin,
+        AuditEvent.SERVICE_ACCOUNT_UPDATED,
+        row.id,
+        project_id=project.id,
+        changes={"name": body.name, "role": body.role},
+    )
     return ServiceAccountObject.model_validate(row)
 
 
 @router.delete("/projects/{project_id}/service_accounts/{service_account_id}")
 def delete_service_account(
-    service_account_id: str, project: ProjectDep, session: SessionDep
+    service_account_id: str, admin: AdminDep, project: ProjectDep, session: SessionDep
 ) -> ServiceAccountDeleted:
     """Delete an account. Its keys stop working at once."""
     service_accounts.delete(session, project.id, service_account_id)
+    audit_log.record(
+        session,
+        admin,
+        AuditEvent.SERVICE_ACCOUNT_DELETED,
+        service_account_id,
+        project_id=project.id,
+    )
     return ServiceAccountDeleted(id=service_account_id, deleted=True)
 
 
 @router.post("/projects/{project_id}/service_accounts/{service_account_id}/api_keys")
 def create_service_account_key(
     service_account_id: str,
+    admin: AdminDep,
     project: ProjectDep,
     session: SessionDep,
     body: CreateServiceAccountKey | None = None,
@@ -209,41 +255,22 @@ def create_service_account_key(
         name=body.name,
         expires_in=body.expires_in_seconds,
     )
+    _record_new_key(session, admin, key)
     return serializers.serialize_new_key(key, secret)
 
 
-@router.get("/admin_api_keys")
-def list_admin_keys(
-    admin: AdminDep,
-    session: ReadSessionDep,
-    after: AfterCursor = None,
-    order: Literal["asc", "desc"] = "asc",
-    limit: AdminPageLimit = 20,
-) -> AdminKeyList:
-    page = admin_keys.list_for_organization(
-        session, admin.organization_id, order=order, after=after, limit=limit
+def _record_new_account(session: Session, admin: AdminPrincipal, account: ServiceAccount) -> None:
+    audit_log.record(
+        session,
+        admin,
+        AuditEvent.SERVICE_ACCOUNT_CREATED,
+        account.id,
+        project_id=account.project_id,
+        data={"role": account.role},
     )
-    data = [serializers.serialize_admin_key(row, admin) for row in page.rows]
-    return AdminKeyList(data=data, has_more=page.has_more, **page_cursors(data))
 
 
-@router.post("/admin_api_keys")
-def create_admin_key(body: CreateAdminKey, admin: AdminDep, session: SessionDep) -> NewAdminKey:
-    """Create an admin key; its `value` is shown only once."""
-    key, secret = admin_keys.create(
-        session, admin.organization_id, body.name, expires_in=body.expires_in_seconds
+def _record_new_key(session: Session, admin: AdminPrincipal, key: ApiKey) -> None:
+    audit_log.record(
+        session, admin, AuditEvent.API_KEY_CREATED, key.id, project_id=key.project_id, data={}
     )
-    return serializers.serialize_new_admin_key(key, admin, secret)
-
-
-@router.get("/admin_api_keys/{key_id}")
-def retrieve_admin_key(key_id: str, admin: AdminDep, session: ReadSessionDep) -> AdminKeyObject:
-    row = admin_keys.get(session, admin.organization_id, key_id)
-    return serializers.serialize_admin_key(row, admin)
-
-
-@router.delete("/admin_api_keys/{key_id}")
-def delete_admin_key(key_id: str, admin: AdminDep, session: SessionDep) -> AdminKeyDeleted:
-    """Delete an admin key. It stops working at once."""
-    admin_keys.delete(session, admin.organization_id, key_id)
-    return AdminKeyDeleted(id=key_id, deleted=True)

@@ -1,7 +1,11 @@
 """Serializers of the admin API: rows to wire objects."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from app.auth.principals import AdminPrincipal
-from app.db.tables import AdminKey, ApiKey, Project, ServiceAccount
+from app.db.tables import AdminKey, ApiKey, AuditActor, AuditLog, Project, ServiceAccount
+from app.organization.audit_schemas import AuditLogObject
 from app.organization.schemas import (
     AdminKeyObject,
     AdminKeyOwner,
@@ -95,3 +99,23 @@ def _serialize_owner(row: ApiKey, admin: AdminPrincipal) -> ApiKeyOwner:
         role="owner",
     )
     return ApiKeyOwner(type="user", user=user)
+
+
+def serialize_audit_log(row: AuditLog, project_names: Mapping[str, str]) -> AuditLogObject:
+    fields = {
+        "id": row.id,
+        "effective_at": row.created_at,
+        "type": row.event,
+        "actor": _serialize_actor(row),
+        row.event.value: {"id": row.resource_id, **row.details},
+    }
+    if row.project_id is not None:
+        fields["project"] = {"id": row.project_id, "name": project_names[row.project_id]}
+    return AuditLogObject.model_validate(fields)
+
+
+def _serialize_actor(row: AuditLog) -> dict[str, Any]:
+    if row.actor == AuditActor.API_KEY:
+        operator = {"id": OPERATOR_ID, "email": OPERATOR_EMAIL}
+        return {"type": "api_key", "api_key": {"id": row.actor_id, "user": operator}}
+    return {"type": "session", "session": {"user": {"id": row.actor_id}}}

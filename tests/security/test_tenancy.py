@@ -23,7 +23,7 @@ from tests.tenants import Tenant, make_tenant
 ADMIN = ("Admin API key",)
 PROJECT = ("API key",)
 # An admin has access to these in all projects of the organization.
-OF_ORGANIZATION = ("admin_key", "model", "permission", "project")
+OF_ORGANIZATION = ("admin_key", "audit_log", "model", "permission", "project")
 # They differ between any two responses.
 OF_REQUEST = {
     "date",

@@ -1,5 +1,6 @@
 """All tables and the enums of their states. Importing this package completes `Base.metadata`."""
 
+from app.db.tables.audit_logs import AuditActor, AuditEvent, AuditLog
 from app.db.tables.batches import ENDED_BATCH_STATES, Batch, BatchState
 from app.db.tables.checkpoints import Checkpoint, CheckpointKind
 from app.db.tables.conversations import Conversation, ConversationItem
@@ -71,6 +72,9 @@ __all__ = [
     "AdminKey",
     "ApiKey",
     "AttemptOutcome",
+    "AuditActor",
+    "AuditEvent",
+    "AuditLog",
     "Batch",
     "BatchState",
     "Checkpoint",

@@ -18,7 +18,7 @@ class Scraper:
 
     def __init__(self, api: Api, session: Session) -> None:
         self._url = f"{api.url}/metrics"
-        key = admin_keys.ensure_working_key(session, "acme", "")
+        key = admin_keys.ensure_working_key(session, "acme", "", user="root")
         session.commit()
         self._headers = {"Authorization": f"Bearer {key}"}
 

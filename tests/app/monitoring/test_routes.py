@@ -219,7 +219,8 @@ def test_prometheus_series_are_of_the_keys_organization(
     get_report(http)
     with transaction(sessions) as session:
         keys = {
-            name: admin_keys.ensure_working_key(session, name, "") for name in ("acme", "others")
+            name: admin_keys.ensure_working_key(session, name, "", user="root")
+            for name in ("acme", "others")
         }
     bare = httpx.Client(base_url=api.url, timeout=http_client.TIMEOUT_SECONDS)
     pages = {

@@ -15,7 +15,7 @@ from tests.live_api import Api
 
 def scrape(api: Api, session: Session) -> dict[tuple[str, str], float]:
     """Scrape /metrics; return samples by name and first label value."""
-    key = admin_keys.ensure_working_key(session, "acme", "")
+    key = admin_keys.ensure_working_key(session, "acme", "", user="root")
     session.commit()
     response = http_client.get(f"{api.url}/metrics", headers={"Authorization": f"Bearer {key}"})
     assert response.status_code == 200

@@ -1,0 +1,66 @@
+"""Route of OpenAI's audit log: what admin keys and commands have changed in the organization."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from app.http.dependencies import AdminDep, AdminPageLimit, AfterCursor, ReadSessionDep
+from app.http.openapi import DocumentedRoute
+from app.organization import audit_logs, serializers
+from app.organization.audit_logs import AuditFilter
+from app.organization.audit_schemas import AuditLogList
+from app.wire.base import page_cursors
+
+router = APIRouter(prefix="/v1/organization", tags=["organization"], route_class=DocumentedRoute)
+
+MAX_VALUES = 100
+# Unix seconds that Postgres and Python know, to the end of the year 9999.
+MAX_TIME = 253_402_300_799
+Values = Annotated[list[Annotated[str, Query(max_length=256)]] | None, Query(max_length=MAX_VALUES)]
+
+
+def _bound(name: str) -> Any:
+    return Query(alias=f"effective_at[{name}]", ge=0, le=MAX_TIME, description="Unix seconds")
+
+
+Bound = int | None
+
+
+@router.get("/audit_logs")
+def list_audit_logs(
+    admin: AdminDep,
+    session: ReadSessionDep,
+    limit: AdminPageLimit = 20,
+    after: AfterCursor = None,
+    before: Annotated[str | None, Query(description="The first id of the next page")] = None,
+    gt: Annotated[Bound, _bound("gt")] = None,
+    gte: Annotated[Bound, _bound("gte")] = None,
+    lt: Annotated[Bound, _bound("lt")] = None,
+    lte: Annotated[Bound, _bound("lte")] = None,
+    project_ids: Values = None,
+    event_types: Values = None,
+    actor_ids: Values = None,
+    actor_emails: Values = None,
+    resource_ids: Values = None,
+    tenant_only: bool = False,
+) -> AuditLogList:
+    """List what admin keys and commands changed, newest first."""
+    # Times on the wire are whole seconds, of which records have fractions.
+    since = [bound for bound in (gte, None if gt is None else gt + 1) if bound is not None]
+    until = [bound for bound in (lt, None if lte is None else lte + 1) if bound is not None]
+    chosen = AuditFilter(
+        since=max(since, default=None),
+        before=min(until, default=None),
+        project_ids=project_ids,
+        events=event_types,
+        actor_ids=actor_ids,
+        actor_emails=actor_emails,
+        resource_ids=resource_ids,
+        tenant_only=tenant_only,
+    )
+    page = audit_logs.list_records(
+        session, admin.organization_id, chosen, after=after, before=before, limit=limit
+    )
+    names = audit_logs.find_project_names(session, page.rows)
+    data = [serializers.serialize_audit_log(row, names) for row in page.rows]
+    return AuditLogList(data=data, has_more=page.has_more, **page_cursors(data))
