@@ -34,6 +34,7 @@ from app.local import (
     doctor,
     job_commands,
     model_commands,
+    project_commands,
     sweep_commands,
 )
 from app.local.database import open_database
@@ -76,6 +77,7 @@ app.add_typer(data_commands.data_app, name="data")
 backup_commands.register(app)
 app.add_typer(job_commands.jobs_app, name="jobs")
 app.add_typer(model_commands.models_app, name="models")
+app.add_typer(project_commands.projects_app, name="projects")
 app.add_typer(sweep_commands.sweeps_app, name="sweeps")
 
 

@@ -79,7 +79,7 @@ def reserve(
     StorageQuotaExceeded.
     """
     _lock_quota(session, project_id)
-    max_bytes, max_files = _get_limits(session, project_id, settings)
+    max_bytes, max_files = get_limits(session, project_id, settings)
     usage = get_usage(session, project_id)
     if max_files and usage.files + files > max_files:
         raise StorageQuotaExceeded(
@@ -112,7 +112,7 @@ def release(session: Session, reservation: Reservation) -> None:
 
 def check_declared(session: Session, project_id: str, settings: Settings, *, size: int) -> None:
     """Raise StorageQuotaExceeded if a file of this size would not fit. Reserves nothing."""
-    max_bytes, _ = _get_limits(session, project_id, settings)
+    max_bytes, _ = get_limits(session, project_id, settings)
     if max_bytes and (used := get_usage(session, project_id).bytes) + size > max_bytes:
         raise _build_bytes_error(used, max_bytes)
 
@@ -149,6 +149,16 @@ def get_usage(session: Session, project_id: str) -> Usage:
     ).where(StorageUsage.project_id == project_id, _is_valid())
     total_bytes, total_files = session.execute(used).one()
     return Usage(max(int(total_bytes), 0), max(int(total_files), 0))
+
+
+def get_limits(session: Session, project_id: str, settings: Settings) -> tuple[int, int]:
+    """Get the most bytes and files that a project may store; 0 is no limit."""
+    own = select(Project.max_storage_bytes, Project.max_files).where(Project.id == project_id)
+    max_bytes, max_files = session.execute(own).one()
+    return (
+        settings.max_storage_bytes_per_project if max_bytes is None else max_bytes,
+        settings.max_files_per_project if max_files is None else max_files,
+    )
 
 
 def set_limits(
@@ -244,15 +254,6 @@ def _lock_quota(session: Session, project_id: str) -> None:
     """Serialize the project's reservations until the transaction ends."""
     name = f"storage\n{project_id}"
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
-
-
-def _get_limits(session: Session, project_id: str, settings: Settings) -> tuple[int, int]:
-    own = select(Project.max_storage_bytes, Project.max_files).where(Project.id == project_id)
-    max_bytes, max_files = session.execute(own).one()
-    return (
-        settings.max_storage_bytes_per_project if max_bytes is None else max_bytes,
-        settings.max_files_per_project if max_files is None else max_files,
-    )
 
 
 def _build_bytes_error(used: int, limit: int) -> StorageQuotaExceeded:

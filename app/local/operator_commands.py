@@ -11,7 +11,16 @@ from app.security_log import SecurityEvent, SecurityLog
 from app.settings import Settings
 
 # They change nothing.
-READ_ONLY_COMMANDS = ("api", "data", "demo", "doctor", "jobs list", "keys list", "models")
+READ_ONLY_COMMANDS = (
+    "api",
+    "data",
+    "demo",
+    "doctor",
+    "jobs list",
+    "keys list",
+    "models",
+    "projects usage",
+)
 # Commands of a read-only group that are recorded all the same.
 RECORDED_COMMANDS = ("models add", "models export")
 
