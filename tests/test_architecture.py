@@ -24,6 +24,7 @@ TRANSACTION_OWNERS = {
     "app.local.doctor",
     "app.local.job_commands",
     "app.local.model_commands",
+    "app.local.project_commands",
     "app.local.sweep_commands",
     "app.local.up",
     "app.monitoring.recorder",

@@ -20,7 +20,7 @@ from app.http.idempotency import IDEMPOTENT, IDEMPOTENT_BY_KEY, IdempotentRoute
 
 router = APIRouter(prefix="/v1/conversations", tags=["conversations"], route_class=IdempotentRoute)
 
-Limit = Annotated[int, Query(ge=1, le=100)]
+Limit = Annotated[int, Query(ge=0, le=100)]
 Include = Annotated[
     list[Includable] | None,
     Query(description="Accepted for compatibility; no item here has these parts.", max_length=20),

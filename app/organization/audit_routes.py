@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from app.http.dependencies import AdminDep, AdminPageLimit, AfterCursor, ReadSessionDep
+from app.http.dependencies import AdminDep, AfterCursor, ReadSessionDep
 from app.http.openapi import DocumentedRoute
 from app.organization import audit_logs, serializers
 from app.organization.audit_logs import AuditFilter
@@ -30,7 +30,7 @@ Bound = int | None
 def list_audit_logs(
     admin: AdminDep,
     session: ReadSessionDep,
-    limit: AdminPageLimit = 20,
+    limit: Annotated[int, Query(ge=0, le=100)] = 20,
     after: AfterCursor = None,
     before: Annotated[str | None, Query(description="The first id of the next page")] = None,
     gt: Annotated[Bound, _bound("gt")] = None,

@@ -139,7 +139,7 @@ class TestItems:
         if param is not None:
             assert error["param"] == param
 
-    @pytest.mark.parametrize("query", ["limit=0", "limit=101", "order=up", "include=everything"])
+    @pytest.mark.parametrize("query", ["limit=-1", "limit=101", "order=up", "include=everything"])
     def test_invalid_queries(self, http: httpx.Client, query: str) -> None:
         conversation_id = http.post(PATH).json()["id"]
         expect_error(http.get(f"{PATH}/{conversation_id}/items?{query}"), 400)

@@ -163,7 +163,7 @@ class TestFilters:
 
     @pytest.mark.parametrize(
         "query",
-        ["limit=0", "limit=101", "effective_at[gt]=-1", "effective_at[gt]=x", "tenant_only=x"],
+        ["limit=-1", "limit=101", "effective_at[gt]=-1", "effective_at[gt]=x", "tenant_only=x"],
     )
     def test_invalid_queries(self, admin_http: httpx.Client, query: str) -> None:
         expect_error(admin_http.get(f"{PATH}?{query}"), 400)
