@@ -183,6 +183,11 @@ class Settings(BaseSettings):
         description="Whether the engine computes by native kernels on a CPU; `false` leaves all to "
         "torch, which is slower",
     )
+    speculative_decoding: bool = Field(
+        True,
+        description="Whether single streams decode several tokens in a step, where native kernels "
+        "compute; answers are the same",
+    )
     training_command: str = Field(
         "",
         description="Command that trains a run folder, given as its last argument, in place of the "

@@ -2,7 +2,7 @@
 
     python -m bench.serving [--peers engine api llama-bf16 llama-q8 vllm transformers]
         [--cells D16C16P64 D1C1P64 …] [--rounds 3] [--minutes 30]
-        [--int8] [--llama-server PATH] [--vllm-python PATH] [--cache FOLDER]
+        [--int8] [--no-drafts] [--llama-server PATH] [--vllm-python PATH] [--cache FOLDER]
 
 A cell is D adapters, C clients that each wait for their answer (or R arrivals per second at random
 times), and prompts of P random tokens; 64 tokens are generated, greedily. D0 is the base model.
@@ -71,7 +71,12 @@ def start_peers(
     wanted, logs = arguments.peers, weights.folder
     if "engine" in wanted or "api" in wanted:
         engine, api = stack.enter_context(
-            run_luthier(weights, logs / "luthier.log", is_int8=arguments.int8)
+            run_luthier(
+                weights,
+                logs / "luthier.log",
+                is_int8=arguments.int8,
+                takes_drafts=not arguments.no_drafts,
+            )
         )
         yield from [engine] * ("engine" in wanted) + [api] * ("api" in wanted)
     server = arguments.llama_server
@@ -135,6 +140,7 @@ def main() -> None:
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--cache", type=Path, default=Path(".luthier/cache/models"))
     parser.add_argument("--int8", action="store_true", help="hold our own engine's weights so")
+    parser.add_argument("--no-drafts", action="store_true", help="without speculative decoding")
     parser.add_argument("--llama-server", type=Path, help="beside `llama-quantize`")
     parser.add_argument("--vllm-python", type=Path, help="of an environment that has vLLM")
     arguments = parser.parse_args()

@@ -21,7 +21,7 @@ from worker.inference.adapter_memory import AdapterFiles
 
 @contextmanager
 def run_luthier(
-    weights: Weights, log: Path, *, is_int8: bool = False
+    weights: Weights, log: Path, *, is_int8: bool = False, takes_drafts: bool = True
 ) -> Iterator[list[CompletionsPeer]]:
     """Run one engine and one API; yields a peer for each way to the same engine."""
     with run_backing_services() as services:
@@ -32,6 +32,7 @@ def run_luthier(
             "LUTHIER_ENGINE_URL": f"http://127.0.0.1:{engine_port}",
             "PORT": str(api_port),
             "LUTHIER_LOG_LEVEL": "warning",
+            "LUTHIER_SPECULATIVE_DECODING": str(takes_drafts),
             "LUTHIER_MODELS_FILE": str(write_catalog(weights, is_int8=is_int8)),
             **{f"LUTHIER_{limit}": UNLIMITED for limit in limits},
         }

@@ -27,10 +27,17 @@ class Engine:
     """The engine of one base model. Not thread-safe, but other threads may read `stats`."""
 
     def __init__(
-        self, decoder: Decoder, *, vocab_size: int, model: str = "", max_rows: int | None = None
+        self,
+        decoder: Decoder,
+        *,
+        vocab_size: int,
+        model: str = "",
+        speculative_decoding: bool = True,
+        max_rows: int | None = None,
     ) -> None:
         """`model` is the base model's name in metrics; `max_rows` is for tests."""
         self.decoder = decoder
+        self._takes_drafts = speculative_decoding and decoder.takes_drafts
         self.scheduler = Scheduler(decoder, max_rows=max_rows)
         self.stats = EngineStats(kv_capacity_tokens=decoder.num_tokens)
         self._latency = LatencyMetrics(model)
@@ -106,7 +113,7 @@ class Engine:
         """Sample the first token of each started choice from its prompt's logits."""
         by_prompt: dict[Prefill, list[Sequence]] = {}
         for sequence, prefill in started:
-            if self.decoder.takes_drafts:
+            if self._takes_drafts:
                 sequence.lookup = PromptLookup(sequence.request.prompt)
             by_prompt.setdefault(prefill, []).append(sequence)
         for prefill, choices in by_prompt.items():
@@ -147,7 +154,7 @@ class Engine:
     def _draft(self, sequences: list[Sequence]) -> list[Draft]:
         """Guess tokens of each sequence, if a step with these costs little more."""
         limit = MAX_STEP_ROWS // len(sequences) - 1
-        if limit < 1 or not self.decoder.takes_drafts:
+        if limit < 1:
             return [()] * len(sequences)
         return [self._draft_one(sequence, limit) for sequence in sequences]
 

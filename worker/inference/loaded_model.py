@@ -99,7 +99,13 @@ def _describe(generation: GenerationConfig) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def load_model(model: CatalogModel, cache: Path, *, native_kernels: bool = True) -> LoadedModel:
+def load_model(
+    model: CatalogModel,
+    cache: Path,
+    *,
+    native_kernels: bool = True,
+    speculative_decoding: bool = True,
+) -> LoadedModel:
     """Load a base model, converting its files first if needed. Raises ModelUnavailable.
 
     Without `native_kernels`, torch computes all of it, as on GPUs.
@@ -146,7 +152,12 @@ def load_model(model: CatalogModel, cache: Path, *, native_kernels: bool = True)
         log.warning("model.generation_config_ignored", model=model.id, values=names)
     renderer = Renderer(tokenizer, model.context_length, eos_ids=generation.eos_ids)
     return LoadedModel(
-        engine=Engine(decoder, vocab_size=vocabulary.size, model=model.id),
+        engine=Engine(
+            decoder,
+            vocab_size=vocabulary.size,
+            model=model.id,
+            speculative_decoding=speculative_decoding,
+        ),
         renderer=renderer,
         vocabulary=vocabulary,
         rendering=FairExecutor(RENDERING_THREADS, "rendering"),

@@ -186,4 +186,9 @@ class ModelRegistry:
 def _fetch_and_load(model: CatalogModel, cache: Path, settings: Settings) -> LoadedModel:
     """Load a base model, from storage if it is kept there. Raises ModelUnavailable."""
     fetch_from_bucket(model, cache, settings)
-    return load_model(model, cache, native_kernels=settings.native_kernels)
+    return load_model(
+        model,
+        cache,
+        native_kernels=settings.native_kernels,
+        speculative_decoding=settings.speculative_decoding,
+    )

@@ -25,9 +25,8 @@ NEW = [(7 * n) % 250 + 3 for n in range(40)]
 class CountingDecoder(LlamaDecoder):
     """Counts the rows of each step."""
 
-    def __init__(self, model: PreTrainedModel, kernels: Kernels, *, takes_drafts: bool) -> None:
+    def __init__(self, model: PreTrainedModel, kernels: Kernels) -> None:
         super().__init__(model, context_length=512, kernels=kernels)
-        self.takes_drafts = takes_drafts
         self.rows: list[int] = []
 
     def decode(
@@ -48,8 +47,10 @@ def engines(
     kernels = load_kernels(kernels_folder, request.param)
     assert kernels is not None
     model = copy.deepcopy(tiny).to(request.param)
-    decoders = [CountingDecoder(model, kernels, takes_drafts=each) for each in (False, True)]
-    return [Engine(decoder, vocab_size=VOCAB_SIZE) for decoder in decoders]
+    return [
+        Engine(CountingDecoder(model, kernels), vocab_size=VOCAB_SIZE, speculative_decoding=each)
+        for each in (False, True)
+    ]
 
 
 def answer(engine: Engine, prompts: Sequence[list[int]], **changes: Any) -> list[list[Any]]:
