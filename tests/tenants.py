@@ -225,9 +225,18 @@ def _stored_completions(session: Session, project: Project, model: str) -> dict[
 
 
 def make_eval_run(session: Session, parent: Eval, **columns: Any) -> EvalRun:
-    """A run that has ended."""
-    source = {"type": "jsonl", "source": {"type": "file_content", "content": [{"item": {}}]}}
-    values: dict[str, Any] = {"state": "completed", "name": "", "model": "", "data_source": source}
+    """A run that has ended, which sampled a model."""
+    source = {
+        "type": "completions",
+        "model": "base",
+        "source": {"type": "file_content", "content": [{"item": {}}]},
+    }
+    values: dict[str, Any] = {
+        "state": "completed",
+        "name": "",
+        "model": "base",
+        "data_source": source,
+    }
     row = EvalRun(
         id=ids.eval_run_id(),
         eval_id=parent.id,

@@ -12,6 +12,7 @@ import shlex
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from celery import bootsteps, signals
@@ -26,6 +27,7 @@ from app.db.session import (
     create_database_engine,
     session_maker,
 )
+from app.evals import attached
 from app.inference.rendering_check import RenderingCheck
 from app.operations import outbox_dispatch, periodic_task_runs, retention
 from app.operations.job_validation import JobValidator
@@ -196,6 +198,7 @@ def _io_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         max_running=settings.max_running_jobs_per_project,
         idempotency_hours=settings.idempotency_retention_hours,
         job_rules=JobRules.from_settings(settings, catalog),
+        advance_evaluations=partial(attached.advance, settings=settings, catalog=catalog),
     )
 
     validator = JobValidator(sessions, store, catalog, RenderingCheck(settings))

@@ -247,6 +247,7 @@ def _collect_facts(session: Session, model: FineTunedModel) -> dict[str, Any]:
         "metrics": metrics or {},
         # Measured on the final weights.
         "test_results": job.test_results if model.step is None else None,
+        "evaluations": job.evaluations if model.step is None else None,
     }
 
 

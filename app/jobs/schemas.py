@@ -1,6 +1,7 @@
 """Request and response bodies of fine-tuning jobs, their events and checkpoints."""
 
 import re
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -76,6 +77,68 @@ Integrations = Annotated[list[Integration], max_items(5, "integrations")]
 TestMetrics = Annotated[list[Literal["bleu", "chrf"]], max_items(2, "metrics")]
 
 
+MAX_EVALUATIONS = 5
+
+
+class AttachedEval(BaseModel):
+    """An eval of the project, on which the model is compared with its base model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    eval_id: NonBlankName
+
+
+class EvaluationStatus(StrEnum):
+    """Statuses of an evaluation. `failed`: there is no comparison, and `error` says why.
+
+    queued       the job has not succeeded yet, or the runs wait for others of the project
+    in_progress  both models are sampled and graded
+    completed    the models are compared
+    """
+
+    QUEUED = "queued"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class ModelComparison(BaseModel):
+    """Means of both models over the same items, their difference (tuned less base), and its 95 %
+    interval by the paired bootstrap; null without items."""
+
+    items: int
+    base: float | None
+    tuned: float | None
+    difference: float | None
+    interval: list[float] | None
+
+
+class CriterionComparison(ModelComparison):
+    name: str
+
+
+class EvaluationResult(BaseModel):
+    """`pass_rate` is of all items: one with an error has not passed. `criteria` are mean scores of
+    the items that both models have one of."""
+
+    pass_rate: ModelComparison
+    criteria: list[CriterionComparison]
+
+
+class JobEvaluation(BaseModel):
+    """An eval of a job: its runs, and the comparison once both have ended."""
+
+    eval_id: str
+    name: str
+    status: EvaluationStatus = EvaluationStatus.QUEUED
+    # The run whose items and messages both models get.
+    source_run_id: str
+    base_run_id: str | None = None
+    tuned_run_id: str | None = None
+    result: EvaluationResult | None = None
+    error: str | None = None
+
+
 class CreateJob(BaseModel):
     """Body of POST /v1/fine_tuning/jobs. `null` is the same as an omitted field.
 
@@ -90,6 +153,8 @@ class CreateJob(BaseModel):
     # Measured once, on the chosen weights; an extension of OpenAI's API, as `test_metrics`.
     test_file: NonBlankName | None = None
     test_metrics: TestMetrics | None = None
+    # An extension too.
+    evaluations: Annotated[list[AttachedEval], max_items(MAX_EVALUATIONS, "evals")] | None = None
     method: Method | None = None
     # Deprecated in favour of `method.supervised.hyperparameters`; many clients still send it.
     hyperparameters: Hyperparameters | None = None
@@ -169,6 +234,7 @@ class JobObject(BaseModel):
     # Extensions: null without a test file, and `test_results` until the job has succeeded.
     test_file: str | None = None
     test_results: dict[str, Any] | None = None
+    evaluations: list[JobEvaluation] | None = None
     shared_with_openai: bool = False
 
 

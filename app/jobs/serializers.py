@@ -57,6 +57,7 @@ def serialize_job(row: Job, organization_id: str) -> JobObject:
         user_provided_suffix=row.suffix,
         test_file=row.test_file_id,
         test_results=row.test_results if succeeded else None,
+        evaluations=row.evaluations,
     )
 
 

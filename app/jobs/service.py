@@ -25,7 +25,7 @@ from app.db.tables import (
 )
 from app.errors import InvalidRequest, NotFound
 from app.files import service as files
-from app.jobs import lifecycle, limits, option_checks, scheduling, unknown_fields
+from app.jobs import attached_evals, lifecycle, limits, option_checks, scheduling, unknown_fields
 from app.jobs.schemas import CreateJob
 from app.jobs.unknown_fields import IgnoredFields
 from app.jobs.wandb_policy import WandbPolicy
@@ -49,6 +49,7 @@ class CheckedRequest:
     validation: File | None
     test: File | None
     hyperparameters: dict[str, Any]
+    evaluations: list[dict[str, Any]] | None
     integrations: list[dict[str, Any]]
     ignored: IgnoredFields
 
@@ -95,6 +96,8 @@ def create(
     # Left unset rather than None, which would store JSON null instead of SQL NULL.
     if request.metadata is not None:
         job.user_metadata = request.metadata
+    if checked.evaluations is not None:
+        job.evaluations = checked.evaluations
     session.add(job)
     lifecycle.announce_created(session, job, ignored=checked.ignored)
     return job
@@ -127,6 +130,7 @@ def check(
         validation=validation,
         test=test,
         hyperparameters=hyperparameters,
+        evaluations=attached_evals.find(session, base, project_id, request),
         integrations=integrations,
         ignored=ignored,
     )

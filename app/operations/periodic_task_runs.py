@@ -27,6 +27,7 @@ class TaskName(StrEnum):
     # Run by the reconciler.
     VALIDATE_JOBS = "validate_jobs"
     ADVANCE_SWEEPS = "advance_sweeps"
+    ADVANCE_EVALUATIONS = "advance_evaluations"
     EXPIRE_LEASES = "expire_leases"
     EXPIRE_WORK = "expire_work"
     CHARGE_ATTEMPTS = "charge_attempts"

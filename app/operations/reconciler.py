@@ -14,6 +14,7 @@ from app import logs
 from app.db import clock, outbox
 from app.db.session import DatabaseUnavailable, SessionMaker, TransactionWork, transaction
 from app.db.tables import File, Job, JobState, Outbox, OutboxKind, WorkerTask, WorkStop
+from app.evals import attached
 from app.files import quota, service, uploads
 from app.http import idempotency
 from app.jobs import (
@@ -46,6 +47,7 @@ REVALIDATE_WITHOUT_ROWS_AFTER_SECONDS = 120
 DONE_RETENTION_SECONDS = 300
 NOTIFICATION_RETENTION_SECONDS = 3600
 REQUEST_YIELDS_INTERVAL_SECONDS = 5
+EVALUATIONS_SECONDS = 2
 BATCH_SIZE = 100
 
 
@@ -65,13 +67,19 @@ def build_tasks(
     max_running: int = 0,
     idempotency_hours: float = 24,
     job_rules: JobRules | None = None,
+    advance_evaluations: Callable[[Session, str], object] | None = None,
 ) -> list[PeriodicTask]:
     """Build all tasks, due at once; without `job_rules`, all but that which creates jobs.
+
+    `advance_evaluations` is done for each job whose evaluations have not ended.
 
     `slice_seconds` is the trainers' time slice, and `max_running` the quota of projects without one
     of their own; 0 is unlimited. Responses to repeat are kept for `idempotency_hours`.
     """
-    sweeps = [] if job_rules is None else [_build_sweeps_task(job_rules)]
+    creations = [] if job_rules is None else [_build_sweeps_task(job_rules)]
+    if advance_evaluations is not None:
+        evaluate = build_per_job_task(attached.find_due, advance_evaluations)
+        creations.append(PeriodicTask(TaskName.ADVANCE_EVALUATIONS, EVALUATIONS_SECONDS, evaluate))
     return [
         PeriodicTask(
             TaskName.REQUEST_YIELDS,
@@ -125,8 +133,8 @@ def build_tasks(
             TaskName.PRUNE_MODEL_TRAFFIC, 600, build_single_transaction_task(traffic.prune)
         ),
         PeriodicTask(TaskName.PRUNE_TRAINERS, 600, build_single_transaction_task(trainers.prune)),
-        # Last: creating many jobs must not delay the recovery of others.
-        *sweeps,
+        # Last: creating many jobs or runs must not delay the recovery of others.
+        *creations,
     ]
 
 
@@ -193,12 +201,14 @@ class Reconciler:
         max_running: int = 0,
         idempotency_hours: float = 24,
         job_rules: JobRules | None = None,
+        advance_evaluations: Callable[[Session, str], object] | None = None,
     ) -> None:
         self.tasks = build_tasks(
             slice_seconds=slice_seconds,
             max_running=max_running,
             idempotency_hours=idempotency_hours,
             job_rules=job_rules,
+            advance_evaluations=advance_evaluations,
         )
         self._sessions = sessions
         self._grace_period_seconds = grace_period_seconds

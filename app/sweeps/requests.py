@@ -15,6 +15,7 @@ FIELDS = frozenset(
         "validation_file",
         "test_file",
         "test_metrics",
+        "evaluations",
         "suffix",
         "seed",
         "integrations",

@@ -43,7 +43,7 @@ from worker.supervisor.job_runner import JobRunner
 pytestmark = pytest.mark.upgrade
 
 # Fields of a job that did not exist, each null where nothing was asked for.
-ADDED = ("test_file", "test_results")
+ADDED = ("test_file", "test_results", "evaluations")
 # Names that 0.1.0 changed in responses, by the path's last part.
 RENAMED = {
     "validation": {

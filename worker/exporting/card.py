@@ -53,6 +53,7 @@ def render(source: ExportSource, output: Path, usage: str) -> str:
         *_training_section(spec.facts),
         *_metrics_section(spec.facts),
         *_test_section(spec.facts.get("test_results") or {}),
+        *_evaluation_section(spec.facts.get("evaluations") or []),
         *_label_section(source),
     ]
     return "\n\n".join(sections) + "\n"
@@ -162,6 +163,25 @@ def _test_section(results: dict[str, Any]) -> list[str]:
     count = f"{results.get('measured_rows', results.get('rows'))} of {results.get('rows')} rows"
     note = f"Measured once, after training, on {count} of a file that nothing was chosen by."
     return ["## Test file", table(rows), note]
+
+
+def _evaluation_section(evaluations: list[dict[str, Any]]) -> list[str]:
+    """Describe the evals on which the model was compared with its base model."""
+    rows = []
+    for evaluation in evaluations:
+        rate = (evaluation.get("result") or {}).get("pass_rate") or {}
+        if not rate.get("items"):
+            continue
+        low, high = rate["interval"]
+        text = (
+            f"{rate['tuned']:.1%} of {rate['items']} items pass, of the base model "
+            f"{rate['base']:.1%} ({low:+.1%} to {high:+.1%})"
+        )
+        rows.append((code(evaluation["name"] or evaluation["eval_id"]), text))
+    if not rows:
+        return []
+    note = "In parentheses: 95 % interval of the difference, by the paired bootstrap."
+    return ["## Evals", table(rows), note]
 
 
 def _of(model: str) -> str:

@@ -107,6 +107,9 @@ class Job(Base):
     test_metrics: Mapped[JsonList] = mapped_column(server_default="[]")
     # Metrics of the test file: those of the model, and of its base model where they are comparable.
     test_results: Mapped[JsonObject | None]
+    # Evals on which the model is compared with its base model, with their runs and results.
+    evaluations: Mapped[JsonList | None]
+    evaluations_ended_at: Mapped[Timestamp | None]
     method: Mapped[str]
     # As requested, "auto" included; `resolved_hyperparameters` has the numbers.
     hyperparameters: Mapped[JsonObject]
@@ -145,6 +148,13 @@ class Job(Base):
         _index_set("test_file_id"),
         _index_set("result_file_id"),
         _index_set("evaluation_file_id"),
+        Index(
+            "ix_jobs_open_evaluations",
+            "finished_at",
+            postgresql_where=text(
+                "state = 'succeeded' AND evaluations IS NOT NULL AND evaluations_ended_at IS NULL"
+            ),
+        ),
         Index(
             "ix_jobs_without_metadata",
             "project_id",

@@ -119,3 +119,16 @@ def test_results_of_the_test_file_stand_beside_the_base_models() -> None:
 def test_of_thousands_of_labels_the_first_are_named() -> None:
     _, _, html = render(tuple(f"label-{number}" for number in range(10_000)))
     assert "<code>label-99</code>, and 9900 more." in html
+
+
+def test_evals_are_shown_beside_the_base_model() -> None:
+    rate = {"items": 50, "base": 0.3, "tuned": 0.42, "difference": 0.12, "interval": [0.02, 0.2]}
+    evaluations = [
+        {"eval_id": "eval_a", "name": "*tickets*", "result": {"pass_rate": rate}},
+        {"eval_id": "eval_b", "name": "", "result": None},
+    ]
+    _, headings, html = render(("a", "b"), evaluations=evaluations)
+    assert "Evals" in headings
+    assert "<code>*tickets*</code>" in html
+    assert "42.0% of 50 items pass, of the base model 30.0% (+2.0% to +20.0%)" in html
+    assert "eval_b" not in html
