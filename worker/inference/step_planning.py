@@ -4,7 +4,8 @@ Steps are shared by deficit round robin (Shreedhar and Varghese 1995) on what wo
 of one prompt token: a project with long prompts or many rows gets as much of a step as one with a
 single short row, once there are both. A project alone computes everything it has in each step.
 
-However many prompts wait, a step computes at most `PREFILL_CHUNK_TOKENS` of live ones.
+However many prompts wait, a step computes at most `PREFILL_CHUNK_TOKENS` of live ones, and half as
+many beside rows that are being generated.
 
 Beside live requests batches get a small part of each step; these are planned as if alone.
 """
@@ -25,6 +26,9 @@ MAX_QUANTUM = 64
 # Steps after the last one that several projects shared in which one is still held to MAX_QUANTUM,
 # so that the next request of another does not find a long step in progress.
 SHARED_STEPS = 256
+# What prompts get of a step beside rows of their own project, so that its streams go on while a
+# long prompt is read. Smaller chunks add a pass over the weights each, a tenth of what they cost.
+INTERLEAVED_COST = 128
 # Attention makes a token cost more the more tokens precede it: a row's cost grows by that of one
 # prompt token per so many, and a prompt token's doubles.
 CONTEXT_PER_ROW_COST = 256
@@ -116,12 +120,23 @@ def _demand(queue: ProjectQueue) -> int:
 
 def _plan_exclusive(active: list[ProjectQueue]) -> Step:
     step = Step([], None)
-    for queue in active:
-        for prefill in queue.prefills:
+    prefills = [item for queue in active for item in queue.prefills if item in queue.turns]
+    budget = INTERLEAVED_COST if any(map(_has_live_rows, active)) else None
+    for prefill in prefills:
+        if budget is None:
             tokens = _chunk(prefill, step.room)
-            if tokens and prefill in queue.turns:
-                step.prefills.append((prefill, tokens))
+        elif budget > 0:
+            tokens = _affordable_chunk(prefill, budget, step.room)
+            budget -= _cost(prefill, tokens)
+        else:
+            break
+        if tokens:
+            step.prefills.append((prefill, tokens))
     return step
+
+
+def _has_live_rows(queue: ProjectQueue) -> bool:
+    return not queue.is_of_batches and any(isinstance(item, Sequence) for item in queue.turns)
 
 
 def _serve(queue: ProjectQueue, step: Step) -> None:

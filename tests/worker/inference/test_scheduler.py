@@ -15,6 +15,7 @@ from worker.inference.slots import NO_SLOT, Prefill, Sequence
 from worker.inference.step_planning import (
     BATCH_QUANTUM,
     GRAMMAR_SECONDS_PER_COST,
+    INTERLEAVED_COST,
     MAX_QUANTUM,
     SHARED_CHUNK_TOKENS,
     Step,
@@ -179,9 +180,19 @@ class TestOneProject:
         run.step()
         run.step()
         chunks = [[tokens for _, tokens in step.prefills] for step in run.steps]
-        assert chunks == [[60] * 4, [60] * 4]
-        assert list(run.prefilled) == requests
-        assert len(run.scheduler.running) == 8
+        assert chunks == [[60] * 4, [60] * 3]
+        assert list(run.prefilled) == requests[:7]
+        assert len(run.scheduler.running) == 7
+
+    def test_a_long_prompt_is_read_by_small_chunks_beside_streams_of_its_project(self) -> None:
+        run = Run(num_slots=3, num_tokens=20_000)
+        run.submit(make_request(tokens=4000))
+        run.step()
+        run.submit(make_request(prompt=7000))
+        run.run(steps=20)
+        chunks = [tokens for step in run.steps[1:] for _, tokens in step.prefills]
+        assert chunks[0] == INTERLEAVED_COST
+        assert set(chunks[-3:]) == {SHARED_CHUNK_TOKENS}
 
     def test_the_rest_of_a_prompt_leaves_room_for_the_next(self) -> None:
         run = Run(num_slots=9)
