@@ -1,7 +1,8 @@
 """Input of a batch: one request per line. All lines are checked before any is sent."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -61,9 +62,19 @@ class _InvalidLine(Exception):
         self.code, self.message, self.param = code, message, param
 
 
-def check(lines: Iterator[Line], endpoint: Endpoint, *, max_line_bytes: int) -> CheckedInput:
-    """Check all lines, and divide them into ranges."""
-    checker = _Checker(endpoint, max_line_bytes)
+def check(
+    lines: Iterator[Line],
+    endpoint: Endpoint,
+    *,
+    max_line_bytes: int,
+    is_built_in: Callable[[str], bool] = lambda _model: True,
+) -> CheckedInput:
+    """Check all lines, and divide them into ranges.
+
+    `is_built_in` says whether the built-in engine answers for a model, which decides about fields
+    that the API leaves to engines.
+    """
+    checker = _Checker(endpoint, max_line_bytes, is_built_in)
     for number, offset, line in lines:
         checker.add(number, offset, line)
         if len(checker.found.errors) >= MAX_ERRORS:
@@ -80,9 +91,14 @@ def parse_line(line: bytes, endpoint: Endpoint) -> BatchRequest:
 class _Checker:
     """Checks lines one after the other, in memory that grows by a hash for each."""
 
-    def __init__(self, endpoint: Endpoint, max_line_bytes: int) -> None:
+    def __init__(
+        self, endpoint: Endpoint, max_line_bytes: int, is_built_in: Callable[[str], bool]
+    ) -> None:
         self._endpoint = endpoint
         self._max_line_bytes = max_line_bytes
+        self._find_is_built_in = is_built_in
+        # Of the first line's model, which is that of all lines.
+        self._is_built_in = False
         self._lines_by_id: dict[int, int] = {}
         self._num_inputs = 0
         self._range: tuple[int, int, int] | None = None
@@ -163,13 +179,8 @@ class _Checker:
     def _check_body(self, document: dict[str, Any]) -> None:
         if not isinstance(document.get("body"), dict):
             raise _missing("body", "an object, the body of the request")
-        try:
+        with _as_invalid_line():
             body = self._endpoint.parse(document["body"])
-        except InvalidRequest as error:
-            param = "body" if error.error_param is None else f"body.{error.error_param}"
-            raise _InvalidLine(
-                error.error_code or "invalid_request", error.message, param
-            ) from error
         if getattr(body, "stream", None):
             raise _InvalidLine(
                 "invalid_request",
@@ -177,12 +188,16 @@ class _Checker:
                 "body.stream",
             )
         self._check_model(body.model)
+        if self._is_built_in:
+            with _as_invalid_line():
+                self._endpoint.check_for_built_in_engine(body)
         if self._endpoint.path == EMBEDDINGS_PATH:
             self._count_inputs(len(body.input))
 
     def _check_model(self, model: str) -> None:
         if self.found.model is None:
             self.found.model = model
+            self._is_built_in = self._find_is_built_in(model)
         elif model != self.found.model:
             raise _InvalidLine(
                 "model_mismatch",
@@ -226,6 +241,16 @@ class _Checker:
         self, code: str, message: str, line: int | None = None, param: str | None = None
     ) -> None:
         self.found.errors.append(InputError(code, message, line, param))
+
+
+@contextmanager
+def _as_invalid_line() -> Iterator[None]:
+    """Make the error of a body that of its line."""
+    try:
+        yield
+    except InvalidRequest as error:
+        param = "body" if error.error_param is None else f"body.{error.error_param}"
+        raise _InvalidLine(error.error_code or "invalid_request", error.message, param) from error
 
 
 def _check_method(document: dict[str, Any]) -> None:

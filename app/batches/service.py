@@ -160,7 +160,9 @@ def _check_open_batches(session: Session, project_id: str) -> None:
     # Not by a lock on the project's row, of which each has a share already.
     name = f"batches\n{project_id}"
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
-    is_open = (Batch.project_id == project_id, Batch.state.not_in(ENDED_BATCH_STATES))
+    # Cancelled ones end by themselves, and send no more requests.
+    waiting = Batch.state.not_in((*ENDED_BATCH_STATES, BatchState.CANCELLING))
+    is_open = (Batch.project_id == project_id, waiting)
     rows = select(Batch.id).where(*is_open).limit(MAX_OPEN_BATCHES).subquery()
     if (session.scalar(select(func.count()).select_from(rows)) or 0) >= MAX_OPEN_BATCHES:
         raise TooManyOpenBatches

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -73,7 +74,12 @@ class BatchWork:
         try:
             max_bytes = self._settings.max_body_bytes
             lines = read_lines(self._store.chunks(source.key), max_line_bytes=max_bytes)
-            found = check(lines, source.endpoint, max_line_bytes=max_bytes)
+            found = check(
+                lines,
+                source.endpoint,
+                max_line_bytes=max_bytes,
+                is_built_in=partial(self._is_built_in, claim.project_id, source.endpoint),
+            )
         except FileNotFoundError:
             found = CheckedInput(errors=[LOST_INPUT])
         if not found.errors and found.model is not None:
@@ -95,6 +101,11 @@ class BatchWork:
             batch.num_requests = found.num_requests
             batch.state, batch.in_progress_at = BatchState.IN_PROGRESS, func.clock_timestamp()
             lists.start(session, claim.list_id, found.ranges)
+
+    def _is_built_in(self, project_id: str, endpoint: Endpoint, name: str) -> bool:
+        """True if the built-in engine answers for the model; false also for an unknown one."""
+        model = self._resolve(project_id, name, endpoint)
+        return isinstance(model, ResolvedModel) and model.base.engine is None
 
     def open_range(self, claim: RangeClaim) -> BatchRange:
         source = self._find_input(claim.list_id)

@@ -16,8 +16,9 @@ CreatedAt = Annotated[
     datetime, mapped_column(DateTime(timezone=True), server_default=func.clock_timestamp())
 ]
 BigInt = Annotated[int, mapped_column(BigInteger)]
-JsonObject = Annotated[dict[str, Any], mapped_column(JSONB)]
-JsonList = Annotated[list[Any], mapped_column(JSONB)]
+# None is NULL: by default it would be stored as the JSON null, which IS NULL does not find.
+JsonObject = Annotated[dict[str, Any], mapped_column(JSONB(none_as_null=True))]
+JsonList = Annotated[list[Any], mapped_column(JSONB(none_as_null=True))]
 
 
 class StrEnumType(TypeDecorator[E], Generic[E]):

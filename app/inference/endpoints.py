@@ -15,6 +15,7 @@ from app.models.registry import ModelTask, ResolvedModel
 from app.wire.chat import CreateChatCompletion
 from app.wire.completions import CompletionRequest
 from app.wire.embeddings import EmbeddingsRequest
+from app.wire.engine import ChatCompletionRequest
 from app.wire.validation_errors import to_invalid_request
 
 CHAT_COMPLETIONS_PATH = "/v1/chat/completions"
@@ -33,6 +34,8 @@ class Endpoint:
     schema: type[BaseModel]
     build: Callable[[Any, ResolvedModel], EngineBody]
     max_values: int = MAX_NODES
+    # Of the built-in engine, where the API's leaves fields to the engine.
+    engine_schema: type[BaseModel] | None = None
 
     def parse(self, document: object) -> Any:
         """Validate a body. Raises InvalidRequest."""
@@ -41,6 +44,17 @@ class Endpoint:
         except ValidationError as error:
             errors = error.errors(include_url=False)
             raise to_invalid_request(errors, body=document) from error
+
+    def check_for_built_in_engine(self, body: Any) -> None:
+        """Validate the fields of a valid body that only the engine reads. Raises InvalidRequest."""
+        if self.engine_schema is None:
+            return
+        sent = body.to_engine_request(body.model)
+        try:
+            self.engine_schema.model_validate(sent)
+        except ValidationError as error:
+            errors = error.errors(include_url=False)
+            raise to_invalid_request(errors, body=sent) from error
 
 
 def build_chat_body(body: CreateChatCompletion, model: ResolvedModel) -> EngineBody:
@@ -61,7 +75,13 @@ def build_embeddings_body(body: EmbeddingsRequest, model: ResolvedModel) -> Engi
 
 
 _ENDPOINTS = (
-    Endpoint(CHAT_COMPLETIONS_PATH, ModelTask.CHAT, CreateChatCompletion, build_chat_body),
+    Endpoint(
+        CHAT_COMPLETIONS_PATH,
+        ModelTask.CHAT,
+        CreateChatCompletion,
+        build_chat_body,
+        engine_schema=ChatCompletionRequest,
+    ),
     Endpoint(
         COMPLETIONS_PATH,
         ModelTask.COMPLETION,

@@ -3,6 +3,7 @@
 import threading
 
 from app import logs
+from app.db.flush_thread import FlushThread
 from app.db.session import DatabaseUnavailable, SessionMaker, transaction
 from app.monitoring import report, traffic
 from app.monitoring.prometheus import TrafficCounters
@@ -29,20 +30,16 @@ class TrafficRecorder:
         self._lock = threading.Lock()
         # One batch at a time, so that a failed one is requeued before the next is taken.
         self._flushing = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread = FlushThread(
+            self._flush_and_refresh, event="recorder", interval_seconds=FLUSH_INTERVAL_SECONDS
+        )
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         """Stop the thread and flush once more."""
-        self._stopping.set()
-        self._thread.join()
-        try:
-            self.flush()
-        except DatabaseUnavailable as error:
-            log.warning("recorder.batch_lost", reason=str(error))
+        self._thread.stop(self.flush)
 
     def record(self, request: ServedRequest) -> None:
         with self._lock:
@@ -78,13 +75,6 @@ class TrafficRecorder:
         with transaction(self._sessions) as session:
             return {model: report.get_last_day_metrics(session, model) for model in models}
 
-    def _run(self) -> None:
-        while not self._stopping.wait(FLUSH_INTERVAL_SECONDS):
-            try:
-                self.flush()
-                self.counters.refresh(self.get_last_day_metrics)
-            except DatabaseUnavailable as error:
-                log.warning("recorder.flush_postponed", reason=str(error))
-            except Exception:
-                # Losing one batch is better than losing the thread.
-                log.exception("recorder.failed")
+    def _flush_and_refresh(self) -> None:
+        self.flush()
+        self.counters.refresh(self.get_last_day_metrics)

@@ -14,6 +14,7 @@ import orjson
 from sqlalchemy.exc import DataError, IntegrityError
 
 from app import logs
+from app.db.flush_thread import FlushThread
 from app.db.session import DatabaseUnavailable, SessionMaker, transaction
 from app.errors import ServiceUnavailable
 from app.stored_completions import service
@@ -52,21 +53,19 @@ class CompletionRecorder:
         self._lock = threading.Lock()
         # One batch at a time, so that a failed one is put back before the next is taken.
         self._flushing = threading.Lock()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="stored-completions", daemon=True)
+        self._thread = FlushThread(
+            self.flush,
+            event="stored_completions",
+            interval_seconds=FLUSH_INTERVAL_SECONDS,
+            describe_pending=lambda: {"completions": len(self._pending)},
+        )
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         """Stop the thread and write what is queued."""
-        self._stopping.set()
-        self._thread.join()
-        try:
-            self.flush()
-        except DatabaseUnavailable as error:
-            lost = len(self._pending)
-            log.error("stored_completions.lost", completions=lost, reason=str(error))
+        self._thread.stop(self.flush)
 
     def check_room(self) -> None:
         """Raise ServiceUnavailable while the database does not take what is queued."""
@@ -130,17 +129,6 @@ class CompletionRecorder:
                     log.error(
                         "stored_completions.refused", project=completion.project_id, kind=kind
                     )
-
-    def _run(self) -> None:
-        while not self._stopping.wait(FLUSH_INTERVAL_SECONDS):
-            try:
-                self.flush()
-            except DatabaseUnavailable as error:
-                log.warning("stored_completions.flush_postponed", reason=str(error))
-            except Exception as error:
-                # Only its kind: the message may quote texts. Losing a batch is better than losing
-                # the thread.
-                log.error("stored_completions.failed", kind=type(error).__name__)
 
 
 @dataclass(slots=True)

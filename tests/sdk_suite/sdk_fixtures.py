@@ -19,8 +19,13 @@ from app.db.session import create_database_engine
 from app.db.tables import (
     AdminKey,
     ApiKey,
+    AuditActor,
+    AuditEvent,
+    AuditLog,
     Batch,
     CheckpointPermission,
+    Conversation,
+    ConversationItem,
     Eval,
     EvalOutputItem,
     EvalRun,
@@ -97,6 +102,8 @@ def _insert_rows(request: pytest.FixtureRequest, database: Engine, store: Object
             *_make_batch(),
             _make_stored_completion(),
             *_make_eval(),
+            *_make_conversation(),
+            _make_audit_log(),
         ):
             session.add(row)
             # One by one: without relationships the ORM does not know their order.
@@ -110,13 +117,52 @@ def _make_organization(test: str) -> list[Base]:
         for id in (PROJECT_ID, *OTHER_PROJECT_IDS)
     ]
     columns = secrets.build_key_columns(API_KEY, name="sdk", expires_in=None)
-    if "usage" in test:
+    if "usage" in test or "audit_logs" in test:
         columns = secrets.build_key_columns(ADMIN_API_KEY, name="sdk", expires_in=None)
         return [organization, *projects, AdminKey(organization_id=organization.id, **columns)]
     # Permissions need an admin key.
     if "permissions" in test:
         return [organization, *projects, AdminKey(organization_id=organization.id, **columns)]
     return [organization, *projects, ApiKey(project_id=PROJECT_ID, **columns)]
+
+
+def _make_conversation() -> list[Base]:
+    part = {"type": "input_text", "text": "Hi"}
+    item = {
+        "id": "msg_abc",
+        "type": "message",
+        "status": "completed",
+        "role": "user",
+        "content": [part],
+    }
+    body = orjson.dumps(item)
+    row = Conversation(
+        id="conv_123",
+        project_id=PROJECT_ID,
+        user_metadata={},
+        last_number=1,
+        items=1,
+        bytes=len(body),
+    )
+    return [
+        row,
+        ConversationItem(
+            conversation_id=row.id, number=1, id="msg_abc", body=body, bytes=len(body)
+        ),
+    ]
+
+
+def _make_audit_log() -> Base:
+    return AuditLog(
+        id="audit_log-sdk",
+        organization_id="org-sdk",
+        project_id=PROJECT_ID,
+        event=AuditEvent.PROJECT_CREATED,
+        actor=AuditActor.API_KEY,
+        actor_id="key_sdk",
+        resource_id=PROJECT_ID,
+        details={"data": {"name": "sdk", "title": "sdk"}},
+    )
 
 
 def _make_files() -> list[Base]:

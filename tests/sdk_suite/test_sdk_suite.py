@@ -28,9 +28,12 @@ CACHE = ROOT / ".venv" / "sdk-suite"
 RESOURCES = Path("tests/api_resources")
 TEST_PATHS = (
     "chat",
+    "admin/organization/test_audit_logs.py",
     "admin/organization/test_usage.py",
+    "conversations",
     "fine_tuning",
     "evals",
+    "test_conversations.py",
     "test_evals.py",
     "test_files.py",
     "test_models.py",

@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from openai import BadRequestError, NotFoundError, OpenAI
+from openai import BadRequestError, NotFoundError, OpenAI, RateLimitError
 from openai import types as openai_types
-from sqlalchemy import select, update
+from sqlalchemy import null, select, update
+from sqlalchemy.orm import Session
 
 from app.auth.projects import lock_active
-from app.batches import work
+from app.batches import service, work
 from app.db import clock
 from app.db.session import SessionMaker, transaction
 from app.db.tables import (
@@ -399,6 +400,26 @@ def test_one_is_created_while_another_is_being_created(
     with transaction(sessions) as session:
         lock_active(session, account.principal.project_id)
         assert create_batch(openai, to_jsonl([make_line(0)])).status == "validating"
+
+
+def test_cancelling_ones_leave_room_for_others(
+    openai: OpenAI, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a runner they stay what they are."""
+    monkeypatch.setattr(service, "MAX_OPEN_BATCHES", 2)
+    content = to_jsonl([make_line(0)])
+    first, _ = (create_batch(openai, content) for _ in range(2))
+    with pytest.raises(RateLimitError, match="too many unfinished batches"):
+        create_batch(openai, content)
+    assert openai.batches.cancel(first.id).status == "cancelling"
+    create_batch(openai, content)
+
+
+def test_no_metadata_is_null(openai: OpenAI, session: Session) -> None:
+    """Not the JSON null, which `IS NULL` does not find."""
+    batch = create_batch(openai, to_jsonl([make_line(0)]))
+    without = select(Batch.id).where(Batch.user_metadata.is_(null()))
+    assert session.scalars(without).all() == [batch.id]
 
 
 def test_lists_are_paged(openai: OpenAI) -> None:

@@ -31,6 +31,11 @@ def make_embedding(number: int, texts: int) -> dict[str, Any]:
     return make_line(number, url="/v1/embeddings", body=body)
 
 
+def with_field(name: str, value: Any) -> dict[str, Any]:
+    """The second line, with one more field."""
+    return make_line(1, body={**make_line(1)["body"], name: value})
+
+
 @pytest.mark.parametrize(
     ("lines", "expected"),
     [
@@ -53,6 +58,13 @@ def make_embedding(number: int, texts: int) -> dict[str, Any]:
             [make_line(0), make_line(1, body={**make_line(0)["body"], "model": "base"})],
             ("model_mismatch", 2, "body.model"),
         ),
+        ([make_line(0), with_field("max_tokens", -1)], ("invalid_value", 2, "body.max_tokens")),
+        ([with_field("n", 500)], ("invalid_value", 1, "body.n")),
+        ([with_field("tools", [])], ("empty_array", 1, "body.tools")),
+        (
+            [with_field("response_format", {"type": "json_schema", "json_schema": {"name": "n"}})],
+            ("missing_required_parameter", 1, "body.response_format.json_schema.schema"),
+        ),
         ([b""], ("empty_batch", None, None)),
     ],
 )
@@ -65,6 +77,20 @@ def test_an_invalid_line_is_named(
     (error,) = check_content(content).errors
     assert (error.code, error.line, error.param) == expected
     assert error.message.endswith((".", "'."))
+
+
+def test_another_engine_judges_its_own_fields() -> None:
+    """As with live requests, which the API forwards."""
+    lines = split(to_jsonl([with_field("n", 500)]))
+    asked: list[str] = []
+
+    def is_built_in(model: str) -> bool:
+        asked.append(model)
+        return False
+
+    found = check(lines, CHAT, max_line_bytes=MAX_LINE_BYTES, is_built_in=is_built_in)
+    assert found.errors == []
+    assert asked == [found.model], "once, not for each line"
 
 
 def test_too_long_a_line_is_not_read() -> None:
