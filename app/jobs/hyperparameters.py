@@ -122,7 +122,9 @@ class EncoderHyperparameters(TuningHyperparameters):
 
     tuning: Literal["auto", "lora", "full"] = "auto"
     class_weights: Literal["auto", "none", "balanced"] = "auto"
-    max_length: Annotated[int | Auto, whole_number(MIN_SEQUENCE_LENGTH, 8192)] = "auto"
+    max_length: Annotated[int | Auto, whole_number(MIN_SEQUENCE_LENGTH, MAX_SEQUENCE_LENGTH)] = (
+        "auto"
+    )
 
 
 # A new job shows these only if they were requested: OpenAI's clients do not expect them.

@@ -40,6 +40,8 @@ def build_job_body(
         ("embedding", {"class_weights": "balanced"}, "'embedding' has no classes to weight"),
         ("question_answering", {"class_weights": "balanced"}, "has no classes to weight"),
         ("classification", {"max_length": 257}, "reads at most 256 tokens"),
+        # Longer than any model of the catalog.
+        ("classification", {"max_length": 100_000}, "reads at most 256 tokens"),
         ("classification", {"max_seq_length": 257}, "reads at most 256 tokens"),
         ("classification", {"keep": "best"}, "Add a validation_file"),
         ("embedding", {"label_smoothing": 0.1}, "no classes over which probability"),
