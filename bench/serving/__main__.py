@@ -5,7 +5,8 @@
         [--int8] [--no-drafts] [--llama-server PATH] [--vllm-python PATH] [--cache FOLDER]
 
 A cell is D adapters, C clients that each wait for their answer (or R arrivals per second at random
-times), and prompts of P random tokens; 64 tokens are generated, greedily. D0 is the base model.
+times), and prompts of P random tokens; 64 tokens are generated, greedily. D0 is the base model. Z
+instead of D asks the n-th adapter in proportion to 1/n, and none is loaded before (for the API).
 All peers run at once and are asked in turn, so a busy machine slows them alike. Every answer is
 checked to have 64 tokens. A peer without its program is left out with a line. Prints a JSON line
 per measurement, then a table per cell.
@@ -43,7 +44,7 @@ from bench.serving.weights import Weights, prepare
 
 MODEL = "smollm2-135m-instruct"
 PEERS = ("engine", "api", "llama-bf16", "llama-q8", "vllm", "transformers")
-CELL = re.compile(r"D(\d+)(?:C(\d+)|R([\d.]+))P(\d+)")
+CELL = re.compile(r"([DZ])(\d+)(?:C(\d+)|R([\d.]+))P(\d+)")
 CELLS = (
     *(f"D{d}C{c}P64" for c in (1, 16) for d in (0, 1, 4, 16)),
     *("D0C16P1024", "D16C16P1024", "D1C1P1024", "D16R2P64"),
@@ -60,9 +61,15 @@ Peer = CompletionsPeer | LlamaPeer | GeneratePeer
 def parse_cell(text: str) -> Cell:
     match = CELL.fullmatch(text)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text} is not like D16C16P64 or D16R2P64")
-    adapters, clients, rate, prompt = match.groups()
-    return Cell(int(adapters), int(clients or 16), int(prompt), float(rate) if rate else None)
+        raise argparse.ArgumentTypeError(f"{text} is not like D16C16P64 or Z200R2P64")
+    kind, adapters, clients, rate, prompt = match.groups()
+    return Cell(
+        int(adapters),
+        int(clients or 16),
+        int(prompt),
+        float(rate) if rate else None,
+        is_zipf=kind == "Z",
+    )
 
 
 def start_peers(
@@ -76,6 +83,7 @@ def start_peers(
                 logs / "luthier.log",
                 is_int8=arguments.int8,
                 takes_drafts=not arguments.no_drafts,
+                loads_adapters=not any(cell.is_zipf for cell in arguments.cells),
             )
         )
         yield from [engine] * ("engine" in wanted) + [api] * ("api" in wanted)
@@ -152,8 +160,9 @@ def main() -> None:
         weights = prepare(arguments.model, arguments.cache, Path(folder), count)
         vocab_size = int(AutoConfig.from_pretrained(weights.base).vocab_size)
         peers = list(start_peers(stack, arguments, weights))
-        for peer in peers:
-            warm_up(peer, arguments.cells, vocab_size)
+        cells = [cell for cell in arguments.cells if not cell.is_zipf]
+        for peer in peers if cells else []:
+            warm_up(peer, cells, vocab_size)
         for cell in arguments.cells:
             rounds: dict[str, list[Measurement]] = {peer.name: [] for peer in peers}
             for number in range(arguments.rounds):

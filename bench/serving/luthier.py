@@ -21,7 +21,12 @@ from worker.inference.adapter_memory import AdapterFiles
 
 @contextmanager
 def run_luthier(
-    weights: Weights, log: Path, *, is_int8: bool = False, takes_drafts: bool = True
+    weights: Weights,
+    log: Path,
+    *,
+    is_int8: bool = False,
+    takes_drafts: bool = True,
+    loads_adapters: bool = True,
 ) -> Iterator[list[CompletionsPeer]]:
     """Run one engine and one API; yields a peer for each way to the same engine."""
     with run_backing_services() as services:
@@ -47,7 +52,8 @@ def run_luthier(
                 [python, "-m", "app.cli", "api"], api_port, "/healthz", api_log, environ
             ) as api,
         ):
-            load_adapters(engine_port, weights, models)
+            if loads_adapters:
+                load_adapters(engine_port, weights, models)
             yield [
                 _make_peer("luthier-engine", engine_port, Processes(engine), weights, models),
                 _make_peer("luthier-api", api_port, Processes(engine, api), weights, models, key),

@@ -5,7 +5,7 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,18 +14,22 @@ REQUEST_SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What is asked: `adapters` 0 is the base model. `rate` is of open-loop arrivals per second."""
+    """What is asked: `adapters` 0 is the base model. `rate` is of open-loop arrivals per second.
+
+    With `is_zipf` the n-th adapter is asked in proportion to 1/n, and none is loaded beforehand.
+    """
 
     adapters: int
     clients: int
     prompt_tokens: int
     rate: float | None = None
     tokens: int = 64
+    is_zipf: bool = False
 
     @property
     def name(self) -> str:
         traffic = f"C{self.clients}" if self.rate is None else f"R{self.rate:g}"
-        return f"D{self.adapters}{traffic}P{self.prompt_tokens}"
+        return f"{'Z' if self.is_zipf else 'D'}{self.adapters}{traffic}P{self.prompt_tokens}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,10 @@ class HttpEngine(Protocol):
 def make_questions(cell: Cell, count: int, *, seed: int, vocab_size: int) -> list[Question]:
     """Draw prompts of random tokens, so that no two begin alike, for the adapters in turn."""
     draw = random.Random(f"{cell.name} {seed}")
-    adapters = range(cell.adapters) if cell.adapters else [None]
+    adapters: Sequence[int | None] = range(cell.adapters) if cell.adapters else [None]
+    if cell.is_zipf:
+        weights = [1 / rank for rank in range(1, cell.adapters + 1)]
+        adapters = draw.choices(range(cell.adapters), weights, k=count)
     return [
         Question(
             [draw.randrange(100, vocab_size) for _ in range(cell.prompt_tokens)],
