@@ -237,10 +237,12 @@ class Settings(BaseSettings):
         description="Days to keep the files and models of archived projects; 0 means forever",
     )
     stored_completions: bool = Field(
-        True, description="Store chat completions that clients ask to store (`store: true`)"
+        True,
+        description="Store responses, and chat completions that clients ask to store "
+        "(`store: true`)",
     )
     stored_completion_retention_days: float = Field(
-        30, ge=0, description="Days to keep stored chat completions; 0 means forever"
+        30, ge=0, description="Days to keep stored chat completions and responses; 0 means forever"
     )
     audit_log_retention_days: float = Field(
         365, ge=0, description="Days to keep the organization's audit log; 0 means forever"

@@ -18,7 +18,10 @@ ID_KINDS = {
     "api_key_id": "key",
     "batch_id": "batch",
     "completion_id": "stored_completion",
+    "conversation": "conversation",
     "conversation_id": "conversation",
+    "previous_response_id": "response",
+    "response_id": "response",
     "endpoint_id": "webhook_endpoint",
     "eval_id": "eval",
     "output_item_id": "output_item",
@@ -44,6 +47,7 @@ ID_KINDS = {
 }
 # Kinds of the id in `after`, by list.
 CURSOR_KINDS = {
+    "/v1/responses/{response_id}/input_items": "response_item",
     "/v1/chat/completions": "stored_completion",
     "/v1/chat/completions/{completion_id}/messages": "stored_message",
     "/v1/batches": "batch",
@@ -69,7 +73,7 @@ CURSOR_KINDS = {
 # Parameters that are not ids of objects that belong to a tenant.
 NON_ID_PARAMETERS = frozenset(
     (
-        "item_reference order_by role status "
+        "item_reference order_by personality role status "
         "access_programs annotations background_options correction effort encrypted_content image "
         "include instructions output parsed parsed_arguments rating "
         "actor_emails actor_ids event_types resource_ids tenant_only "
@@ -102,6 +106,8 @@ FILTERED_PATHS = (
 FILTER_FIELDS = ("data_source.source.model",)
 # Ids that are looked up only within the object in the path.
 NESTED_IDS = (
+    # The other form of an id that is classified above.
+    "conversation.id",
     "feedback.correction.tool_calls.id",
     "feedback.id",
     "input.call_id",

@@ -34,6 +34,10 @@ from app.db.tables import (
 from app.evals.items import Sample
 from app.models.permissions import create as permit
 from app.organization import admin_keys, api_keys, bootstrap, projects, service_accounts
+from app.responses.context import describe_items
+from app.responses.schemas import CreateResponse
+from app.responses.serializers import new_response
+from app.responses.service import save as save_response
 from app.settings import Settings
 from app.storage.object_keys import upload_part_key
 from app.stored_completions.service import save as save_completion
@@ -62,6 +66,7 @@ def make_tenant(session: Session, organization: str, name: str) -> Tenant:
     older, project = (projects.create(session, owner.id, name) for _ in range(2))
     made = _files_and_jobs(session, project, organization, older)
     made |= _upload(session, project) | _webhook(session, project)
+    made |= _response(session, project)
     made |= _stored_completions(session, project, made["model"])
     made |= _sweep(session, project, made["file"])
     made |= _batch(session, project)
@@ -182,6 +187,17 @@ def _audit_log(session: Session, project: Project) -> dict[str, str]:
         session.flush()
     of_project = select(AuditLog.id).where(AuditLog.project_id == project.id)
     return {"audit_log": session.scalars(of_project.order_by(AuditLog.created_at)).all()[1]}
+
+
+def _response(session: Session, project: Project) -> dict[str, str]:
+    """The newer item's id, since the list begins with it."""
+    response_id = ids.response_id()
+    request = CreateResponse(model="base", input="Hi")
+    response = new_response(request, response_id, model="base", created_at=1, is_stored=True)
+    items = describe_items([Message(role="user", content="Hi") for _ in range(2)], {}, response_id)
+    save_response(session, project.id, response | {"status": "completed"}, items)
+    session.flush()
+    return {"response": response_id, "response_item": items[1]["id"]}
 
 
 def make_eval(session: Session, project: Project) -> Eval:

@@ -25,6 +25,7 @@ from app.db.tables import (
     Project,
     StorageUsage,
     StoredCompletion,
+    StoredResponse,
     Upload,
     UploadPart,
     UploadState,
@@ -235,6 +236,7 @@ def _select_stored() -> tuple[Select[str, int, int], ...]:
             WorkRange, WorkRange.list_id == WorkList.id
         ),
         select(StoredCompletion.project_id, StoredCompletion.bytes, none),
+        select(StoredResponse.project_id, StoredResponse.bytes, none),
         select(Conversation.project_id, Conversation.bytes, none),
         select(EvalOutputItem.project_id, EvalOutputItem.bytes, none),
     )

@@ -44,6 +44,7 @@ from app.files import service
 from app.files.uploads import TERMINAL_STATES as ENDED_UPLOADS
 from app.jobs import deletion
 from app.operations import archived_projects
+from app.responses import deletion as responses
 from app.sweeps.deletion import delete_sweeps
 from app.usage import ledger
 
@@ -103,6 +104,8 @@ def _build_rules(policy: RetentionPolicy) -> Iterator[Rule]:
         yield Rule(partial(archived_projects.delete_models, days=days, limit=BATCH_SIZE))
         completions = archived_projects.delete_stored_completions
         yield Rule(partial(completions, days=days, limit=BATCH_SIZE))
+        of_archived_projects = responses.delete_of_archived
+        yield Rule(partial(of_archived_projects, days=days, limit=BATCH_SIZE))
         of_archived = conversations.delete_of_archived
         yield Rule(partial(of_archived, days=days, limit=BATCH_SIZE))
         runs = archived_projects.delete_eval_runs
@@ -110,6 +113,7 @@ def _build_rules(policy: RetentionPolicy) -> Iterator[Rule]:
     yield Rule(erase_deleted_files)
     if days := policy.stored_completion_days:
         yield Rule(partial(delete_stored_completions, days=days))
+        yield Rule(partial(responses.delete_old, days=days, limit=BATCH_SIZE))
     if days := policy.conversation_days:
         yield Rule(partial(conversations.delete_unchanged, days=days, limit=BATCH_SIZE))
     if days := policy.audit_log_days:

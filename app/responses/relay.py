@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import orjson
 
 from app import logs
-from app.errors import ServiceUnavailable
+from app.db.session import DatabaseUnavailable
+from app.errors import ApiError
 from app.inference.engine_errors import EngineUnavailable
 from app.responses.answers import ResponseAnswer, to_sse
 from app.responses.chat_request import translate_error
@@ -76,8 +77,10 @@ class ResponseTranslator:
                 self._answer.fail(self._unreadable(error).message)
         try:
             await self._store()
-        except ServiceUnavailable as error:
+        except ApiError as error:
             self._answer.fail(error.message)
+        except DatabaseUnavailable:
+            self._answer.fail("The response could not be stored. Please retry in a moment.")
         return events + to_sse(iter([self._answer.last_event()]))
 
     async def _store(self) -> None:

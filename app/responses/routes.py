@@ -1,13 +1,21 @@
 """Routes of /v1/responses."""
 
-from time import time
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+import orjson
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
-from app import ids
+from app.db.tables import StoredResponse
 from app.errors import ModelNotFound
-from app.http.dependencies import AppStateDep, PrincipalDep
+from app.http.dependencies import (
+    AfterCursor,
+    AppStateDep,
+    PrincipalDep,
+    ReadSessionDep,
+    SessionDep,
+    run_in_transaction,
+)
 from app.http.openapi import error_responses, json_or_sse
 from app.http.strict_json import StrictRoute
 from app.inference.dependencies import EnginesDep
@@ -15,12 +23,18 @@ from app.inference.endpoints import CHAT_COMPLETIONS_PATH
 from app.inference.proxy import ProxyResponse, resolve_model
 from app.models.registry import ModelTask
 from app.monitoring.dependencies import RecorderDep
-from app.responses import schemas
-from app.responses.chat_request import build_chat_body
-from app.responses.input_items import describe_input
+from app.responses import preparation, schemas, service
+from app.responses.input_tokens import count_input_tokens
 from app.responses.relay import ResponseTranslator
-from app.responses.schemas import CreateResponse
-from app.responses.serializers import new_response
+from app.responses.schemas import (
+    CountInputTokens,
+    CreateResponse,
+    Includable,
+    InputItemList,
+    InputTokens,
+    ResponseDeleted,
+)
+from app.responses.serializers import ResponseDict
 
 router = APIRouter(
     prefix="/v1/responses",
@@ -28,6 +42,11 @@ router = APIRouter(
     route_class=StrictRoute,
     responses=error_responses(ModelNotFound),
 )
+Limit = Annotated[int, Query(ge=1, le=100)]
+Include = Annotated[
+    list[Includable] | None,
+    Query(description="Accepted for compatibility; items have all their parts.", max_length=20),
+]
 
 
 @router.post("", responses=json_or_sse(schemas.Response, "response event"))
@@ -39,19 +58,83 @@ async def create_response(
     principal: PrincipalDep,
 ) -> Response:
     """Answer text or items, as one response or as a stream of events."""
-    model = await resolve_model(state, principal.project_id, body.model, ModelTask.CHAT)
-    response_id = ids.response_id()
-    items = describe_input(body.input or (), response_id)
-    request = build_chat_body(body, items, model.name)
-    response = new_response(
-        body, response_id, model=model.name, created_at=int(time()), is_stored=False
-    )
+    project_id = principal.project_id
+    model = await resolve_model(state, project_id, body.model, ModelTask.CHAT)
+    prepared = await preparation.prepare(state, project_id, body, model.name)
+
+    async def keep(response: ResponseDict) -> None:
+        await run_in_transaction(
+            state,
+            lambda session: preparation.keep(
+                session, state.settings, project_id, prepared, response
+            ),
+        )
+
+    translator = ResponseTranslator(prepared.response, keep if prepared.is_kept else None)
     return ProxyResponse(
         engines,
         recorder,
         model,
         CHAT_COMPLETIONS_PATH,
-        request,
+        prepared.engine_request,
         principal=principal,
-        translator=ResponseTranslator(response, None),
+        translator=translator,
     )
+
+
+@router.post("/input_tokens", responses={200: {"model": InputTokens}})
+async def count_tokens(
+    body: CountInputTokens, state: AppStateDep, engines: EnginesDep, principal: PrincipalDep
+) -> Response:
+    """Count the tokens of what a model would be given, by having its engine read them."""
+    project_id = principal.project_id
+    model = await resolve_model(state, project_id, body.model, ModelTask.CHAT)
+    prepared = await preparation.prepare(state, project_id, body.to_request(), model.name)
+    status, content = await count_input_tokens(engines, model, prepared.engine_request, project_id)
+    return Response(content, status, media_type="application/json")
+
+
+@router.get("/{response_id}", responses={200: {"model": schemas.Response}})
+def retrieve_response(
+    response_id: str, principal: PrincipalDep, session: ReadSessionDep, include: Include = None
+) -> Response:
+    """Get a stored response."""
+    row = service.get(session, principal.project_id, response_id, StoredResponse.body)
+    return Response(row.body, media_type="application/json")
+
+
+@router.delete("/{response_id}")
+def delete_response(
+    response_id: str, principal: PrincipalDep, session: SessionDep
+) -> ResponseDeleted:
+    """Delete a stored response. Those after it cannot be continued any more."""
+    service.delete_response(session, principal.project_id, response_id)
+    return ResponseDeleted(id=response_id)
+
+
+@router.get("/{response_id}/input_items", responses={200: {"model": InputItemList}})
+def list_input_items(
+    response_id: str,
+    principal: PrincipalDep,
+    session: ReadSessionDep,
+    after: AfterCursor = None,
+    limit: Limit = 20,
+    order: Literal["asc", "desc"] = "desc",
+    include: Include = None,
+) -> Response:
+    """List the items of a response's request, the last first by default."""
+    row = service.get(session, principal.project_id, response_id, StoredResponse.input)
+    page = service.list_input_items(row, order=order, after=after, limit=limit)
+    return _respond(
+        {
+            "object": "list",
+            "data": page.data,
+            "first_id": page.data[0]["id"] if page.data else None,
+            "last_id": page.data[-1]["id"] if page.data else None,
+            "has_more": page.has_more,
+        }
+    )
+
+
+def _respond(content: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")

@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from app.responses.tools import ToolChoice, Tools
 from app.wire.base import CursorListing, Metadata, bounded_int, max_items
-from app.wire.items import ItemList
+from app.wire.items import ItemId, ItemList
 from app.wire.refusals import refusal
 from app.wire.response_format import FormatName
 from app.wire.sampling import StrictModel
@@ -93,15 +93,17 @@ Ignored = Annotated[Any, Field(description="Accepted for compatibility; it has n
 ShortText = Annotated[str, Field(max_length=512)]
 
 
+class ConversationParam(StrictModel):
+    id: ItemId
+
+
 class ResponseContext(StrictModel):
     """What the model is given: that whose tokens are counted."""
 
     model: str = Field(max_length=256)
     input: Input | None = None
     instructions: str | None = None
-    previous_response_id: Annotated[
-        None, _not_here("responses are not kept here; send the earlier items in 'input'")
-    ] = None
+    previous_response_id: ItemId | None = None
     tools: Tools | None = None
     tool_choice: ToolChoice = None
     parallel_tool_calls: bool | None = None
@@ -117,18 +119,38 @@ class ResponseContext(StrictModel):
         | None
     ) = None
     conversation: Annotated[
-        None, _not_here("conversations are not kept here; use 'previous_response_id'")
+        str | None,
+        BeforeValidator(
+            lambda value: _to_conversation_id(value),
+            json_schema_input_type=ItemId | ConversationParam | None,
+        ),
     ] = None
 
     @model_validator(mode="after")
     def _check_has_input(self) -> Self:
-        if not self.input and self.previous_response_id is None:
+        if self.previous_response_id is not None and self.conversation is not None:
+            raise refusal(
+                "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Ensure "
+                "you are only providing one of them.",
+                param="previous_response_id",
+                code="mutually_exclusive_parameters",
+            )
+        if not self.input and self.previous_response_id is None and self.conversation is None:
             raise refusal(
                 "Missing required parameter: 'input'.",
                 param="input",
                 code="missing_required_parameter",
             )
         return self
+
+
+def _to_conversation_id(value: Any) -> Any:
+    match value:
+        case {"id": str(conversation_id)} if len(value) == 1:
+            return conversation_id
+        case None | str():
+            return value
+    raise PydanticCustomError("conversation", 'expected the id of a conversation, or {"id": …}')
 
 
 def _check_truncation(value: Any) -> Any:
@@ -172,6 +194,22 @@ class CreateResponse(ResponseContext):
     @property
     def wants_logprobs(self) -> bool:
         return LOGPROBS in (self.include or ()) or bool(self.top_logprobs)
+
+
+class CountInputTokens(ResponseContext):
+    """POST /v1/responses/input_tokens."""
+
+    personality: Ignored = None
+
+    def to_request(self) -> CreateResponse:
+        """A request with the same context, which is not stored."""
+        context = {name: getattr(self, name) for name in ResponseContext.model_fields}
+        return CreateResponse.model_construct(**context, store=False)
+
+
+class InputTokens(BaseModel):
+    object: Literal["response.input_tokens"]
+    input_tokens: int
 
 
 class InputTokensDetails(BaseModel):
@@ -227,6 +265,7 @@ class Response(BaseModel):
     max_tool_calls: int | None
     metadata: dict[str, str]
     parallel_tool_calls: bool
+    conversation: "ConversationOfResponse | None"
     previous_response_id: str | None
     prompt_cache_key: str | None
     reasoning: dict[str, Any]
@@ -242,6 +281,10 @@ class Response(BaseModel):
     truncation: Literal["disabled"]
     background: bool
     user: str | None
+
+
+class ConversationOfResponse(BaseModel):
+    id: str
 
 
 class InputItemList(CursorListing):

@@ -22,6 +22,7 @@ def new_response(
         "status": "in_progress",
         "background": False,
         "error": None,
+        "conversation": None if request.conversation is None else {"id": request.conversation},
         "incomplete_details": None,
         "instructions": request.instructions,
         "max_output_tokens": request.max_output_tokens,

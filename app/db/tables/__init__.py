@@ -38,6 +38,11 @@ from app.db.tables.jobs import (
 )
 from app.db.tables.outbox import Outbox, OutboxKind, WorkerTask
 from app.db.tables.periodic_tasks import PeriodicTaskRun
+from app.db.tables.responses import (
+    UNFINISHED_RESPONSE_STATES,
+    ResponseState,
+    StoredResponse,
+)
 from app.db.tables.storage import StorageIdentity, StorageUsage
 from app.db.tables.stored_completions import Rating, StoredCompletion
 from app.db.tables.sweeps import (
@@ -68,6 +73,7 @@ __all__ = [
     "ENDED_BATCH_STATES",
     "ENDED_RUN_STATES",
     "TERMINAL_STATES",
+    "UNFINISHED_RESPONSE_STATES",
     "WITHOUT_METADATA_SQL",
     "AdminKey",
     "ApiKey",
@@ -116,11 +122,13 @@ __all__ = [
     "Prediction",
     "Project",
     "Rating",
+    "ResponseState",
     "ServiceAccount",
     "ServiceAccountRole",
     "StorageIdentity",
     "StorageUsage",
     "StoredCompletion",
+    "StoredResponse",
     "Sweep",
     "SweepEvent",
     "SweepState",
