@@ -14,6 +14,8 @@ from app.evals import runs
 from app.evals.work import EvalRunWork
 from app.inference.engines import EngineClient
 from app.monitoring.recorder import TrafficRecorder
+from app.responses import background as responses
+from app.responses.work import ResponseWork
 from app.settings import Settings
 from app.storage import ObjectStore
 from app.work.kinds import WorkKind
@@ -31,6 +33,7 @@ async def open_kinds(
     try:
         yield {
             batches.KIND: BatchWork(settings, sessions, store, catalog, engines, recorder),
+            responses.KIND: ResponseWork(settings, sessions, catalog, engines, recorder),
             runs.KIND: EvalRunWork(settings, sessions, store, catalog, engines, recorder, pool),
         }
     finally:

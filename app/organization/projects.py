@@ -19,6 +19,7 @@ from app.db.tables import (
 )
 from app.evals import runs as eval_runs
 from app.jobs import lifecycle
+from app.responses import background as responses
 from app.sweeps import lifecycle as sweeps
 
 
@@ -67,6 +68,7 @@ def archive(session: Session, organization_id: str, project_id: str) -> Project:
         sweeps.cancel(session, project_id, sweep_id)
     batches.cancel_all(session, project_id)
     eval_runs.cancel_all(session, project_id)
+    responses.cancel_all(session, project_id)
     for job_id in session.scalars(_select_unfinished_jobs(project_id)):
         lifecycle.cancel(session, project_id, job_id)
     secrets.revoke(session, ApiKey, ApiKey.project_id == project_id)

@@ -1,6 +1,6 @@
 """Answers of a chat as responses: a whole one, or the events of a stream."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from time import time
 from typing import Any
 
@@ -8,6 +8,7 @@ import orjson
 
 from app.responses.output import Event, OutputWriter
 from app.responses.serializers import ResponseDict, to_usage
+from app.wire.items import ItemDict
 
 # Reasons for which a chat's answer ends before it is complete.
 INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -16,11 +17,11 @@ INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": "content_
 class ResponseAnswer:
     """Builds a response from the parts of a chat's answer, and makes the events of its stream."""
 
-    def __init__(self, response: ResponseDict) -> None:
+    def __init__(self, response: ResponseDict, *, first_number: int = 0) -> None:
         self.response = response
         self._writer = OutputWriter(response["id"])
         self._finish_reason: str | None = None
-        self._next_number = 0
+        self._next_number = first_number
 
     @property
     def has_failed(self) -> bool:
@@ -50,6 +51,12 @@ class ResponseAnswer:
         part = {**choice, "delta": {**message, "tool_calls": calls}}
         list(self.write({"choices": [part], "usage": completion.get("usage")}))
         list(self.end())
+
+    def write_items(self, items: Sequence[ItemDict]) -> Iterator[Event]:
+        """Write items of a response that has ended, each as one part."""
+        for number, item in enumerate(items):
+            for event in self._writer.write_item(item, number):
+                yield self._number(event)
 
     def end(self) -> Iterator[Event]:
         """End the items and settle the state. The last event is made by `last_event`."""

@@ -37,7 +37,7 @@ def build_chat_body(
     }
     if request.wants_logprobs:
         fields |= {"logprobs": True, "top_logprobs": request.top_logprobs or 0}
-    if request.stream:
+    if request.stream and not request.background:
         fields |= {"stream": True, "stream_options": {"include_usage": True}}
     return {name: value for name, value in fields.items() if value is not None}
 

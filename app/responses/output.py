@@ -45,6 +45,19 @@ class OutputWriter:
             yield from self._open_text("output_text")
         yield from self._end_item("completed" if is_complete else "incomplete")
 
+    def write_item(self, item: ItemDict, number: int) -> Iterator[Event]:
+        """Write and end an item that was written before."""
+        if item["type"] == "function_call":
+            function = {"name": item["name"], "arguments": item["arguments"]}
+            call = {"index": number, "id": item["call_id"], "function": function}
+            yield from self._write_call(call)
+        for part in item.get("content", ()):
+            kind = part["type"]
+            yield from self._open_text(kind)
+            if text := part[_text_field(kind)]:
+                yield from self._write_text(kind, text, part.get("logprobs") or ())
+        yield from self._end_item(item["status"])
+
     def _write_text(self, kind: str, text: str, logprobs: Sequence[Any]) -> Iterator[Event]:
         if self._open != kind:
             yield from self._end_item()

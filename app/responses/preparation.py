@@ -1,5 +1,6 @@
 """What a request for a response needs from the database, and the requests that are made of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import time
@@ -80,12 +81,29 @@ def keep(
     if prepared.is_stored:
         service.save(session, project_id, response, prepared.items)
     if prepared.conversation_id is not None and response["status"] != "failed":
-        conversation = conversations.get(session, project_id, prepared.conversation_id, lock=True)
         items = [*prepared.items, *response["output"]]
-        conversations.append(session, settings, conversation, items)
+        keep_in_conversation(session, settings, project_id, prepared.conversation_id, items)
+
+
+def keep_in_conversation(
+    session: Session,
+    settings: Settings,
+    project_id: str,
+    conversation_id: str,
+    items: Sequence[ItemDict],
+) -> None:
+    """Add items to a conversation. Raises InvalidRequest and NotFound."""
+    conversation = conversations.get(session, project_id, conversation_id, lock=True)
+    conversations.append(session, settings, conversation, items)
 
 
 def _check_storage(request: CreateResponse, settings: Settings) -> None:
+    if request.background and (request.store is False or not settings.stored_completions):
+        raise InvalidRequest(
+            "A response in the background has to be stored: leave out 'store': false. If the "
+            "operator of this server has turned off storing, use 'stream' instead.",
+            param="background",
+        )
     if request.previous_response_id is not None and not settings.stored_completions:
         raise InvalidRequest(
             "Previous responses cannot be used: the operator of this server has turned off storing "

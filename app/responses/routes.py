@@ -1,29 +1,32 @@
 """Routes of /v1/responses."""
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Query
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from app.db.tables import StoredResponse
-from app.errors import ModelNotFound
+from app.errors import InvalidRequest, ModelNotFound
 from app.http.dependencies import (
     AfterCursor,
+    AppState,
     AppStateDep,
     PrincipalDep,
     ReadSessionDep,
     SessionDep,
+    run_autocommit,
     run_in_transaction,
 )
 from app.http.openapi import error_responses, json_or_sse
 from app.http.strict_json import StrictRoute
 from app.inference.dependencies import EnginesDep
 from app.inference.endpoints import CHAT_COMPLETIONS_PATH
-from app.inference.proxy import ProxyResponse, resolve_model
+from app.inference.proxy import NO_BUFFERING_HEADERS, ProxyResponse, resolve_model
 from app.models.registry import ModelTask
 from app.monitoring.dependencies import RecorderDep
-from app.responses import preparation, schemas, service
+from app.responses import background, preparation, replay, schemas, service
 from app.responses.input_tokens import count_input_tokens
 from app.responses.relay import ResponseTranslator
 from app.responses.schemas import (
@@ -61,6 +64,17 @@ async def create_response(
     project_id = principal.project_id
     model = await resolve_model(state, project_id, body.model, ModelTask.CHAT)
     prepared = await preparation.prepare(state, project_id, body, model.name)
+    if body.background:
+        create = partial(
+            background.create,
+            project_id=project_id,
+            prepared=prepared,
+            api_key_id=principal.key_id,
+        )
+        await run_in_transaction(state, create)
+        if body.stream:
+            return _replay(state, project_id, prepared.response["id"], None)
+        return _respond(prepared.response)
 
     async def keep(response: ResponseDict) -> None:
         await run_in_transaction(
@@ -94,12 +108,51 @@ async def count_tokens(
     return Response(content, status, media_type="application/json")
 
 
-@router.get("/{response_id}", responses={200: {"model": schemas.Response}})
-def retrieve_response(
-    response_id: str, principal: PrincipalDep, session: ReadSessionDep, include: Include = None
+@router.get("/{response_id}", responses=json_or_sse(schemas.Response, "response event"))
+async def retrieve_response(
+    response_id: str,
+    state: AppStateDep,
+    principal: PrincipalDep,
+    stream: bool = False,
+    starting_after: Annotated[int | None, Query(ge=0, le=2**53)] = None,
+    include: Include = None,
+    include_obfuscation: bool = False,
 ) -> Response:
-    """Get a stored response."""
-    row = service.get(session, principal.project_id, response_id, StoredResponse.body)
+    """Get a stored response. Of one in the background, its events with `stream`."""
+    row = await _read(state, principal.project_id, response_id)
+    if not stream:
+        return Response(row.body, media_type="application/json")
+    if not row.is_background:
+        raise InvalidRequest(
+            "This response cannot be streamed: it was not created with 'background': true.",
+            param="stream",
+        )
+    return _replay(state, principal.project_id, response_id, starting_after)
+
+
+async def _read(state: AppState, project_id: str, response_id: str) -> StoredResponse:
+    return await run_autocommit(
+        state,
+        lambda session: service.get(session, project_id, response_id, StoredResponse.body),
+    )
+
+
+def _replay(
+    state: AppState, project_id: str, response_id: str, starting_after: int | None
+) -> Response:
+    async def read() -> ResponseDict:
+        row = await _read(state, project_id, response_id)
+        response: ResponseDict = orjson.loads(row.body)
+        return response
+
+    events = replay.stream(read, starting_after=starting_after)
+    return StreamingResponse(events, media_type="text/event-stream", headers=NO_BUFFERING_HEADERS)
+
+
+@router.post("/{response_id}/cancel", responses={200: {"model": schemas.Response}})
+def cancel_response(response_id: str, principal: PrincipalDep, session: SessionDep) -> Response:
+    """Cancel a response in the background. One that is finished is returned as it is."""
+    row = background.cancel(session, principal.project_id, response_id)
     return Response(row.body, media_type="application/json")
 
 
@@ -108,7 +161,7 @@ def delete_response(
     response_id: str, principal: PrincipalDep, session: SessionDep
 ) -> ResponseDeleted:
     """Delete a stored response. Those after it cannot be continued any more."""
-    service.delete_response(session, principal.project_id, response_id)
+    background.delete(session, principal.project_id, response_id)
     return ResponseDeleted(id=response_id)
 
 

@@ -163,9 +163,7 @@ def _check_truncation(value: Any) -> Any:
 class CreateResponse(ResponseContext):
     """POST /v1/responses."""
 
-    background: Annotated[
-        None, _not_here("responses in the background are not made here; use 'stream'")
-    ] = None
+    background: bool | None = None
     background_options: Ignored = None
     context_management: Annotated[None, _not_here("contexts are not compacted here")] = None
     image: Ignored = None

@@ -19,6 +19,10 @@ EventType = Literal[
     "eval.run.succeeded",
     "eval.run.failed",
     "eval.run.canceled",
+    "response.completed",
+    "response.incomplete",
+    "response.failed",
+    "response.cancelled",
 ]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 EventTypes = Annotated[list[EventType], Field(min_length=1, fail_fast=True)]

@@ -91,11 +91,12 @@ def _ids(operation: Operation, slot: IdSlot, mine: Tenant, other: Tenant) -> dic
     """Ids of a request with another tenant's in one slot, and in those below it in the path."""
     path = [each for each in operation.id_slots if each.location == "path"]
     theirs = path[path.index(slot) :] if slot in path else [slot]
-    ids = {
-        each: (other if each in theirs else mine).ids[each.kind]
-        for each in operation.id_slots
-        if each.location != "query" and not _are_alternatives(each, slot)
-    }
+    ids: dict[IdSlot, str] = {}
+    for each in operation.id_slots:
+        if each.location != "query" and not any(
+            _are_alternatives(each, one) for one in (slot, *ids)
+        ):
+            ids[each] = (other if each in theirs else mine).ids[each.kind]
     return ids | {slot: other.ids[slot.kind]}
 
 
