@@ -73,7 +73,7 @@ CURSOR_KINDS = {
 # Parameters that are not ids of objects that belong to a tenant.
 NON_ID_PARAMETERS = frozenset(
     (
-        "item_reference order_by personality role status "
+        "include_obfuscation item_reference order_by personality role starting_after status stream "
         "access_programs annotations background_options correction effort encrypted_content image "
         "include instructions output parsed parsed_arguments rating "
         "actor_emails actor_ids event_types resource_ids tenant_only "

@@ -101,16 +101,20 @@ def _ids(operation: Operation, slot: IdSlot, mine: Tenant, other: Tenant) -> dic
 
 
 def _are_alternatives(first: IdSlot, second: IdSlot) -> bool:
-    """A grader or criterion has a model, or graders that have one, and a run of an eval a model or
-    a file of samples: a body cannot have both."""
+    """Fields of a body that cannot have both.
+
+    A grader or criterion has a model, or graders that have one; a run of an eval a model or a file
+    of samples; a response continues another, or a conversation.
+    """
     in_bodies = first.location == second.location == "body"
+    groups = (
+        ("grader.", "testing_criteria.", "data_source."),
+        ("previous_response_id", "conversation"),
+    )
     return (
         in_bodies
         and first != second
-        and all(
-            slot.name.startswith(("grader.", "testing_criteria.", "data_source."))
-            for slot in (first, second)
-        )
+        and any(all(slot.name.startswith(group) for slot in (first, second)) for group in groups)
     )
 
 
