@@ -132,8 +132,6 @@ def fail(response: ResponseDict, message: str, *, code: str = "server_error") ->
 def _usage_of(
     row: StoredResponse, usage: Mapping[str, Any]
 ) -> tuple[ledger.UsageKey, ledger.UsageCounts]:
-    key = ledger.UsageKey(
-        row.project_id, row.api_key_id or "", row.model, UsageKind.COMPLETIONS
-    )
+    key = ledger.UsageKey(row.project_id, row.api_key_id or "", row.model, UsageKind.COMPLETIONS)
     cached = usage["input_tokens_details"]["cached_tokens"]
     return key, ledger.UsageCounts(1, usage["input_tokens"], cached, usage["output_tokens"])

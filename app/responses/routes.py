@@ -45,7 +45,7 @@ router = APIRouter(
     route_class=StrictRoute,
     responses=error_responses(ModelNotFound),
 )
-Limit = Annotated[int, Query(ge=1, le=100)]
+Limit = Annotated[int, Query(ge=0, le=100)]
 Include = Annotated[
     list[Includable] | None,
     Query(description="Accepted for compatibility; items have all their parts.", max_length=20),
