@@ -17,6 +17,7 @@ TRANSACTION_OWNERS = {
     "app.batches.work",
     "app.evals.item_reader",
     "app.evals.work",
+    "app.responses.work",
     "app.cli",
     "app.db.deletion_hold",
     "app.db.session",
