@@ -22,10 +22,14 @@ EMPTY_PAGE: Page[Any] = Page([], has_more=False)
 
 
 def fetch_page(session: Session, statement: Select[Row], *, limit: int) -> Page[Row]:
-    """Fetch the first `limit` rows of an ordered statement."""
+    """Fetch the first `limit` rows of an ordered statement.
+
+    A page of 0 rows, which the SDKs' own test suites request, is the last: it has no cursor by
+    which others could follow, and a client that goes on while there are more would never end.
+    """
     # One more row than the page holds shows whether there are more.
     rows = list(session.scalars(statement.limit(limit + 1)))
-    return Page(rows[:limit], len(rows) > limit)
+    return Page(rows[:limit], 0 < limit < len(rows))
 
 
 def fetch_page_by_age(

@@ -23,7 +23,7 @@ from app.wire.base import fill_page, page_cursors
 
 router = APIRouter(prefix="/v1/evals/{eval_id}/runs", tags=["evals"], route_class=IdempotentRoute)
 
-Limit = Annotated[int, Query(ge=1, le=100)]
+Limit = Annotated[int, Query(ge=0, le=100)]
 Order = Annotated[Literal["asc", "desc"], Query(description="Oldest or newest first")]
 
 
