@@ -140,7 +140,10 @@ class Engine:
         try:
             drafts = self._draft(sequences)
             logits = self._compute_logits(sequences, drafts)
-            chosen = self._sample(sequences, torch.stack([rows[0] for rows in logits]))
+            rows = logits.split([1 + len(draft) for draft in drafts])
+            # Sampling changes them: only those of drafts are still needed.
+            firsts = torch.stack([each[0] for each in rows]) if any(drafts) else logits
+            chosen = self._sample(sequences, firsts)
         except Exception as error:
             self._retry_one_by_one(sequences, error)
             return
@@ -148,8 +151,8 @@ class Engine:
             sequence.length += 1
         self._latency.step_decoded(len(sequences))
         self._append_tokens(sequences, chosen)
-        for sequence, draft, rows in zip(sequences, drafts, logits, strict=True):
-            self._verify(sequence, draft, rows[1:])
+        for sequence, draft, drafted in zip(sequences, drafts, rows, strict=True):
+            self._verify(sequence, draft, drafted[1:])
 
     def _draft(self, sequences: list[Sequence]) -> list[Draft]:
         """Guess tokens of each sequence, if a step with these costs little more."""
@@ -164,8 +167,8 @@ class Engine:
         left = sequence.request.max_new_tokens - sequence.num_generated
         return sequence.lookup.propose(min(limit, left - 1))
 
-    def _compute_logits(self, sequences: list[Sequence], drafts: list[Draft]) -> tuple[Tensor, ...]:
-        """Compute the logits [1 + draft tokens, vocabulary] of each sequence."""
+    def _compute_logits(self, sequences: list[Sequence], drafts: list[Draft]) -> Tensor:
+        """Compute the logits [rows, vocabulary]: for each sequence 1 + draft tokens of them."""
         slots: list[int] = []
         tokens: list[int] = []
         positions: list[int] = []
@@ -174,9 +177,7 @@ class Engine:
             slots += [sequence.slot] * count
             tokens += [sequence.last_token, *draft]
             positions += range(sequence.length, sequence.length + count)
-        logits = self.decoder.decode(slots, tokens, positions)
-        parts: tuple[Tensor, ...] = logits.split([1 + len(draft) for draft in drafts])
-        return parts
+        return self.decoder.decode(slots, tokens, positions)
 
     def _verify(self, sequence: Sequence, draft: Draft, logits: Tensor) -> None:
         """Go on after the tokens of a draft, as long as they are those that were sampled."""
