@@ -133,6 +133,7 @@ class TestCreate:
             "shared_with_openai": False,
             "test_file": None,
             "test_results": None,
+            "evaluations": None,
         }
         bell = session.scalars(select(Outbox)).one()
         assert (bell.kind, bell.payload["task"]) == ("notify", "validate")
