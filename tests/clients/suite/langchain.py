@@ -1,4 +1,7 @@
-"""LangChain's ChatOpenAI: bind_tools, and with_structured_output by each of its methods."""
+"""LangChain's ChatOpenAI on chat completions and on responses.
+
+Its bind_tools, with_structured_output by each of its methods, streams, and earlier responses.
+"""
 
 from functools import reduce
 from operator import add
@@ -6,7 +9,7 @@ from typing import Any
 
 import pytest
 from inputs import MODEL, QUESTION, Customer, look_up_weather
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
@@ -14,9 +17,23 @@ weather = tool(look_up_weather)
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 
 
-@pytest.fixture
-def model() -> ChatOpenAI:
-    return ChatOpenAI(model=MODEL, max_tokens=300, temperature=0, max_retries=0)
+def make_model(**fields: Any) -> ChatOpenAI:
+    return ChatOpenAI(model=MODEL, max_tokens=300, temperature=0, max_retries=0, **fields)
+
+
+@pytest.fixture(params=[False, True], ids=["chat", "responses"])
+def model(request: pytest.FixtureRequest) -> ChatOpenAI:
+    return make_model(use_responses_api=request.param)
+
+
+def assert_is_finished(answer: AIMessage) -> None:
+    """Responses have a status in place of a reason."""
+    metadata = answer.response_metadata
+    if answer.id.startswith("resp_"):
+        assert metadata["status"] in ("completed", "incomplete")
+    else:
+        assert metadata["finish_reason"] in ("stop", "length", "tool_calls")
+    assert answer.usage_metadata["output_tokens"] > 0
 
 
 @pytest.mark.parametrize(
@@ -57,8 +74,7 @@ def test_bound_tools_round_trip(model: ChatOpenAI, choice: Any) -> None:
     results = [weather.invoke(call) for call in answer.tool_calls]
     assert results[0].content.startswith("sunny in")
     last = model.bind_tools([weather]).invoke([question, answer, *results])
-    assert last.response_metadata["finish_reason"] in ("stop", "length", "tool_calls")
-    assert last.usage_metadata is not None
+    assert_is_finished(last)
 
 
 def test_streamed_tool_calls(model: ChatOpenAI) -> None:
@@ -70,4 +86,21 @@ def test_streamed_tool_calls(model: ChatOpenAI) -> None:
 
 def test_tools_that_may_be_called(model: ChatOpenAI) -> None:
     answer = model.bind_tools([weather]).invoke("Hello!")
-    assert answer.response_metadata["finish_reason"] in ("stop", "length", "tool_calls")
+    assert_is_finished(answer)
+
+
+def test_a_stream(model: ChatOpenAI) -> None:
+    answer = reduce(add, model.stream("Hello!"))
+    assert answer.text
+    assert_is_finished(answer)
+
+
+def test_an_earlier_response() -> None:
+    model = make_model(use_responses_api=True, use_previous_response_id=True)
+    question = HumanMessage("How is the weather in Bern?")
+    first = model.bind_tools([weather], tool_choice="any").invoke([question])
+    results = [weather.invoke(call) for call in first.tool_calls]
+    # Only the results are sent: the server has the question and the call.
+    last = model.bind_tools([weather]).invoke([question, first, *results])
+    assert last.usage_metadata["input_tokens"] > first.usage_metadata["input_tokens"]
+    assert_is_finished(last)

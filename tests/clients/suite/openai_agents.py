@@ -1,4 +1,7 @@
-"""OpenAI's Agents SDK on chat completions: a function tool, an output type, and both."""
+"""OpenAI's Agents SDK on responses, its default, and on chat completions.
+
+A text, a function tool, an output type, both, and earlier responses.
+"""
 
 import asyncio
 from typing import Any
@@ -14,8 +17,16 @@ def used() -> list[str]:
     return []
 
 
+@pytest.fixture(params=["responses", "chat"])
+def api(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def make_agent(used: list[str]) -> Any:
+def make_agent(api: str, used: list[str]) -> Any:
+    client = AsyncOpenAI(max_retries=0)
+    agents.set_default_openai_client(client, use_for_tracing=False)
+
     def make(*, with_tool: bool, **fields: Any) -> agents.Agent:
         def weather(city: str) -> str:
             """Look up the weather of a city."""
@@ -25,10 +36,11 @@ def make_agent(used: list[str]) -> Any:
         # A call is required once; the SDK then leaves the choice to the model.
         choice = "required" if with_tool else None
         settings = agents.ModelSettings(max_tokens=300, temperature=0, tool_choice=choice)
+        on_chat = agents.OpenAIChatCompletionsModel(MODEL, client)
         return agents.Agent(
             name="desk",
             instructions="Help the customer.",
-            model=agents.OpenAIChatCompletionsModel(MODEL, AsyncOpenAI(max_retries=0)),
+            model=MODEL if api == "responses" else on_chat,
             model_settings=settings,
             tools=[agents.function_tool(weather)] if with_tool else [],
             **fields,
@@ -50,17 +62,49 @@ def test_an_output_type(make_agent: Any) -> None:
     assert isinstance(agents.Runner.run_sync(agent, QUESTION).final_output, Customer)
 
 
+async def run_streamed(agent: agents.Agent, question: str) -> tuple[Any, set[str]]:
+    """The result, and the kinds of the API's events."""
+    kinds = set()
+    result = agents.Runner.run_streamed(agent, question)
+    async for event in result.stream_events():
+        if event.type == "raw_response_event":
+            kinds.add(event.data.type)
+    return result, kinds
+
+
+def test_a_text(make_agent: Any) -> None:
+    result = agents.Runner.run_sync(make_agent(with_tool=False), "Hello!")
+    assert result.final_output
+    assert result.context_wrapper.usage.output_tokens > 0
+
+
+def test_a_streamed_output_type(make_agent: Any) -> None:
+    # Not a text: the SDK raises if a stream ends at the limit of tokens.
+    agent = make_agent(with_tool=False, output_type=Customer)
+    result, kinds = asyncio.run(run_streamed(agent, QUESTION))
+    assert isinstance(result.final_output, Customer)
+    assert {"response.output_text.delta", "response.completed"} <= kinds
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 def test_an_output_type_beside_a_tool(make_agent: Any, used: list[str], streamed: bool) -> None:
     agent = make_agent(with_tool=True, output_type=Customer)
-
-    async def run() -> Any:
-        if not streamed:
-            return await agents.Runner.run(agent, QUESTION)
-        result = agents.Runner.run_streamed(agent, QUESTION)
-        async for _ in result.stream_events():
-            pass
-        return result
-
-    assert isinstance(asyncio.run(run()).final_output, Customer)
+    if streamed:
+        result, _ = asyncio.run(run_streamed(agent, QUESTION))
+    else:
+        result = asyncio.run(agents.Runner.run(agent, QUESTION))
+    assert isinstance(result.final_output, Customer)
     assert used
+
+
+@pytest.mark.parametrize("api", ["responses"], indirect=True)
+def test_earlier_responses(make_agent: Any, used: list[str]) -> None:
+    """Each turn sends what is new: the server has the rest."""
+    agent = make_agent(with_tool=True, output_type=Customer)
+    run = agents.Runner.run(agent, QUESTION, auto_previous_response_id=True)
+    result = asyncio.run(run)
+    assert isinstance(result.final_output, Customer)
+    assert used
+    first, second = result.raw_responses[0], result.raw_responses[-1]
+    assert first.response_id != second.response_id
+    assert second.usage.input_tokens > first.usage.input_tokens
