@@ -35,11 +35,15 @@ from app.db.tables import (
     Organization,
     Project,
     StoredCompletion,
+    StoredResponse,
     Upload,
     UploadPart,
     WorkList,
 )
 from app.evals.items import Sample
+from app.responses.context import describe_items
+from app.responses.schemas import CreateResponse
+from app.responses.serializers import new_response
 from app.settings import Settings
 from app.storage import ObjectStore, file_key, open_store, upload_part_key
 
@@ -61,6 +65,8 @@ CHECKPOINT = "ft:gpt-4o-mini-2024-07-18:org:weather:B7R9VjQd"
 MODEL_NAMES = ("ft:gpt-4o-mini:acemeco:suffix:abc123", CHECKPOINT, JOB_ID, "model")
 EVAL_ID, RUN_ID, OUTPUT_ITEM_ID = "eval_id", "run_id", "output_item_id"
 COMPLETION_ID = "completion_id"
+# The second is the one whose input items are listed.
+RESPONSE_IDS = ("resp_677efb5139a88190b512bc3fef8e535d", "response_id")
 PERMISSION_ID = "cp_zc4Q7MP6XxulcVzj4MZdwsAB"
 CONTENT = b"Example data"
 
@@ -101,6 +107,7 @@ def _insert_rows(request: pytest.FixtureRequest, database: Engine, store: Object
             *_make_models(),
             *_make_batch(),
             _make_stored_completion(),
+            *map(_make_response, RESPONSE_IDS),
             *_make_eval(),
             *_make_conversation(),
             _make_audit_log(),
@@ -253,6 +260,30 @@ def _make_stored_completion() -> Base:
         user_metadata={},
         request=orjson.dumps({"messages": [message]}),
         response=orjson.dumps(answer | {"choices": [choice]}),
+        bytes=0,
+    )
+
+
+def _make_response(id: str) -> Base:
+    """A finished response that was made in the background: only those can be streamed again."""
+    request = CreateResponse(model=BASE_MODEL, input="Hi", background=True)
+    response = new_response(request, id, model=BASE_MODEL, created_at=1, is_stored=True)
+    part = {"type": "output_text", "text": "Hello", "annotations": [], "logprobs": []}
+    message = {
+        "id": "msg_1",
+        "type": "message",
+        "status": "completed",
+        "role": "assistant",
+        "content": [part],
+    }
+    return StoredResponse(
+        id=id,
+        project_id=PROJECT_ID,
+        state="completed",
+        is_background=True,
+        model=BASE_MODEL,
+        input=orjson.dumps(describe_items(request.input or (), {}, id)),
+        body=orjson.dumps(response | {"status": "completed", "output": [message]}),
         bytes=0,
     )
 
