@@ -1,14 +1,17 @@
 """Routes of /v1/responses."""
 
-from functools import partial
+from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 import orjson
 from fastapi import APIRouter, Query
 from fastapi.responses import Response, StreamingResponse
+from sqlalchemy.orm import Session
 
+from app.auth.principals import Principal
 from app.db.tables import StoredResponse
 from app.errors import InvalidRequest, ModelNotFound
+from app.http import idempotency
 from app.http.dependencies import (
     AfterCursor,
     AppState,
@@ -28,6 +31,7 @@ from app.models.registry import ModelTask
 from app.monitoring.dependencies import RecorderDep
 from app.responses import background, preparation, replay, schemas, service
 from app.responses.input_tokens import count_input_tokens
+from app.responses.preparation import PreparedResponse
 from app.responses.relay import ResponseTranslator
 from app.responses.schemas import (
     CountInputTokens,
@@ -59,22 +63,19 @@ async def create_response(
     engines: EnginesDep,
     recorder: RecorderDep,
     principal: PrincipalDep,
+    attempt: idempotency.IdempotencyDep,
+    content: idempotency.BodyDep,
 ) -> Response:
     """Answer text or items, as one response or as a stream of events."""
     project_id = principal.project_id
     model = await resolve_model(state, project_id, body.model, ModelTask.CHAT)
     prepared = await preparation.prepare(state, project_id, body, model.name)
     if body.background:
-        create = partial(
-            background.create,
-            project_id=project_id,
-            prepared=prepared,
-            api_key_id=principal.key_id,
-        )
-        await run_in_transaction(state, create)
+        earlier = await _create_in_background(state, principal, prepared, attempt, content)
+        response = prepared.response | earlier
         if body.stream:
-            return _replay(state, project_id, prepared.response["id"], None)
-        return _respond(prepared.response)
+            return _replay(state, project_id, response["id"], None)
+        return _respond(response, idempotency.REPLAYED_HEADERS if earlier else None)
 
     async def keep(response: ResponseDict) -> None:
         await run_in_transaction(
@@ -94,6 +95,29 @@ async def create_response(
         principal=principal,
         translator=translator,
     )
+
+
+async def _create_in_background(
+    state: AppState,
+    principal: Principal,
+    prepared: PreparedResponse,
+    attempt: idempotency.Idempotency,
+    content: bytes,
+) -> ResponseDict:
+    """Create a response once. Of one that an earlier attempt created, returns what it has of its
+    own; otherwise nothing."""
+
+    def create(session: Session) -> ResponseDict:
+        if (stored := attempt.begin(session, content)) is not None:
+            earlier: ResponseDict = stored.body
+            return earlier
+        background.create(session, principal.project_id, prepared, api_key_id=principal.key_id)
+        # The rest follows from the request: its texts need not be stored again.
+        own = {name: prepared.response[name] for name in ("id", "created_at")}
+        attempt.finish(idempotency.StoredResponse(HTTPStatus.OK, own))
+        return {}
+
+    return await run_in_transaction(state, create)
 
 
 @router.post("/input_tokens", responses={200: {"model": InputTokens}})
@@ -189,5 +213,5 @@ def list_input_items(
     )
 
 
-def _respond(content: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(content), media_type="application/json")
+def _respond(content: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json", headers=headers)

@@ -54,6 +54,40 @@ def count(session: Session, *tables: Any) -> list[int]:
     return [session.scalar(select(func.count()).select_from(table)) or 0 for table in tables]
 
 
+BODY: Any = {"model": "base", "input": "a", "instructions": "i", "background": True}
+RETRY = {"x-stainless-retry-count": "1"}
+
+
+class TestRetries:
+    def test_a_retried_request_creates_one(self, http: httpx.Client, session: Session) -> None:
+        first = http.post(PATH, json=BODY)
+        assert first.status_code == 200, first.text
+        again = http.post(PATH, json=BODY, headers=RETRY)
+        assert again.json() == first.json()
+        assert again.headers["Idempotent-Replayed"] == "true"
+        assert count(session, StoredResponse, WorkList) == [1, 1]
+        other = http.post(PATH, json=BODY)
+        assert other.json()["id"] != first.json()["id"]
+
+    def test_a_retried_stream_follows_the_first(
+        self, http: httpx.Client, session: Session, runner: WorkRunner
+    ) -> None:
+        body = BODY | {"stream": True}
+        first = http.post(PATH, json=body)
+        again = http.post(PATH, json=body, headers=RETRY)
+        assert "response.completed" in first.text
+        assert again.text == first.text
+        assert count(session, StoredResponse) == [1]
+
+    def test_a_key_names_a_request(self, http: httpx.Client, session: Session) -> None:
+        key = {"Idempotency-Key": "k"}
+        first, again = (http.post(PATH, json=BODY, headers=key) for _ in range(2))
+        assert again.json() == first.json()
+        other = http.post(PATH, json=BODY | {"input": "b"}, headers=key)
+        assert expect_error(other, 400)["code"] == "idempotency_key_reused"
+        assert count(session, StoredResponse) == [1]
+
+
 class TestAnswer:
     def test_a_response_is_made(
         self, openai: OpenAI, run_work: RunWork, session: Session, account: Account
