@@ -6,30 +6,28 @@ process stopped.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import orjson
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from app.catalog import Catalog
 from app.db.tables import (
     Eval,
-    EvalOutputItem,
     EvalRun,
     EvalRunState,
     EventLevel,
     Job,
     JobState,
-    OutputItemStatus,
 )
 from app.errors import ApiError
-from app.evals import comparison, runs
-from app.evals.comparison import ItemResults
+from app.evals import comparison, item_scores, runs
+from app.evals.item_reader import choose_completions
 from app.evals.run_schemas import CreateEvalRun
 from app.jobs import events
 from app.jobs.events import NewEvent
-from app.jobs.schemas import EvaluationStatus, JobEvaluation
+from app.jobs.schemas import EvaluationResult, EvaluationStatus, JobEvaluation
 from app.settings import Settings
 
 BATCH_SIZE = 100
@@ -37,8 +35,17 @@ ENDED = (EvaluationStatus.COMPLETED, EvaluationStatus.FAILED)
 ROLES = ("base", "tuned")
 
 
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """The evaluation of a job whose runs were compared."""
+
+    number: int
+    result: EvaluationResult
+
+
 def find_due(session: Session) -> Sequence[str]:
-    """Find jobs that have succeeded and whose evaluations have not ended."""
+    """Find jobs that have succeeded and whose evaluations have not ended, in turn: those that
+    wait must not keep others from being looked at."""
     due = (
         select(Job.id)
         .where(
@@ -46,32 +53,76 @@ def find_due(session: Session) -> Sequence[str]:
             Job.evaluations.is_not(None),
             Job.evaluations_ended_at.is_(None),
         )
-        .order_by(Job.finished_at)
+        .order_by(Job.evaluations_checked_at.nulls_first(), Job.finished_at)
         .limit(BATCH_SIZE)
     )
     return session.scalars(due).all()
 
 
-def advance(session: Session, job_id: str, *, settings: Settings, catalog: Catalog) -> None:
+def mark_checked(session: Session, job_id: str) -> None:
+    """Put a job behind the others that wait, also if it could not be advanced."""
+    session.execute(
+        update(Job)
+        .where(Job.id == job_id)
+        .values(evaluations_checked_at=func.clock_timestamp())
+        .execution_options(synchronize_session=False)
+    )
+
+
+def advance(session: Session, job_id: str, *, settings: Settings, catalog: Catalog) -> bool:
     """Start the runs of a job's evaluations, or compare those that have ended.
 
-    At most one is compared at a time, since that takes a while for thousands of items.
+    At most one is compared, before the job is locked, since that takes a while for thousands of
+    items; true if one was.
     """
-    job = session.get(Job, job_id, with_for_update=True)
+    compared = _compare_next(session, job_id)
+    job = session.get(Job, job_id, with_for_update=True, populate_existing=True)
     if job is None or job.evaluations is None or job.evaluations_ended_at is not None:
-        return
+        return compared is not None
     evaluations = [JobEvaluation.model_validate(each) for each in job.evaluations]
     for number, evaluation in enumerate(evaluations):
         if evaluation.status == EvaluationStatus.QUEUED:
             _start(session, settings, catalog, job, number, evaluation)
         elif evaluation.status == EvaluationStatus.IN_PROGRESS:
-            _conclude(session, job, number, evaluation)
-            if evaluation.status in ENDED:
-                break
+            result = compared.result if compared and compared.number == number else None
+            _conclude(session, job, number, evaluation, result)
+    job.evaluations_checked_at = func.clock_timestamp()
     job.evaluations = [each.model_dump(mode="json") for each in evaluations]
     if all(each.status in ENDED for each in evaluations):
         job.evaluations_ended_at = func.clock_timestamp()
     session.flush()
+    return compared is not None
+
+
+def _compare_next(session: Session, job_id: str) -> _Compared | None:
+    """Compare the models by the first evaluation whose runs have both completed."""
+    for number, each in enumerate(session.scalar(_select_evaluations(job_id)) or ()):
+        evaluation = JobEvaluation.model_validate(each)
+        if evaluation.status != EvaluationStatus.IN_PROGRESS:
+            continue
+        runs_ = _get_runs(session, evaluation)
+        if runs_ is None or any(run.state != EvalRunState.COMPLETED for run in runs_):
+            continue
+        base, tuned = runs_
+        parent = session.get_one(Eval, evaluation.eval_id)
+        names = {each["id"]: each["name"] for each in parent.testing_criteria}
+        first, second = (item_scores.read(session, run.id, list(names)) for run in (base, tuned))
+        return _Compared(number, comparison.compare(first, second, names))
+    return None
+
+
+def _select_evaluations(job_id: str) -> Select[Any]:
+    return select(Job.evaluations).where(
+        Job.id == job_id, Job.evaluations.is_not(None), Job.evaluations_ended_at.is_(None)
+    )
+
+
+def _get_runs(session: Session, evaluation: JobEvaluation) -> list[EvalRun] | None:
+    """Get the runs of the base model and of the fine-tuned one, if neither is deleted."""
+    ids = (evaluation.base_run_id, evaluation.tuned_run_id)
+    rows = [session.get(EvalRun, id) for id in ids]
+    found = [each for each in rows if each is not None and each.deleted_at is None]
+    return found if len(found) == len(ids) else None
 
 
 def _start(
@@ -89,7 +140,7 @@ def _start(
     models = (job.start_model or job.base_model, job.fine_tuned_model)
     try:
         with session.begin_nested():
-            evaluation.base_run_id, evaluation.tuned_run_id = (
+            base, tuned = (
                 runs.create(
                     session,
                     settings,
@@ -98,15 +149,17 @@ def _start(
                     evaluation.eval_id,
                     _build_run(source, job, role, model),
                     api_key_id=source.api_key_id,
-                ).id
+                )
                 for role, model in zip(ROLES, models, strict=True)
             )
+            _share_completions(session, catalog, base, tuned)
     except runs.TooManyOpenRuns:
         # Tried again when others have ended.
         return
     except ApiError as error:
         _fail(session, job, number, evaluation, error.message)
         return
+    evaluation.base_run_id, evaluation.tuned_run_id = base.id, tuned.id
     evaluation.status = EvaluationStatus.IN_PROGRESS
     message = f"Evaluating the base model and the fine-tuned one by {evaluation.eval_id}"
     data = {"base_run_id": evaluation.base_run_id, "tuned_run_id": evaluation.tuned_run_id}
@@ -123,46 +176,38 @@ def _build_run(source: EvalRun, job: Job, role: str, model: str | None) -> Creat
     )
 
 
-def _conclude(session: Session, job: Job, number: int, evaluation: JobEvaluation) -> None:
-    """Compare the models, if both runs have ended."""
-    rows = [session.get(EvalRun, id) for id in (evaluation.base_run_id, evaluation.tuned_run_id)]
-    base, tuned = (None if each is None or each.deleted_at is not None else each for each in rows)
-    if base is None or tuned is None:
+def _share_completions(session: Session, catalog: Catalog, base: EvalRun, tuned: EvalRun) -> None:
+    """Choose the stored completions once: more may be stored before the second run begins."""
+    if base.data_source["source"]["type"] == "stored_completions":
+        base.completion_ids = tuned.completion_ids = choose_completions(session, catalog, base)
+
+
+def _conclude(
+    session: Session,
+    job: Job,
+    number: int,
+    evaluation: JobEvaluation,
+    result: EvaluationResult | None,
+) -> None:
+    """End an evaluation with its result, or because its runs have none."""
+    runs_ = _get_runs(session, evaluation)
+    if runs_ is None:
         _fail(session, job, number, evaluation, "A run of this evaluation is deleted.")
         return
     # The totals are there when the items are.
-    if base.totals is None or tuned.totals is None:
+    if any(run.totals is None for run in runs_):
         return
-    for run in (base, tuned):
+    for run in runs_:
         if run.state != EvalRunState.COMPLETED:
             reason = f"The run {run.id} is {run.state}. {run.error_message or ''}".strip()
             _fail(session, job, number, evaluation, reason)
             return
-    parent = session.get_one(Eval, evaluation.eval_id)
-    names = {each["id"]: each["name"] for each in parent.testing_criteria}
-    evaluation.result = comparison.compare(
-        _read_results(session, base.id), _read_results(session, tuned.id), names
-    )
-    evaluation.status = EvaluationStatus.COMPLETED
-    event = NewEvent(
-        f"evaluated:{number}", _describe(evaluation), data=evaluation.result.model_dump()
-    )
+    if result is None:
+        # Another was compared: this one is next time.
+        return
+    evaluation.result, evaluation.status = result, EvaluationStatus.COMPLETED
+    event = NewEvent(f"evaluated:{number}", _describe(evaluation), data=result.model_dump())
     events.append(session, job, [event])
-
-
-def _read_results(session: Session, run_id: str) -> ItemResults:
-    results = ItemResults()
-    items = (
-        select(EvalOutputItem.index, EvalOutputItem.status, EvalOutputItem.content)
-        .where(EvalOutputItem.run_id == run_id)
-        .execution_options(yield_per=20)
-    )
-    for index, status, content in session.execute(items):
-        results.passed[index] = float(status == OutputItemStatus.PASS)
-        for each in orjson.loads(content)["results"]:
-            if "error" not in each:
-                results.scores.setdefault(each["name"], {})[index] = each["score"]
-    return results
 
 
 def _describe(evaluation: JobEvaluation) -> str:

@@ -18,6 +18,8 @@ ERASED: dict[str, Any] = {
     "model": "",
     "file_id": None,
     "data_source": {},
+    "bytes": 0,
+    "completion_ids": null(),
     "user_metadata": null(),
     "totals": null(),
     "metrics": None,

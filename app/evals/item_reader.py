@@ -6,13 +6,21 @@ from itertools import islice
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import Session
+from pydantic import TypeAdapter
+from sqlalchemy import ARRAY, ColumnElement, Text, cast, func, select
+from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
+from sqlalchemy.orm import Session, defer
 
 from app.catalog import Catalog
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Eval, EvalRun, File, StoredCompletion
-from app.evals.run_sources import MAX_ITEMS, StoredCompletionsSource
+from app.evals.run_sources import (
+    MAX_ITEMS,
+    DataSource,
+    Sampling,
+    StoredCompletionsSource,
+    find_sampling,
+)
 from app.formats.lines import read_lines
 from app.storage import ObjectStore
 from app.stored_completions import service as stored_completions
@@ -22,6 +30,7 @@ from app.work.kinds import LeaseLost, PlannedRange, RangeClaim
 # What one process takes over from another that was killed, and what is listed together.
 RANGE_ITEMS = 20
 MAX_LINE_BYTES = 2**20
+DATA_SOURCE: TypeAdapter[DataSource] = TypeAdapter(DataSource)
 # Stands for an item that is not stored any more.
 GONE = b""
 
@@ -49,6 +58,8 @@ class ItemReader:
             source = run.data_source["source"]
             if source["type"] == "stored_completions":
                 return _plan_stored(session, self._catalog, run)
+            if source["type"] == "file_content":
+                return _divide([{"offset": n} for n in range(len(source["content"]))])
         places = (place for place, _ in self._read_all(run_id))
         try:
             return _divide([{"offset": place} for place in islice(places, MAX_ITEMS + 1)])
@@ -66,23 +77,21 @@ class ItemReader:
         return dict.fromkeys(indexes, GONE) | dict(zip(indexes, lines, strict=False))
 
     def _read_lines(self, claim: RangeClaim) -> list[bytes | None]:
-        count = claim.end_index - claim.first_index
-        lines = self._read_all(claim.list_id, claim.source["offset"])
+        count, start = claim.end_index - claim.first_index, claim.source["offset"]
+        with transaction(self._sessions) as session:
+            run = get_run_without_source(session, claim.list_id)
+            if run.file_id is None:
+                content = _slice_content(session, run.id, start, start + count)
+                return [orjson.dumps(row) for row in content]
         try:
-            return [line for _, line in islice(lines, count)]
+            return [line for _, line in islice(self._read_all(claim.list_id, start), count)]
         except FileNotFoundError:
             return []
 
     def _read_all(self, run_id: str, start: int = 0) -> Iterator[tuple[int, bytes | None]]:
-        """Read the items from a place on: its number in a request, its offset in a file."""
+        """Read the items of a file from an offset on, each with its own."""
         with transaction(self._sessions) as session:
-            run = get_run(session, run_id)
-            file = None if run.file_id is None else session.get_one(File, run.file_id)
-            source = run.data_source["source"]
-        if file is None:
-            content = source["content"][start:]
-            yield from ((start + n, orjson.dumps(row)) for n, row in enumerate(content))
-            return
+            file = session.get_one(File, get_run_without_source(session, run_id).file_id)
         chunks = self._store.chunks(file.storage_key, start=start)
         lines = read_lines(chunks, max_line_bytes=MAX_LINE_BYTES)
         yield from ((offset, line) for _, offset, line in lines if line is None or line.strip())
@@ -106,6 +115,31 @@ def get_run(session: Session, run_id: str) -> EvalRun:
     return run
 
 
+def get_run_without_source(session: Session, run_id: str) -> EvalRun:
+    """Get a run but for its `data_source`, which has all items. Raises LeaseLost."""
+    statement = select(EvalRun).where(EvalRun.id == run_id, EvalRun.deleted_at.is_(None))
+    run = session.scalars(statement.options(defer(EvalRun.data_source))).one_or_none()
+    if run is None:
+        raise LeaseLost
+    return run
+
+
+def read_sampling(session: Session, run_id: str) -> Sampling | None:
+    """Read how a run samples its model, without the items in its request."""
+    without_items = EvalRun.data_source.op("#-")(cast(["source"], ARRAY(Text)))
+    document = session.scalars(select(without_items).where(EvalRun.id == run_id)).one()
+    # The source is not read, but is a field that all have.
+    placeholder = {"type": "file_id", "id": "none"}
+    return find_sampling(DATA_SOURCE.validate_python({**document, "source": placeholder}))
+
+
+def _slice_content(session: Session, run_id: str, first: int, end: int) -> list[Any]:
+    path = cast(f"$.source.content[{first} to {end - 1}]", JSONPATH)
+    content = func.jsonb_path_query_array(EvalRun.data_source, path, type_=JSONB)
+    rows: list[Any] = session.scalars(select(content).where(EvalRun.id == run_id)).one()
+    return rows
+
+
 def _divide(places: Sequence[dict[str, Any]]) -> list[PlannedRange]:
     """Divide items, each with its place, into ranges. Raises SourceFault."""
     count = len(places)
@@ -120,6 +154,20 @@ def _divide(places: Sequence[dict[str, Any]]) -> list[PlannedRange]:
 
 
 def _plan_stored(session: Session, catalog: Catalog, run: EvalRun) -> list[PlannedRange]:
+    ids = run.completion_ids
+    if ids is None:
+        ids = choose_completions(session, catalog, run)
+    if not ids:
+        raise SourceFault("no_items", "No stored completion matches the source.")
+    return [
+        PlannedRange(first, first + len(part), {"ids": part})
+        for first in range(0, len(ids), RANGE_ITEMS)
+        if (part := list(ids[first : first + RANGE_ITEMS]))
+    ]
+
+
+def choose_completions(session: Session, catalog: Catalog, run: EvalRun) -> list[str]:
+    """Choose the completions that match the source of a run now; their ids, oldest first."""
     source = StoredCompletionsSource.model_validate(run.data_source["source"])
     parent = session.get_one(Eval, run.eval_id)
     chosen = CompletionFilter(
@@ -137,14 +185,7 @@ def _plan_stored(session: Session, catalog: Catalog, run: EvalRun) -> list[Plann
         .order_by(StoredCompletion.created_at.desc(), StoredCompletion.id.desc())
         .limit(source.limit or MAX_ITEMS)
     )
-    ids = session.scalars(newest).all()[::-1]
-    if not ids:
-        raise SourceFault("no_items", "No stored completion matches the source.")
-    return [
-        PlannedRange(first, first + len(part), {"ids": part})
-        for first in range(0, len(ids), RANGE_ITEMS)
-        if (part := list(ids[first : first + RANGE_ITEMS]))
-    ]
+    return list(session.scalars(newest).all()[::-1])
 
 
 def _between(source: StoredCompletionsSource) -> Iterator[ColumnElement[bool]]:

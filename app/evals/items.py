@@ -15,6 +15,8 @@ from app.wire.validation_errors import to_invalid_request
 
 # Of the messages made for one item.
 MAX_RENDERED_CHARS = 256 * 1024
+# Code of the error of an item that is not stored any more.
+ITEM_GONE = "item_gone"
 
 
 class ItemFault(Exception):
@@ -50,7 +52,7 @@ class Sample(BaseModel):
 def parse_row(line: bytes | None) -> Row:
     """Parse a line; None is one that was too long, an empty one is gone. Raises ItemFault."""
     if line == b"":
-        raise ItemFault("item_gone", "This item was deleted after the run had begun.")
+        raise ItemFault(ITEM_GONE, "This item was deleted after the run had begun.")
     if line is None:
         raise ItemFault("line_too_long", "This line of the file is too long for an item.")
     try:

@@ -1,9 +1,13 @@
 """Create, get, list, cancel and delete eval runs; list and get their output items."""
 
-from typing import Any, ClassVar
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, ClassVar, TypeVar
 
+import orjson
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session, undefer
+from sqlalchemy.orm import Session, defer, undefer
 
 from app import ids
 from app.auth import projects
@@ -46,6 +50,9 @@ WINDOW_SECONDS = 24 * 3600
 MAX_OPEN_RUNS = 100
 MAX_RUNS = 10_000
 SOURCE = "data_source.source"
+# Of a request. Counted for a run whose own size is not known.
+MAX_SOURCE_BYTES = 2**20
+Listed = TypeVar("Listed", EvalRun, EvalOutputItem)
 STORED_CONFIGS = ("logs", "stored_completions")
 
 
@@ -75,14 +82,16 @@ def create(
     parent = service.get(session, project_id, eval_id, share_lock=True)
     model = _check_sampling(session, catalog, project_id, parent, body.data_source)
     _check_open_runs(session, project_id)
-    # One byte more: its results need room.
-    quota.check_declared(session, project_id, settings, size=1)
     source = body.data_source.source
     if isinstance(source, StoredCompletionsSource):
         _check_stored(parent)
     file_id = None
     if isinstance(source, FileIdSource):
         file_id = _get_file(session, project_id, source.id).id
+    data_source = body.data_source.model_dump(mode="json", exclude_unset=True)
+    size = len(orjson.dumps(data_source))
+    # One byte more: its results need room.
+    quota.check_declared(session, project_id, settings, size=size + 1)
     row = EvalRun(
         id=ids.eval_run_id(),
         eval_id=parent.id,
@@ -91,7 +100,8 @@ def create(
         state=EvalRunState.QUEUED,
         name=body.name or "",
         model=model,
-        data_source=body.data_source.model_dump(mode="json", exclude_unset=True),
+        data_source=data_source,
+        bytes=size,
         file_id=file_id,
     )
     # Left unset rather than None, which would store JSON null instead of SQL NULL.
@@ -134,9 +144,16 @@ def list_runs(
     runs = all_runs.where(EvalRun.deleted_at.is_(None))
     if state is not None:
         runs = runs.where(EvalRun.state == state)
-    return pagination.fetch_page_by_age(
-        session, runs, cursor_rows=all_runs, after=after, limit=limit, oldest_first=oldest_first
+    page = pagination.fetch_page_by_age(
+        session,
+        runs.options(defer(EvalRun.data_source)),
+        cursor_rows=all_runs.options(defer(EvalRun.data_source)),
+        after=after,
+        limit=limit,
+        oldest_first=oldest_first,
     )
+    sizes = [row.bytes or MAX_SOURCE_BYTES for row in page.rows]
+    return _load_by_size(session, page, sizes, EvalRun.data_source)
 
 
 def cancel(session: Session, project_id: str, eval_id: str, run_id: str) -> EvalRun:
@@ -193,22 +210,20 @@ def list_items(
         items = items.where(column > cursor.index if oldest_first else column < cursor.index)
     ordered = items.order_by(column if oldest_first else column.desc())
     page = pagination.fetch_page(session, ordered, limit=limit)
-    return _load_content(session, page)
+    return _load_by_size(session, page, [row.bytes for row in page.rows], EvalOutputItem.content)
 
 
-def _load_content(session: Session, page: Page[EvalOutputItem]) -> Page[EvalOutputItem]:
-    """Load the content of the first rows of a page, at least of one."""
-    size, number = 0, 0
-    for row in page.rows:
-        size += row.bytes
-        if number and size > MAX_PAGE_BYTES:
-            break
-        number += 1
-    rows = page.rows[:number]
-    statement = select(EvalOutputItem).where(EvalOutputItem.id.in_([row.id for row in rows]))
+def _load_by_size(
+    session: Session, page: Page[Listed], sizes: Sequence[int], column: Any
+) -> Page[Listed]:
+    """Load a column of the first rows of a page, at least of one, up to MAX_PAGE_BYTES."""
+    number = max(bisect_right(list(accumulate(sizes)), MAX_PAGE_BYTES), 1)
+    rows: list[Any] = page.rows[:number]
+    table = column.class_
+    statement = select(table).where(table.id.in_([row.id for row in rows]))
     # Into the rows that the session has already.
-    fresh = statement.options(undefer(EvalOutputItem.content))
-    session.scalars(fresh.execution_options(populate_existing=True)).all()
+    fresh = statement.options(undefer(column)).execution_options(populate_existing=True)
+    session.scalars(fresh).all()
     return Page(rows, page.has_more or number < len(page.rows))
 
 

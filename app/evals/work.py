@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 from pydantic import TypeAdapter
-from sqlalchemy import delete
+from sqlalchemy import delete, null
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -15,12 +15,17 @@ from app.cpu_pool.pool import CpuPool
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Eval, EvalOutputItem, EvalRun, EvalRunState, WorkResult, WorkStop
 from app.errors import ApiError, StorageQuotaExceeded
-from app.evals import ending, totals
+from app.evals import ending, item_scores, totals
 from app.evals.criteria import TestingCriterion
-from app.evals.item_reader import RANGE_ITEMS, ItemReader, SourceFault, get_run
+from app.evals.item_reader import (
+    RANGE_ITEMS,
+    ItemReader,
+    SourceFault,
+    get_run_without_source,
+    read_sampling,
+)
 from app.evals.judges import list_judges
 from app.evals.range_run import EvalRange, RangeContext
-from app.evals.run_sources import DataSource, find_sampling
 from app.files import quota
 from app.graders.model_calls import find_encoder
 from app.inference.engines import EngineClient
@@ -35,7 +40,6 @@ from app.work.kinds import LeaseLost, ListClaim, PlannedRange, RangeClaim
 
 MAX_IN_FLIGHT = 8
 EXPIRED = ("run_expired", "The run did not end within 24 hours. What it had until then is kept.")
-DATA_SOURCE: TypeAdapter[DataSource] = TypeAdapter(DataSource)
 CRITERIA: TypeAdapter[list[TestingCriterion]] = TypeAdapter(list[TestingCriterion])
 
 
@@ -78,15 +82,16 @@ class EvalRunWork:
                 ending.end(session, run, EvalRunState.FAILED, error=error)
                 return
             run.num_items, run.state = ranges[-1].end_index, EvalRunState.IN_PROGRESS
+            run.completion_ids = null()
             lists.start(session, claim.list_id, ranges)
 
     def open_range(self, claim: RangeClaim) -> EvalRange:
         with transaction(self._sessions) as session:
-            run = get_run(session, claim.list_id)
+            run = get_run_without_source(session, claim.list_id)
+            sampling = read_sampling(session, run.id)
             parent = session.get_one(Eval, run.eval_id)
             summed = totals.sum_ranges(session, [run.id])[run.id]
         criteria = CRITERIA.validate_python(parent.testing_criteria)
-        sampling = find_sampling(DATA_SOURCE.validate_python(run.data_source))
         names = {name for each in criteria for _, name in list_judges(each, "")}
         context = RangeContext(
             run_id=run.id,
@@ -167,18 +172,22 @@ def list_items(
     session: Session, run_id: str, project_id: str, first: int, end: int
 ) -> list[dict[str, Any]]:
     """List the output items, as rows to insert, of the results of items `first` to `end`."""
+    results = leases.list_results(session, run_id, first, end)
     return [
-        {
-            "id": ids.output_item_id(),
-            "run_id": run_id,
-            "project_id": project_id,
-            "index": each.index,
-            "status": orjson.loads(each.body)["status"],
-            "content": each.body,
-            "bytes": len(each.body),
-        }
-        for each in leases.list_results(session, run_id, first, end)
+        {"run_id": run_id, "project_id": project_id, "index": each.index} | _describe(each.body)
+        for each in results
     ]
+
+
+def _describe(body: bytes) -> dict[str, Any]:
+    content = orjson.loads(body)
+    return {
+        "id": ids.output_item_id(),
+        "status": content["status"],
+        "content": body,
+        "bytes": len(body),
+        "scores": item_scores.list_scores(content),
+    }
 
 
 def file_items(session: Session, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:

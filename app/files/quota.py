@@ -20,6 +20,7 @@ from app.db.tables import (
     Checkpoint,
     Conversation,
     EvalOutputItem,
+    EvalRun,
     File,
     Job,
     Project,
@@ -239,6 +240,7 @@ def _select_stored() -> tuple[Select[str, int, int], ...]:
         select(StoredResponse.project_id, StoredResponse.bytes, none),
         select(Conversation.project_id, Conversation.bytes, none),
         select(EvalOutputItem.project_id, EvalOutputItem.bytes, none),
+        select(EvalRun.project_id, EvalRun.bytes, none),
     )
 
 

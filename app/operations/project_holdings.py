@@ -120,6 +120,7 @@ def _statements(project_id: str) -> list[tuple[str, Select[int, Any], bool]]:
         ("responses", _of(StoredResponse, project_id, StoredResponse.bytes), True),
         ("conversations", _of(Conversation, project_id, Conversation.bytes), True),
         ("eval items", _of(EvalOutputItem, project_id, EvalOutputItem.bytes), True),
+        ("eval runs", _of(EvalRun, project_id, EvalRun.bytes), True),
         ("ranges of work in progress", results, True),
         ("fine-tuned models", models.select_from(FineTunedModel), False),
         ("exports", exports, False),
@@ -127,7 +128,6 @@ def _statements(project_id: str) -> list[tuple[str, Select[int, Any], bool]]:
         ("sweeps", _of(Sweep, project_id), False),
         ("batches", _of(Batch, project_id), False),
         ("evals", evals.select_from(Eval), False),
-        ("eval runs", _of(EvalRun, project_id), False),
     ]
 
 

@@ -78,7 +78,13 @@ def build_tasks(
     """
     creations = [] if job_rules is None else [_build_sweeps_task(job_rules)]
     if advance_evaluations is not None:
-        evaluate = build_per_job_task(attached.find_due, advance_evaluations)
+        # One comparison takes seconds for thousands of items: other tasks come before the next.
+        evaluate = build_per_job_task(
+            attached.find_due,
+            advance_evaluations,
+            on_error=attached.mark_checked,
+            is_enough=lambda compared: compared is True,
+        )
         creations.append(PeriodicTask(TaskName.ADVANCE_EVALUATIONS, EVALUATIONS_SECONDS, evaluate))
     return [
         PeriodicTask(
@@ -161,11 +167,13 @@ def build_per_job_task(
     work: Callable[[Session, str], object],
     *,
     on_error: Callable[[Session, str], object] = lambda session, job_id: None,
+    is_enough: Callable[[object], bool] = lambda result: False,
 ) -> Callable[[SessionMaker], object]:
     """Build a task that does `work` on each job or sweep found, in a transaction for each.
 
     None then waits for another's locks, and one that fails does not stop the others: `on_error` is
-    called for it, in another transaction.
+    called for it, in another transaction. After a result that `is_enough` the rest is left for the
+    next time.
     """
 
     def run(sessions: SessionMaker) -> None:
@@ -174,7 +182,9 @@ def build_per_job_task(
         for job_id in job_ids:
             try:
                 with transaction(sessions) as session:
-                    work(session, job_id)
+                    result = work(session, job_id)
+                if is_enough(result):
+                    return
             except DatabaseUnavailable:
                 raise
             except Exception:

@@ -89,7 +89,10 @@ class EvalRun(Base):
     # samples.
     model: Mapped[str]
     user_metadata: Mapped[JsonObject | None]
+    # Not loaded with the rows of a page: up to 1 MiB each.
     data_source: Mapped[JsonObject]
+    # The stored completions, if they were chosen at creation, until the run is divided into ranges.
+    completion_ids: Mapped[JsonList | None] = mapped_column(deferred=True)
     # The file of the items, if the request does not contain them.
     file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     num_items: Mapped[int] = mapped_column(server_default="0")
@@ -101,6 +104,8 @@ class EvalRun(Base):
     error_message: Mapped[str | None]
     ended_at: Mapped[Timestamp | None]
     deleted_at: Mapped[Timestamp | None]
+    # Of `data_source`; a trigger counts them to the project. 0 if an older version wrote the row.
+    bytes: Mapped[BigInt] = mapped_column(server_default="0")
 
     __table_args__ = (
         CheckConstraint(f"state IN {format_sql_values(EvalRunState)}", name="state"),
@@ -130,6 +135,9 @@ class EvalOutputItem(Base):
     # Not JSONB, which has no NUL in texts.
     content: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)
     bytes: Mapped[BigInt]
+    # By the number of the criterion, null for one with an error; empty if the item was gone. None
+    # if an older version wrote the row.
+    scores: Mapped[JsonList | None]
 
     __table_args__ = (
         CheckConstraint(f"status IN {format_sql_values(OutputItemStatus)}", name="status"),

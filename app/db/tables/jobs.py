@@ -110,6 +110,8 @@ class Job(Base):
     # Evals on which the model is compared with its base model, with their runs and results.
     evaluations: Mapped[JsonList | None]
     evaluations_ended_at: Mapped[Timestamp | None]
+    # Of jobs that wait, the one that was looked at longest ago is next.
+    evaluations_checked_at: Mapped[Timestamp | None]
     method: Mapped[str]
     # As requested, "auto" included; `resolved_hyperparameters` has the numbers.
     hyperparameters: Mapped[JsonObject]

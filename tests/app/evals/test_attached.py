@@ -5,16 +5,19 @@ from typing import Any
 
 import httpx
 import numpy as np
+import orjson
 import pytest
 from openai import OpenAI
 from scipy import stats
-from sqlalchemy import func, select, update
+from sqlalchemy import func, null, select, update
 
 from app.db.session import SessionMaker, transaction
-from app.db.tables import EvalRun, Job, Project
-from app.evals import attached, comparison
+from app.db.tables import EvalOutputItem, EvalRun, Job, Project
+from app.evals import attached, comparison, item_scores
 from app.evals.comparison import ItemResults
+from app.evals.item_reader import ItemReader
 from app.operations.reconciler import Reconciler
+from app.stored_completions.service import save
 from tests import live_server
 from tests.app.evals.test_routes import EXACT, SIMILAR, build_body
 from tests.app.evals.test_runs import HELLO, OTHER, content, sampled, wait_for_end
@@ -163,6 +166,132 @@ def test_both_models_are_run_and_compared(
         assert attached.find_due(session) == []
     advance(api, sessions, job["id"])
     assert len(openai.evals.runs.list(eval_id).data) == 3
+
+
+def test_the_same_completions_are_answered_by_both(
+    api: Api,
+    http: httpx.Client,
+    openai: OpenAI,
+    run_work: RunWork,
+    sessions: SessionMaker,
+    account: Account,
+    file_id: str,
+    in_process: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project_id = account.principal.project_id
+    store_completion(sessions, project_id, "first")
+    config = {"type": "logs"}
+    echo = EXACT | {"reference": "{{ item.output }}"}
+    parent = openai.evals.create(**build_body(echo, data_source_config=config))
+    source = {"type": "stored_completions", "limit": 1}
+    run = openai.evals.runs.create(
+        parent.id,
+        data_source={"type": "completions", "model": "base", "source": source},  # type: ignore[arg-type]
+    )
+    with run_work():
+        wait_for_end(openai, run)
+    job = create_job(http, file_id, parent.id)
+    succeed(sessions, job["id"])
+    advance(api, sessions, job["id"])
+    plan = ItemReader.plan
+
+    def plan_and_store(reader: ItemReader, run_id: str) -> Any:
+        ranges = plan(reader, run_id)
+        store_completion(sessions, project_id, f"after {run_id}")
+        return ranges
+
+    monkeypatch.setattr(ItemReader, "plan", plan_and_store)
+    (running,) = http.get(f"{JOBS}/{job['id']}").json()["evaluations"]
+    runs = [running["base_run_id"], running["tuned_run_id"]]
+    with run_work():
+        for id in runs:
+            wait_for_end(openai, openai.evals.runs.retrieve(id, eval_id=parent.id))
+    answered = [
+        item.datasource_item["output"]
+        for id in runs
+        for item in openai.evals.runs.output_items.list(id, eval_id=parent.id)
+    ]
+    assert answered == ["first", "first"]
+
+
+def store_completion(sessions: SessionMaker, project_id: str, text: str) -> None:
+    answer = completion("base") | {"id": f"chatcmpl-{text}"}
+    answer["choices"][0]["message"]["content"] = text
+    request = {"messages": [{"role": "user", "content": "Hi"}]}
+    with transaction(sessions) as session:
+        save(
+            session,
+            project_id,
+            request=orjson.dumps(request),
+            response=orjson.dumps(answer),
+            answer=answer,
+            metadata={},
+        )
+
+
+def test_jobs_that_wait_take_turns(
+    http: httpx.Client,
+    api: Api,
+    sessions: SessionMaker,
+    file_id: str,
+    eval_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jobs = [create_job(http, file_id, eval_id)["id"] for _ in range(2)]
+    for id in jobs:
+        with transaction(sessions) as session:
+            values = {"state": "succeeded", "finished_at": func.clock_timestamp()}
+            session.execute(update(Job).where(Job.id == id).values(values))
+    monkeypatch.setattr(attached, "BATCH_SIZE", 1)
+    monkeypatch.setattr(attached.runs, "MAX_OPEN_RUNS", 0)
+    found = []
+    for _ in range(3):
+        with transaction(sessions) as session:
+            (due,) = attached.find_due(session)
+        found.append(due)
+        advance(api, sessions, due)
+    assert found == [jobs[0], jobs[1], jobs[0]]
+
+
+def test_one_comparison_is_made_at_a_time(
+    sessions: SessionMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attached, "find_due", lambda session: ["waits", "ends", "next"])
+    advanced = []
+
+    def advance(_session: Any, job_id: str) -> bool:
+        advanced.append(job_id)
+        return job_id == "ends"
+
+    reconciler = Reconciler(sessions, grace_period_seconds=60, advance_evaluations=advance)
+    assert reconciler.run()
+    assert advanced == ["waits", "ends"]
+
+
+def test_scores_are_read_without_the_content(
+    openai: OpenAI, sessions: SessionMaker, eval_id: str
+) -> None:
+    (run,) = openai.evals.runs.list(eval_id).data
+    names = ["first", "second"]
+    with transaction(sessions) as session:
+        # Items that an older version wrote have their scores in the content only.
+        session.execute(update(EvalOutputItem).values(scores=null()))
+        old = item_scores.read(session, run.id, names)
+        session.rollback()
+    with transaction(sessions) as session:
+        session.execute(update(EvalOutputItem).values(content=b"not read"))
+        read = item_scores.read(session, run.id, names)
+        session.rollback()
+    assert read == old
+    assert read.passed == {0: 1.0, 1: 0.0, 2: 0.0}
+    assert read.scores["first"] == {0: 1.0, 1: 0.0, 2: 0.0}
+
+
+def test_items_that_are_gone_are_not_compared() -> None:
+    gone = {"results": [], "sample": {"error": {"code": "item_gone"}}}
+    failed = {"results": [], "sample": {"error": {"code": "server_error"}}}
+    assert (item_scores.list_scores(gone), item_scores.list_scores(failed)) == ([], [None])
 
 
 def test_an_eval_that_is_deleted_meanwhile_is_an_error_of_the_evaluation(

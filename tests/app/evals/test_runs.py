@@ -23,6 +23,7 @@ from app.db.tables import (
     WorkResult,
 )
 from app.evals import deletion
+from app.evals import runs as run_service
 from app.files import quota
 from app.operations import archived_projects, reconciler
 from app.organization import projects
@@ -294,6 +295,11 @@ def test_runs_are_listed_filtered_and_deleted(
         waiting.id,
         run.id,
     ]
+    with pytest.MonkeyPatch.context() as patch:
+        # A page ends before what would take too much memory is loaded.
+        patch.setattr(run_service, "MAX_PAGE_BYTES", 1)
+        page = http.get(f"{EVALS}/{run.eval_id}/runs").json()
+    assert ([each["id"] for each in page["data"]], page["has_more"]) == ([run.id], True)
     assert [item.status for item in list_items(openai, run, status="fail", limit=1)] == ["fail"]
     assert [item.datasource_item_id for item in list_items(openai, run, order="desc")] == [1, 0]
     deleted = runs.delete(run.id, eval_id=run.eval_id).to_dict()
@@ -393,8 +399,11 @@ def test_stored_bytes_are_counted_and_released(
     with run_work():
         wait_for_end(openai, run)
     with transaction(sessions) as session:
-        stored = session.scalars(select(func.sum(EvalOutputItem.bytes))).one()
-        assert stored > 500
+        items = session.scalars(select(func.sum(EvalOutputItem.bytes))).one()
+        assert items > 500
+        source = session.scalars(select(EvalRun.bytes)).one()
+        assert source > 200
+        stored = items + source
         assert quota.get_usage(session, project_id).bytes == stored
         quota.recount(session)
         assert quota.get_usage(session, project_id).bytes == stored
