@@ -14,14 +14,12 @@ from app.db.tables import OutputItemStatus, UsageKind
 from app.errors import ApiError
 from app.evals import items, totals
 from app.evals.criteria import TestingCriterion
+from app.evals.criterion_run import Answers, CriterionRun, count_usage
 from app.evals.items import ItemFault, Sample
 from app.evals.run_schemas import RunError
 from app.evals.run_sources import Row, Sampling
-from app.evals.totals import Used
 from app.graders.grading_task import GradingRequest, GradingResult, run_grading_task
-from app.graders.model_calls import ModelCalls
-from app.graders.runner import EmbeddedTexts, JudgeResponse, JudgeUnavailable, complete, list_parts
-from app.graders.schemas import GraderErrors, ModelGrader, ModelMessage, ScoreModelGrader
+from app.graders.runner import list_parts
 from app.inference.endpoints import CHAT_COMPLETIONS_PATH, ENDPOINTS
 from app.inference.engine_http import read_object
 from app.inference.unattended_requests import UnattendedRequests
@@ -64,7 +62,7 @@ class _Outcome:
     sample: Sample = field(default_factory=Sample)
     variables: dict[str, Any] | None = None
     results: list[dict[str, Any]] = field(default_factory=list)
-    used: Counter[str] = field(default_factory=Counter)
+    answers: Answers = field(default_factory=lambda: Answers(Counter()))
     tries: int = 0
 
 
@@ -104,8 +102,8 @@ class EvalRange:
         graded = await self._grade(row, outcome)
         # Judges are asked in order; those that have answered are not asked again.
         for number in range(len(outcome.results), len(self._context.criteria)):
-            result = await _Criterion(self._context, index, number, outcome).judge(graded)
-            outcome.results.append(result)
+            criterion = CriterionRun(self._context, index, number, outcome.answers)
+            outcome.results.append(await criterion.judge(graded))
 
     async def _sample(self, index: int, row: Row, outcome: _Outcome) -> None:
         sampling, model = self._context.sampling, self._context.model
@@ -143,7 +141,7 @@ class EvalRange:
         if not isinstance(model, ApiError):
             usage = sample.usage
             counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
-            outcome.used.update(_usage(UsageKind.COMPLETIONS, model.name, *counts))
+            outcome.answers.used.update(count_usage(UsageKind.COMPLETIONS, model.name, *counts))
 
     async def _grade(self, row: Row, outcome: _Outcome) -> GradingResult:
         parts = {
@@ -180,115 +178,15 @@ class EvalRange:
         if len(body) > MAX_ITEM_BYTES:
             reason = f"The item and its results have more than {MAX_ITEM_BYTES:,} bytes."
             fault = RunError(code="item_too_large", message=reason)
-            outcome = _Outcome(sample=Sample(error=fault), used=outcome.used)
+            outcome = _Outcome(sample=Sample(error=fault), answers=outcome.answers)
             status = OutputItemStatus.ERROR
             body = _dump(outcome, status)
-        sums = Counter(outcome.used)
+        sums = Counter(outcome.answers.used)
         sums[totals.item_key(status)] += 1
         sums[totals.BYTES] += len(body)
         for number, result in enumerate(outcome.results):
             sums[totals.criterion_key(number, _find_result_status(result))] += 1
         return ItemResult(index, status is OutputItemStatus.PASS, body, sums)
-
-
-@dataclass(slots=True)
-class _Criterion:
-    """One criterion of one item, with what its judges were asked and have answered."""
-
-    context: RangeContext
-    index: int
-    number: int
-    outcome: _Outcome
-    asked: list[dict[str, Any]] = field(default_factory=list)
-    used: Counter[str] = field(default_factory=Counter)
-
-    async def judge(self, graded: GradingResult) -> dict[str, Any]:
-        """Compute the result. Raises ItemPostponed."""
-        criterion = self.context.criteria[self.number]
-        prefix = f"{self.number}."
-        results = {
-            key.removeprefix(prefix): result
-            for key, result in graded.results.items()
-            if key.startswith(prefix)
-        }
-        run = await complete(criterion, results, self._ask_judge, self._embed)
-        self.outcome.used.update(self.used)
-        error = _describe_errors(run.metadata.errors, results)
-        details = [each.details for each in results.values() if each.details is not None]
-        result = {
-            "name": self.context.criterion_ids[self.number],
-            "type": criterion.type,
-            "score": run.reward,
-            "passed": error is None and run.reward >= find_threshold(criterion),
-            "sample": self._describe(details),
-        }
-        return result if error is None else result | {"error": error.model_dump()}
-
-    def _describe(self, details: list[dict[str, Any]]) -> dict[str, Any] | None:
-        if self.asked:
-            return self.asked[0] if len(self.asked) == 1 else {"judges": self.asked}
-        return details[0] if details else None
-
-    async def _ask_judge(self, grader: ModelGrader, messages: list[ModelMessage]) -> JudgeResponse:
-        model = self._find_judge(grader.model)
-        calls = ModelCalls(self._send, {grader.model: model})
-        response = await calls.ask_judge(grader, messages)
-        counts = (
-            response.prompt_tokens,
-            response.tokens - response.prompt_tokens,
-            response.cached_tokens,
-        )
-        self.used.update(_usage(UsageKind.COMPLETIONS, model.name, *counts))
-        self.asked.append(
-            {
-                "model": grader.model,
-                "input": [message.model_dump() for message in messages],
-                "output": [{"role": "assistant", "content": response.text}],
-            }
-        )
-        return response
-
-    async def _embed(self, texts: Sequence[str]) -> EmbeddedTexts:
-        calls = ModelCalls(self._send, {}, self.context.encoder)
-        embedded = await calls.embed(texts)
-        self.used.update(_usage(UsageKind.EMBEDDINGS, embedded.model, embedded.tokens, 0, 0))
-        return embedded
-
-    def _find_judge(self, name: str) -> ResolvedModel:
-        model = self.context.judges[name]
-        if isinstance(model, ApiError):
-            raise JudgeUnavailable(model.message)
-        return model
-
-    async def _send(
-        self, model: ResolvedModel, path: str, body: dict[str, Any]
-    ) -> tuple[int, bytes]:
-        key = (self.context.run_id, self.index, self.number, len(self.asked))
-        answer = await self.context.requests.answer(
-            key, model, ENDPOINTS[path], body, ids.request_id()
-        )
-        return answer.status, answer.body
-
-
-def find_threshold(criterion: TestingCriterion) -> float:
-    """Find the score from which an item passes."""
-    threshold: float | None = getattr(criterion, "pass_threshold", None)
-    if threshold is not None:
-        return threshold
-    if isinstance(criterion, ScoreModelGrader):
-        return (criterion.range[0] + criterion.range[1]) / 2
-    return 1.0
-
-
-def _usage(
-    kind: UsageKind, model: str, prompt: int, completion: int, cached: int
-) -> dict[str, int]:
-    return {
-        totals.usage_key(Used.INVOCATIONS, kind, model): 1,
-        totals.usage_key(Used.PROMPT, kind, model): prompt,
-        totals.usage_key(Used.COMPLETION, kind, model): completion,
-        totals.usage_key(Used.CACHED, kind, model): cached,
-    }
 
 
 def _find_status(outcome: _Outcome, fault: RunError | None) -> OutputItemStatus:
@@ -303,23 +201,6 @@ def _find_result_status(result: Mapping[str, Any]) -> OutputItemStatus:
     if "error" in result:
         return OutputItemStatus.ERROR
     return OutputItemStatus.PASS if result["passed"] else OutputItemStatus.FAIL
-
-
-def _describe_errors(errors: GraderErrors, results: Mapping[str, Any]) -> RunError | None:
-    if errors.invalid_variable_error:
-        names = [each.unknown_variable for each in results.values() if each.unknown_variable]
-        return RunError(
-            code="invalid_variable", message=f"This item has no variable '{', '.join(names)}'."
-        )
-    if errors.model_grader_server_error:
-        message = errors.model_grader_server_error_details or "The judge gave no answer."
-        return RunError(code="model_error", message=message)
-    if errors.model_grader_parse_error:
-        return RunError(code="invalid_judgement", message="The judge's answer has no valid result.")
-    if errors.formula_parse_error:
-        message = f"The formula has no value: {errors.formula_parse_error_details}."
-        return RunError(code="invalid_formula", message=message)
-    return None
 
 
 def _read_error(document: Mapping[str, Any]) -> tuple[str, str]:

@@ -99,7 +99,8 @@ InputMessages = Annotated[TemplateMessages | ItemReference, Field(discriminator=
 class CommonSamplingParams(BaseModel):
     """Sampling parameters. The model's engine checks those that depend on the model."""
 
-    model_config = ConfigDict(extra="forbid")
+    # Strict: true is no number.
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     top_p: Annotated[float, Field(ge=0, le=1)] = 1.0

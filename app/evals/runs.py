@@ -16,30 +16,20 @@ from app.db import clock, pagination
 from app.db.pagination import EMPTY_PAGE, Page
 from app.db.tables import (
     ENDED_RUN_STATES,
-    Eval,
     EvalOutputItem,
     EvalRun,
     EvalRunState,
-    File,
-    FilePurpose,
     OutputItemStatus,
     WorkStop,
 )
 from app.errors import InvalidRequest, NotFound, RateLimited
-from app.evals import deletion, service, variables
+from app.evals import deletion, run_checks, service
 from app.evals.run_schemas import CreateEvalRun
 from app.evals.run_sources import (
-    DataSource,
     FileIdSource,
-    ItemReference,
-    JsonlDataSource,
     StoredCompletionsSource,
-    find_sampling,
 )
 from app.files import quota
-from app.files import service as files
-from app.models import registry
-from app.models.registry import ModelTask
 from app.settings import Settings
 from app.wire.base import MAX_PAGE_BYTES
 from app.work import lists
@@ -49,11 +39,9 @@ WINDOW_SECONDS = 24 * 3600
 # Of one project, so that what it has waiting is bounded.
 MAX_OPEN_RUNS = 100
 MAX_RUNS = 10_000
-SOURCE = "data_source.source"
 # Of a request. Counted for a run whose own size is not known.
 MAX_SOURCE_BYTES = 2**20
 Listed = TypeVar("Listed", EvalRun, EvalOutputItem)
-STORED_CONFIGS = ("logs", "stored_completions")
 
 
 class TooManyOpenRuns(RateLimited):
@@ -80,14 +68,14 @@ def create(
     """
     projects.lock_active(session, project_id)
     parent = service.get(session, project_id, eval_id, share_lock=True)
-    model = _check_sampling(session, catalog, project_id, parent, body.data_source)
+    model = run_checks.check_sampling(session, catalog, project_id, parent, body.data_source)
     _check_open_runs(session, project_id)
     source = body.data_source.source
     if isinstance(source, StoredCompletionsSource):
-        _check_stored(parent)
+        run_checks.check_stored(parent)
     file_id = None
     if isinstance(source, FileIdSource):
-        file_id = _get_file(session, project_id, source.id).id
+        file_id = run_checks.get_file(session, project_id, source.id).id
     data_source = body.data_source.model_dump(mode="json", exclude_unset=True)
     size = len(orjson.dumps(data_source))
     # One byte more: its results need room.
@@ -265,49 +253,6 @@ def _build_not_found(run_id: str) -> NotFound:
     return NotFound(f"Could not find eval run: {run_id}", param="run_id", code="run_not_found")
 
 
-def _check_sampling(
-    session: Session, catalog: Catalog, project_id: str, parent: Eval, source: DataSource
-) -> str:
-    """Check the model that is sampled and its messages; return its name, or an empty one."""
-    place, config = "data_source.input_messages", parent.data_source_config
-    sampling = find_sampling(source)
-    if isinstance(source, JsonlDataSource):
-        return ""
-    if source.model is None or sampling is None:
-        if source.input_messages is not None:
-            raise InvalidRequest(
-                "Missing required parameter: 'data_source.model', which is to answer the "
-                "'input_messages'. Without a model, leave them out: the items' own samples are "
-                "graded.",
-                param="data_source.model",
-                code="missing_required_parameter",
-            )
-        return ""
-    messages = sampling.input_messages
-    if isinstance(messages, ItemReference):
-        variables.check_reference(f"{place}.item_reference", messages.item_reference, config)
-    else:
-        for index, message in enumerate(messages.template):
-            param = f"{place}.template[{index}].content"
-            variables.check_template(param, message.content, config, has_sample=False)
-    model = registry.resolve(
-        session, catalog, project_id, source.model, task=ModelTask.CHAT, param="data_source.model"
-    )
-    # Not the alias, which may stand for another model tomorrow.
-    return model.name
-
-
-def _check_stored(parent: Eval) -> None:
-    if parent.data_source_config["type"] not in STORED_CONFIGS:
-        raise InvalidRequest(
-            "Invalid 'data_source.source': the items of this eval have the schema of its "
-            "data_source_config. Stored completions are the items of evals with the "
-            "data_source_config 'logs' or 'stored_completions'.",
-            param=f"{SOURCE}.type",
-            code="invalid_value",
-        )
-
-
 def _check_open_runs(session: Session, project_id: str) -> None:
     # Concurrent requests may exceed the limits by a few.
     is_open = EvalRun.state.not_in(ENDED_RUN_STATES)
@@ -322,18 +267,3 @@ def _check_open_runs(session: Session, project_id: str) -> None:
             f"This project already has its maximum of {MAX_RUNS:,} eval runs. Delete some first.",
             code="eval_limit_exceeded",
         )
-
-
-def _get_file(session: Session, project_id: str, file_id: str) -> File:
-    """Get a file of items, locked against its deletion. Raises InvalidRequest."""
-    file = files.find(session, project_id, file_id, lock="share")
-    if file is None:
-        raise InvalidRequest(f"No such File object: {file_id}", param=f"{SOURCE}.id")
-    if file.purpose != FilePurpose.EVALS:
-        raise InvalidRequest(
-            f"The file {file_id} has the purpose '{file.purpose}'. Items are read from files of "
-            "the purpose 'evals': upload it with that.",
-            param=f"{SOURCE}.id",
-            code="invalid_value",
-        )
-    return file

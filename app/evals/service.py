@@ -14,7 +14,7 @@ from app.db import pagination
 from app.db.pagination import Page
 from app.db.tables import Eval, EvalRun
 from app.errors import InvalidRequest, NotFound
-from app.evals import data_sources, deletion, judges, variables
+from app.evals import criterion_checks, data_sources, deletion, judges, variables
 from app.evals.criteria import TestingCriterion
 from app.evals.schemas import CreateEval, UpdateEval
 from app.graders.formula_checks import check_formula
@@ -33,6 +33,7 @@ def create(session: Session, catalog: Catalog, project_id: str, body: CreateEval
         place = f"testing_criteria[{index}]"
         for param, template in variables.list_templates(criterion, place):
             variables.check_template(param, template, config)
+        criterion_checks.check(criterion, place)
         check_formula(criterion, param=place)
         judges.check_models(session, catalog, project_id, criterion, place)
     projects.lock_active(session, project_id)

@@ -8,7 +8,13 @@ from pydantic import BaseModel
 from app.errors import InvalidRequest
 from app.evals import data_sources
 from app.graders.schemas import ModelGrader, MultiGrader
-from app.graders.template import OUTPUT_VARIABLES, UnknownVariable, find_variables, parse_path
+from app.graders.template import (
+    OUTPUT_VARIABLES,
+    UnknownVariable,
+    find_variables,
+    is_unclosed,
+    parse_path,
+)
 
 MAX_LISTED_FIELDS = 20
 MAX_QUOTED_CHARS = 100
@@ -34,6 +40,12 @@ def check_template(
 
     Templates of what is sent to a model have no sample yet.
     """
+    if is_unclosed(template):
+        raise InvalidRequest(
+            f"Invalid '{param}': a variable is not closed; write {{{{ item.name }}}}.",
+            param=param,
+            code="invalid_value",
+        )
     for path in find_variables(template):
         reason = _find_error(path, config, has_sample=has_sample)
         if reason is not None:

@@ -140,6 +140,7 @@ def _sampling_params(grader: ModelGrader) -> dict[str, Any]:
         "seed": params.seed,
         "top_p": params.top_p,
         "temperature": params.temperature,
-        "max_completion_tokens": params.max_completions_tokens or DEFAULT_JUDGE_MAX_TOKENS,
+        "max_completion_tokens": params.max_new_tokens or DEFAULT_JUDGE_MAX_TOKENS,
+        "reasoning_effort": params.reasoning_effort,
     }
     return {name: value for name, value in body.items() if value is not None}

@@ -110,15 +110,25 @@ class ModelMessage(BaseModel):
 
 
 class SamplingParams(BaseModel):
-    """Sampling parameters of a judge. The plural in `max_completions_tokens` is OpenAI's."""
+    """Sampling parameters of a judge.
 
-    model_config = ConfigDict(strict=True)
+    The plural in `max_completions_tokens` is OpenAI's; chats have `max_completion_tokens`.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid")
 
     seed: int | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     max_completions_tokens: Annotated[int, Field(ge=1)] | None = None
-    reasoning_effort: str | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    reasoning_effort: Annotated[str, Field(max_length=16)] | None = None
+
+    @property
+    def max_new_tokens(self) -> int | None:
+        """The smaller of the two, if both are set."""
+        given = (self.max_completions_tokens, self.max_completion_tokens)
+        return min((each for each in given if each is not None), default=None)
 
 
 class ModelGrader(BaseModel):

@@ -10,6 +10,8 @@ import orjson
 # The quantifier is possessive and spaces are stripped afterwards: with `\s*` around a lazy group,
 # the time would grow with the cube of a run of spaces.
 VARIABLE = re.compile(r"\{\{([^{}]*+)\}\}")
+# The begin of a variable, to be looked for where no whole one is.
+VARIABLE_START = re.compile(r"\{\{\s*+(?:item|sample)\b")
 # `.name` or `[0]`, after the namespace.
 PATH_STEP = re.compile(r"\.([A-Za-z_][\w-]*)|\[(\d{1,6})\]")
 NAMESPACE_PREFIX = re.compile(r"item|sample")
@@ -80,6 +82,11 @@ class Renderer:
 def find_variables(template: str) -> Iterator[str]:
     """Find the paths of the variables in a template, such as `item.answer`."""
     return (match[1].strip() for match in VARIABLE.finditer(template))
+
+
+def is_unclosed(template: str) -> bool:
+    """True if a variable begins that does not end; other braces are text."""
+    return VARIABLE_START.search(VARIABLE.sub("", template)) is not None
 
 
 def parse_path(path: str) -> tuple[str, list[str | int]]:

@@ -28,7 +28,7 @@ MAX_ANSWER_BYTES = 32 * 2**20
 
 
 class AnswerTooLarge(InvalidRequest):
-    """The answer is too large for a batch. Request fewer choices or log-probabilities."""
+    """The answer has more than 32 MiB. Request fewer choices or log-probabilities."""
 
     code = "answer_too_large"
 

@@ -117,6 +117,15 @@ class TestCreate:
         assert criterion.pop("id").startswith("both-")
         assert criterion == MULTI
 
+    def test_braces_that_are_no_variable_are_text(self, http: httpx.Client) -> None:
+        body = build_body(EXACT | {"reference": '{{items} {{ "a": {{item.team}} }'})
+        assert http.post(EVALS, json=body).status_code == 201
+
+    def test_a_judge_has_a_limit_of_tokens(self, http: httpx.Client) -> None:
+        judge = SCORE | {"sampling_params": {"max_completion_tokens": 5}}
+        created = http.post(EVALS, json=build_body(judge)).json()
+        assert created["testing_criteria"][0]["sampling_params"] == {"max_completion_tokens": 5}
+
     def test_a_role_that_answers_do_not_have_is_the_users(self, http: httpx.Client) -> None:
         message = {"role": "customer", "content": "Hi"}
         created = http.post(EVALS, json=build_body(LABEL | {"input": [message]})).json()
@@ -180,6 +189,30 @@ class TestCreate:
             (
                 {"testing_criteria": [{"type": "python", "name": "p", "source": "x"}]},
                 "testing_criteria[0].type",
+            ),
+            (
+                {"testing_criteria": [SIMILAR | {"pass_threshold": 7}]},
+                "testing_criteria[0].pass_threshold",
+            ),
+            (
+                {"testing_criteria": [SIMILAR | {"pass_threshold": -5}]},
+                "testing_criteria[0].pass_threshold",
+            ),
+            (
+                {"testing_criteria": [SCORE | {"pass_threshold": 11}]},
+                "testing_criteria[0].pass_threshold",
+            ),
+            (
+                {"testing_criteria": [LABEL | {"labels": ["kind", "rude", "kind"]}]},
+                "testing_criteria[0].labels",
+            ),
+            (
+                {"testing_criteria": [EXACT | {"input": "{{item.ticket"}]},
+                "testing_criteria[0].input",
+            ),
+            (
+                {"testing_criteria": [SCORE | {"sampling_params": {"bogus": 1}}]},
+                "testing_criteria[0].sampling_params.bogus",
             ),
             ({"data_source_config": {"type": "csv"}}, "data_source_config.type"),
             ({"data_source": {}}, "data_source"),

@@ -257,6 +257,26 @@ def test_a_file_without_items_fails_the_run(
         ({"source": content()}, "data_source.source.content"),
         ({"sampling_params": {"temperature": 3}}, "data_source.sampling_params.temperature"),
         (
+            {"sampling_params": {"max_completion_tokens": True}},
+            "data_source.sampling_params.max_completion_tokens",
+        ),
+        (
+            {"sampling_params": {"reasoning_effort": "x" * 5000}},
+            "data_source.sampling_params.reasoning_effort",
+        ),
+        (
+            {"sampling_params": {"response_format": {"type": "json_schema"}}},
+            "data_source.sampling_params.response_format",
+        ),
+        (
+            {
+                "sampling_params": {
+                    "tools": [{"type": "function", "function": {"name": "a b"}}],
+                }
+            },
+            "data_source.sampling_params.tools[0].function.name",
+        ),
+        (
             {"input_messages": {"type": "item_reference", "item_reference": "item.x"}},
             "data_source.input_messages.item_reference",
         ),

@@ -165,6 +165,27 @@ def test_judge_with_an_unusual_engine_response(
     assert body["max_completion_tokens"] == 512, "an unbounded judge fills its context"
 
 
+def test_parameters_of_a_judge_reach_its_engine(openai: OpenAI, engine: FakeEngine) -> None:
+    judge: Any = {
+        "type": "score_model",
+        "name": "judge",
+        "model": "base",
+        "input": [{"role": "user", "content": "Hi"}],
+        "sampling_params": {"max_completion_tokens": 5, "reasoning_effort": "low"},
+    }
+    openai.fine_tuning.alpha.graders.run(grader=judge, model_sample="Paris")
+    (body,) = engine.bodies
+    assert (body["max_completion_tokens"], body["reasoning_effort"]) == (5, "low")
+    judge["sampling_params"] = {"bogus": 1}
+    for call in (
+        lambda: openai.fine_tuning.alpha.graders.run(grader=judge, model_sample="Paris"),
+        lambda: openai.fine_tuning.alpha.graders.validate(grader=judge),
+    ):
+        with pytest.raises(BadRequestError) as raised:
+            call()
+        assert raised.value.code == "unknown_parameter"
+
+
 def test_a_judge_stops_when_the_client_of_the_run_disconnects(
     http: httpx.Client, engine: FakeEngine
 ) -> None:
