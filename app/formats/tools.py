@@ -101,15 +101,19 @@ def check_function_call(call: Any, number: int, *, hint: str = FUNCTION_CALL_HIN
 
 
 def check_called_functions(
-    definitions: Mapping[str, Any], messages: Iterable[Mapping[str, Any]]
+    definitions: Mapping[str, Any],
+    messages: Iterable[Mapping[str, Any]],
+    *,
+    are_complete: bool = False,
 ) -> None:
     """Raise InvalidExample for a call, in checked messages, to a function that is not offered.
 
-    Without any `tools` or `functions`, nothing is known of the functions.
+    Without any `tools` or `functions`, nothing is known of the functions, unless the definitions
+    are complete.
     """
     offered = {tool["function"]["name"] for tool in definitions.get("tools") or ()}
     offered |= {function["name"] for function in definitions.get("functions") or ()}
-    if not offered:
+    if not offered and not are_complete:
         return
     for number, message in enumerate(messages, start=1):
         for name in _called_names(message):

@@ -39,12 +39,20 @@ def record_feedback(
     predictions = _lock_predictions(session, name, {item.id for item in items})
     changes: dict[tuple[str, datetime], TrafficCounts] = {}
     changed = 0
+    seen: set[tuple[str, int]] = set()
     # Once, not per item: a model may have thousands of labels.
     indexes = {label: index for index, label in enumerate(baseline.labels)}
     for number, item in enumerate(items):
         param = f"feedback[{number}]"
         prediction = _get_prediction(predictions, item, param)
         true = _parse_label_indexes(baseline, indexes, item, param)
+        # A prediction has two ids.
+        if (text := (prediction.request_id, item.index)) in seen:
+            raise InvalidRequest(
+                f"The text {item.index} of '{item.id}' has several items. Give it one.",
+                param=f"{param}.id",
+            )
+        seen.add(text)
         before = prediction.true_labels[item.index]
         if before == true:
             continue

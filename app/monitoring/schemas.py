@@ -1,8 +1,8 @@
 """Request and response bodies of monitoring, an extension of OpenAI's API."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.db.tables import Rating
@@ -143,6 +143,22 @@ class CorrectedAnswer(BaseModel):
     tool_calls: Annotated[list[ToolCall] | None, max_items(MAX_TOOLS, "tool calls")] = None
 
 
+def _to_message(correction: Any) -> Any:
+    """Normalize both forms of a correction to a message, so that errors name one form."""
+    if isinstance(correction, str):
+        return {"content": correction}
+    if isinstance(correction, dict) or correction is None:
+        return correction
+    raise PydanticCustomError("correction", "expected a text, or a message of the assistant")
+
+
+CorrectionText = Annotated[str, Field(max_length=MAX_CORRECTION_CHARS)]
+Correction = Annotated[
+    CorrectedAnswer | None,
+    BeforeValidator(_to_message, json_schema_input_type=CorrectionText | CorrectedAnswer | None),
+]
+
+
 class FeedbackItem(BaseModel):
     """The true label of one text, or the verdict on an answer of a chat model.
 
@@ -158,9 +174,7 @@ class FeedbackItem(BaseModel):
     label: str | None = None
     labels: Annotated[list[str], Field(fail_fast=True)] | None = None
     rating: Rating | None = None
-    correction: Annotated[str, Field(max_length=MAX_CORRECTION_CHARS)] | CorrectedAnswer | None = (
-        None
-    )
+    correction: Correction = None
 
     @model_validator(mode="after")
     def _check_one_form(self) -> Self:
@@ -187,8 +201,6 @@ class FeedbackItem(BaseModel):
 
     def to_answer_feedback(self) -> AnswerFeedback:
         correction = self.correction
-        if isinstance(correction, str):
-            correction = CorrectedAnswer(content=correction)
         message = None if correction is None else correction.model_dump(exclude_none=True)
         return AnswerFeedback(self.id, self.rating, message)
 

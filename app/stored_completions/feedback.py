@@ -11,11 +11,10 @@ from sqlalchemy.orm import Session, undefer
 from app.db.tables import Rating, StoredCompletion
 from app.errors import InvalidRequest, NotFound
 from app.files import quota
-from app.formats.chat_rules import check_message
 from app.formats.errors import InvalidExample
-from app.formats.tools import check_called_functions
 from app.settings import Settings
 from app.stored_completions.service import select_of
+from app.stored_completions.training_rows import check_correction
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +39,19 @@ def record(
     """
     rows = _lock_rows(session, project_id, model, {item.completion_id for item in items})
     changed = added = 0
+    seen: set[str] = set()
     for number, item in enumerate(items):
         param = f"feedback[{number}]"
         row = rows.get(item.completion_id)
         if row is None:
             raise _not_found(model, item.completion_id, param)
+        if row.id in seen:
+            raise InvalidRequest(
+                f"The completion '{row.id}' has several items. Give its rating and its correction "
+                "in one.",
+                param=f"{param}.id",
+            )
+        seen.add(row.id)
         before = row.bytes
         changed += _apply(session, row, item, f"{param}.correction")
         added += row.bytes - before
@@ -92,15 +99,16 @@ def _check_correction(
 ) -> None:
     """Raise InvalidRequest unless a training file may have this answer to the request."""
     try:
-        check_message(message, 1)
+        request: Mapping[str, Any] = {}
         if message.get("tool_calls"):
             # One at a time: the requests of all items may be more than fits into memory.
-            request = session.scalars(
+            text = session.scalars(
                 select(StoredCompletion.request).where(
                     StoredCompletion.project_id == row.project_id, StoredCompletion.id == row.id
                 )
             ).one()
-            check_called_functions(orjson.loads(request), [message])
+            request = orjson.loads(text)
+        check_correction(request, message)
     except InvalidExample as error:
         raise InvalidRequest(f"The correction{error.text}. {error.hint}", param=param) from error
 

@@ -12,8 +12,9 @@ from typing import Any
 import orjson
 
 from app.formats import chat, preference
-from app.formats.chat_rules import ALLOWED_KEYS, meaningful_keys
+from app.formats.chat_rules import ALLOWED_KEYS, check_message, meaningful_keys
 from app.formats.errors import InvalidExample
+from app.formats.tools import check_called_functions
 
 # The tools of a request; those of the legacy form are offered as `functions`.
 TOOL_KEYS = ("tools", "functions", "parallel_tool_calls")
@@ -73,7 +74,8 @@ def make_row(kind: RowKind, completion: Mapping[str, Any]) -> dict[str, Any]:
 
 def _make_chat(completion: Mapping[str, Any]) -> dict[str, Any]:
     request = completion["request"]
-    answer = completion["correction"] or _read_answer(completion["response"])
+    correction = _read_correction(completion)
+    answer = correction or _read_answer(completion["response"])
     row = {"messages": [*_read_messages(request), answer], **_read_options(request)}
     chat.FORMAT.check(row)
     return row
@@ -84,11 +86,36 @@ def _make_preference(completion: Mapping[str, Any]) -> dict[str, Any]:
     messages = _read_messages(request, has_weights=False)
     row = {
         "input": {"messages": messages, **_read_options(request)},
-        "preferred_output": [completion["correction"]],
+        "preferred_output": [_read_correction(completion)],
         "non_preferred_output": [_read_answer(completion["response"], may_be_cut_off=True)],
     }
     preference.FORMAT.check(row)
     return row
+
+
+def _read_correction(completion: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The correction, checked again: previous versions stored what `check_correction` refuses."""
+    correction: Mapping[str, Any] | None = completion["correction"]
+    if correction is None:
+        return None
+    try:
+        check_correction(completion["request"], correction)
+    except InvalidExample as error:
+        raise UnusableCompletion(f"The correction{error.text}. {error.hint}") from error
+    return correction
+
+
+def check_correction(request: Mapping[str, Any], message: Mapping[str, Any]) -> None:
+    """Raise InvalidExample unless a training file may have this answer to the request.
+
+    A request names all functions: those that its prompt does not offer cannot be called.
+    """
+    check_message(message, 1)
+    if _is_empty(message):
+        raise InvalidExample(
+            " is empty", "Give the text that should have been the answer, or calls of tools."
+        )
+    check_called_functions(_read_options(request), [message], are_complete=True)
 
 
 def _read_answer(response: Mapping[str, Any], *, may_be_cut_off: bool = False) -> dict[str, Any]:
@@ -97,9 +124,14 @@ def _read_answer(response: Mapping[str, Any], *, may_be_cut_off: bool = False) -
     if choice.get("finish_reason") in CUT_OFF and not may_be_cut_off:
         raise UnusableCompletion(f"The answer was cut off ({choice['finish_reason']}).")
     answer = _read_message({**choice["message"], "role": "assistant"})
-    if not any(_says_something(value) for key, value in answer.items() if key != "role"):
+    if _is_empty(answer):
         raise UnusableCompletion("The answer is empty.")
     return answer
+
+
+def _is_empty(message: Mapping[str, Any]) -> bool:
+    """True for a message that has nothing but its role, or white space."""
+    return not any(_says_something(value) for key, value in message.items() if key != "role")
 
 
 def _says_something(value: Any) -> bool:

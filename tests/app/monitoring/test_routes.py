@@ -177,6 +177,7 @@ class TestFeedback:
             ({"index": -1}, 400, "feedback[1].index"),
             ({"labels": []}, 400, "feedback[1]"),
             ({"id": "req_unknown"}, 404, "feedback[1].id"),
+            ({"label": "billing"}, 400, "feedback[1].id"),
         ],
     )
     def test_one_invalid_item_rejects_all(

@@ -199,6 +199,42 @@ class TestFeedback:
         assert error["param"] == "feedback[1].id"
         assert "feedback" not in http.get("/v1/chat/completions/chatcmpl-a").json()
 
+    def test_one_item_for_each_completion(self, openai: OpenAI, http: httpx.Client) -> None:
+        store(openai, "chatcmpl-a")
+        items = [{"id": "chatcmpl-a", "rating": rating} for rating in ("good", "bad")]
+        error = expect_error(http.post(FEEDBACK, json={"feedback": items}), 400)
+        assert error["param"] == "feedback[1].id"
+        assert "feedback" not in http.get("/v1/chat/completions/chatcmpl-a").json()
+
+    def test_a_call_for_a_request_without_tools(self, openai: OpenAI, http: httpx.Client) -> None:
+        store(openai, "chatcmpl-a")
+        call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        item = {"id": "chatcmpl-a", "correction": {"tool_calls": [call]}}
+        error = expect_error(http.post(FEEDBACK, json={"feedback": [item]}), 400)
+        assert error["param"] == "feedback[0].correction"
+        assert '"f" is called' in str(error["message"])
+
+    @pytest.mark.parametrize("correction", ["", " \n", {"content": ""}])
+    def test_an_empty_correction(self, openai: OpenAI, http: httpx.Client, correction: Any) -> None:
+        store(openai, "chatcmpl-a")
+        items = [{"id": "chatcmpl-a", "correction": correction}]
+        error = expect_error(http.post(FEEDBACK, json={"feedback": items}), 400)
+        assert error["param"] == "feedback[0].correction"
+        assert "is empty" in str(error["message"])
+
+    @pytest.mark.parametrize(
+        ("correction", "param"),
+        [
+            ({"role": "user", "content": "x"}, "feedback[0].correction.role"),
+            ({"content": 1}, "feedback[0].correction.content"),
+            (1, "feedback[0].correction"),
+        ],
+    )
+    def test_errors_name_the_field(self, http: httpx.Client, correction: Any, param: str) -> None:
+        items = [{"id": "chatcmpl-a", "correction": correction}]
+        error = expect_error(http.post(FEEDBACK, json={"feedback": items}), 400)
+        assert error["param"] == param
+
     def test_a_call_that_the_request_does_not_offer(self, http: httpx.Client) -> None:
         tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
         prompt = [{"role": "user", "content": "hello"}]

@@ -96,6 +96,24 @@ def test_a_correction_is_the_answer() -> None:
     assert make_row(RowKind.CHAT, cut_off)["messages"][-1] == correction
 
 
+@pytest.mark.parametrize("kind", RowKind)
+@pytest.mark.parametrize(
+    ("correction", "request_fields", "reason"),
+    [
+        ({"content": ""}, {}, "The correction is empty"),
+        ({"tool_calls": [CALL]}, {}, '"f" is called'),
+        ({"tool_calls": [CALL]}, {"tools": [TOOL], "tool_choice": "none"}, '"f" is called'),
+    ],
+)
+def test_corrections_that_teach_what_no_request_asks_for(
+    kind: RowKind, correction: dict[str, Any], request_fields: dict[str, Any], reason: str
+) -> None:
+    """Previous versions stored them."""
+    completion = make_completion(correction={"role": "assistant"} | correction, **request_fields)
+    with pytest.raises(UnusableCompletion, match=reason):
+        make_row(kind, completion)
+
+
 def test_a_preference_of_the_correction() -> None:
     correction = {"role": "assistant", "content": "Better"}
     row = make_row(RowKind.PREFERENCE, make_completion(correction=correction, tools=[TOOL]))
