@@ -7,7 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from app.responses.tools import ToolChoice, Tools
 from app.wire.base import CursorListing, Metadata, bounded_int, max_items
-from app.wire.items import ItemId, ItemList
+from app.wire.items import ItemList, ReferenceId
 from app.wire.refusals import refusal
 from app.wire.response_format import FormatName
 from app.wire.sampling import StrictModel
@@ -94,7 +94,7 @@ ShortText = Annotated[str, Field(max_length=512)]
 
 
 class ConversationParam(StrictModel):
-    id: ItemId
+    id: ReferenceId
 
 
 class ResponseContext(StrictModel):
@@ -103,7 +103,7 @@ class ResponseContext(StrictModel):
     model: str = Field(max_length=256)
     input: Input | None = None
     instructions: str | None = None
-    previous_response_id: ItemId | None = None
+    previous_response_id: ReferenceId | None = None
     tools: Tools | None = None
     tool_choice: ToolChoice = None
     parallel_tool_calls: bool | None = None
@@ -122,7 +122,7 @@ class ResponseContext(StrictModel):
         str | None,
         BeforeValidator(
             lambda value: _to_conversation_id(value),
-            json_schema_input_type=ItemId | ConversationParam | None,
+            json_schema_input_type=ReferenceId | ConversationParam | None,
         ),
     ] = None
 

@@ -20,7 +20,9 @@ MAX_QUOTED_CHARS = 40
 
 ItemDict = dict[str, Any]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
-ItemId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
+ReferenceId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
+# An item's id becomes a part of its URL.
+ItemId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS, pattern=NAME_PATTERN)]
 CallId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
 FunctionName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS, pattern=NAME_PATTERN)]
 TEXT_PARTS = ("input_text", "output_text", "refusal")
@@ -139,7 +141,7 @@ class ItemReference(StrictModel):
     """An item of a stored response, or of the conversation, by its id."""
 
     type: Literal["item_reference"] | None = None
-    id: ItemId
+    id: ReferenceId
 
 
 AnyItem = Message | FunctionCall | FunctionCallOutput | Reasoning | ItemReference

@@ -126,6 +126,9 @@ class TestItems:
         [
             ([], "items"),
             ([say(str(n)) for n in range(21)], "items"),
+            ([say("a", id="msg_a/b")], "items[0].id"),
+            ([say("a", id="msg_a\n")], "items[0].id"),
+            ([say("a", id="m" * 129)], "items[0].id"),
             ([{"type": "item_reference", "id": "msg_a"}], "items[0]"),
             ([{"type": "web_search_call", "id": "ws_1", "status": "completed"}], "items[0]"),
             ([{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}], None),

@@ -281,6 +281,11 @@ class TestErrors:
             ({"input": None}, "input", "Missing required parameter: 'input'."),
             ({"input": []}, "input", "Missing required parameter: 'input'."),
             ({"input": 3}, "input", "expected an array"),
+            (
+                {"input": [{"role": "user", "content": "x", "id": "msg_a/b"}]},
+                "input[0].id",
+                "a-zA-Z0-9_-",
+            ),
             ({"max_output_tokens": 3}, "max_output_tokens", "from 16"),
             ({"prompt": {"id": "p"}}, "prompt", "prompts are not kept here"),
             ({"moderation": {"model": "m"}}, "moderation", "not moderated here"),
