@@ -8,6 +8,7 @@ from app.errors import InvalidRequest
 
 # The year 9999: Postgres knows later times, Python's datetime does not.
 MAX_UNIX_SECONDS = 253_402_300_799
+MAX_QUOTED_CHARS = 40
 
 
 class BucketWidth(StrEnum):
@@ -50,15 +51,20 @@ def select_page(
 ) -> tuple[TimeRange, str | None]:
     """Select the range of a page of at most `limit` buckets, and the cursor of the next page.
 
-    Behind an unknown cursor there is nothing, as in lists. Raises InvalidRequest if the range ends
-    before it starts.
+    A page of 0 buckets, which the SDKs' own test suites request, is the last: a client that goes on
+    while there are more would never end. Raises InvalidRequest if the range ends before it starts,
+    and for a cursor that is not of this range.
     """
     if end < start:
         raise InvalidRequest(
             f"'end_time' ({end}) must not be before 'start_time' ({start}).", param="end_time"
         )
     seconds = SECONDS[width]
+    if start == end:
+        return TimeRange(start, end, seconds), None
     begin = start if page is None else _parse_page(page, start, end)
+    if limit == 0:
+        return TimeRange(begin, begin, seconds), None
     stop = (begin // seconds + limit) * seconds
     if stop >= end:
         return TimeRange(begin, end, seconds), None
@@ -66,7 +72,14 @@ def select_page(
 
 
 def _parse_page(page: str, start: int, end: int) -> int:
-    """Where a page begins: at the end of the range if the cursor is of another."""
+    """Where a page begins. Raises InvalidRequest unless the cursor is inside of the range."""
     digits = page.removeprefix("page_")
     is_number = page != digits and digits.isascii() and digits.isdecimal() and len(digits) <= 12
-    return int(digits) if is_number and start < int(digits) < end else end
+    if not (is_number and start < int(digits) < end):
+        raise InvalidRequest(
+            "Invalid 'page': expected the `next_page` of an answer to the same query, but got "
+            f"{page[:MAX_QUOTED_CHARS]!r}.",
+            param="page",
+            code="invalid_value",
+        )
+    return int(digits)

@@ -33,11 +33,17 @@ def test_pages_cover_the_range_without_gaps(width: BucketWidth, limit: int) -> N
 
 
 @pytest.mark.parametrize(
-    "page", ["page_", "page_1x", "page_0", "page_99999999999999", "1", "page_²"]
+    "page", ["page_", "page_1x", "page_0", "page_99999999999999", "1", "page_²", "page_-5"]
 )
-def test_behind_an_unknown_cursor_there_is_nothing(page: str) -> None:
+def test_an_unknown_cursor_is_refused(page: str) -> None:
+    with pytest.raises(InvalidRequest, match="Invalid 'page'") as refused:
+        select_page(start=DAY, end=5 * DAY, width=BucketWidth.DAY, limit=1, page=page)
+    assert refused.value.body()["error"]["param"] == "page"
+
+
+def test_a_page_of_no_buckets_is_the_last() -> None:
     times, next_page = select_page(
-        start=DAY, end=5 * DAY, width=BucketWidth.DAY, limit=1, page=page
+        start=DAY, end=5 * DAY, width=BucketWidth.DAY, limit=0, page=None
     )
     assert (list(times.buckets()), next_page) == ([], None)
 
