@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Request
 
+from app.errors import InvalidRequest
 from app.http.dependencies import AdminDep, AfterCursor, ReadSessionDep
 from app.http.openapi import DocumentedRoute
 from app.organization import audit_logs, serializers
@@ -24,9 +25,22 @@ def _bound(name: str) -> Any:
 
 
 Bound = int | None
+BOUNDS = frozenset(f"effective_at[{name}]" for name in ("gt", "gte", "lt", "lte"))
 
 
-@router.get("/audit_logs")
+def _reject_unknown_bounds(request: Request) -> None:
+    """Raise InvalidRequest for another `effective_at`: ignoring it would list other records."""
+    for name in request.query_params:
+        if name.startswith("effective_at") and name not in BOUNDS:
+            raise InvalidRequest(
+                "Invalid 'effective_at': write `effective_at[gte]=…`; the bounds are gt, gte, lt "
+                "and lte, in Unix seconds.",
+                param="effective_at",
+                code="invalid_value",
+            )
+
+
+@router.get("/audit_logs", dependencies=[Depends(_reject_unknown_bounds)])
 def list_audit_logs(
     admin: AdminDep,
     session: ReadSessionDep,

@@ -161,6 +161,11 @@ class TestFilters:
         assert [record.id for record in between.data] == ids[2:4]
         assert logs.list(before="audit_log-unknown").data == []
 
+    @pytest.mark.parametrize("name", ["effective_at", "effective_at[zz]", "effective_at[]"])
+    def test_unknown_bounds_of_times(self, admin_http: httpx.Client, name: str) -> None:
+        error = expect_error(admin_http.get(PATH, params={name: "5"}), 400)
+        assert error["param"] == "effective_at"
+
     @pytest.mark.parametrize(
         "query",
         ["limit=-1", "limit=101", "effective_at[gt]=-1", "effective_at[gt]=x", "tenant_only=x"],
