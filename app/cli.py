@@ -39,7 +39,7 @@ from app.local import (
 )
 from app.local.database import open_database
 from app.local.embedded import EmbeddedUnavailable
-from app.local.home import AlreadyRunning, HomeUnusable
+from app.local.home import AlreadyRunning, HomeUnusable, NoService
 from app.local.operator_commands import get_user_name, record_command
 from app.local.supervisor import ShutdownRequested, StartFailed
 from app.local.up import PortTaken, up
@@ -61,6 +61,7 @@ USER_ERRORS = (
     EmbeddedUnavailable,
     HoldUnavailable,
     HomeUnusable,
+    NoService,
     PortTaken,
     SourceUnusable,
     StorageUnavailable,
@@ -165,7 +166,7 @@ def migrate_command(
 
     Use --expand to upgrade while it runs.
     """
-    with open_database(Settings()) as url:
+    with open_database(Settings(), create=True) as url:
         upgrade(url, contract=not expand)
     if expand:
         echo("The schema has all this version needs; the previous version still works with it.")
@@ -188,7 +189,7 @@ def create_key(
 ) -> None:
     """Create an API key and print it; it is not shown again."""
     settings = Settings()
-    with open_database(settings) as url, one_off_transaction(url) as session:
+    with open_database(settings, create=True) as url, one_off_transaction(url) as session:
         slug, user = settings.organization_slug, get_user_name()
         if admin:
             secret = operator_changes.create_admin_key(session, slug, name, user=user)

@@ -69,7 +69,7 @@ def restore_command(
         verify_backup(backups, path, echo)
         return
     settings = Settings()
-    with open_database(settings, migrate=False) as url:
+    with open_database(settings, migrate=False, create=True) as url:
         store = open_store(settings)
         manifest = restore_backup(url, store, backups, path, echo, replace=replace)
     echo(

@@ -5,24 +5,29 @@ from contextlib import contextmanager
 
 from app.db.migrate import upgrade
 from app.local.ballast import Ballast
-from app.local.home import Home
+from app.local.home import Home, check_exists
 from app.local.postgres import prepare_postgres
 from app.local.supervisor import SignalCounter, Supervisor
 from app.settings import Settings
 
 
 @contextmanager
-def open_database(settings: Settings, *, migrate: bool = True) -> Iterator[str]:
+def open_database(
+    settings: Settings, *, migrate: bool = True, create: bool = False
+) -> Iterator[str]:
     """Yield the URL of the database, starting the embedded one for the block if it is not running.
 
-    A server that is started here is migrated unless `migrate` is false.
+    A server that is started here is migrated unless `migrate` is false. Only with `create`, for
+    commands that prepare a new service, may LUTHIER_HOME be a new folder.
 
-    Raises AlreadyRunning, HomeUnusable, EmbeddedUnavailable, StartFailed or
+    Raises NoService, AlreadyRunning, HomeUnusable, EmbeddedUnavailable, StartFailed or
     ShutdownRequested.
     """
     if settings.database_url is not None:
         yield settings.database_url
         return
+    if not create:
+        check_exists(settings.home)
     home = Home(settings.home)
     running = home.running_stack()
     if running is not None:

@@ -23,6 +23,10 @@ class HomeUnusable(Exception):
     """LUTHIER_HOME cannot be written to; the message says why."""
 
 
+class NoService(Exception):
+    """No service has ever run on this LUTHIER_HOME; the message says how to name another."""
+
+
 class AlreadyRunning(Exception):
     """Another `luthier up` uses this LUTHIER_HOME; the message says which and where."""
 
@@ -74,7 +78,7 @@ class Home:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = path / "run" / "lock"
+        self._lock = _lock_of(path)
         self._stack = path / "run" / "stack.json"
         self._processes = path / "run" / "children.json"
         try:
@@ -161,6 +165,19 @@ class Home:
             f"Luthier already runs on {self.path}, at {running.url} (process {running.stack.pid}). "
             "Stop it with Ctrl-C in its terminal, or give this one its own LUTHIER_HOME and PORT."
         )
+
+
+def check_exists(path: Path) -> None:
+    """Raise NoService unless a service, or a command that may create one, has used this folder."""
+    if not _lock_of(path).exists():
+        raise NoService(
+            f"There is no service at {path}. Set LUTHIER_HOME to the folder that it was started "
+            "with, or start one there with `luthier up`."
+        )
+
+
+def _lock_of(home: Path) -> Path:
+    return home / "run" / "lock"
 
 
 def _read_record(path: Path) -> Any:

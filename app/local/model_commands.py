@@ -48,7 +48,7 @@ def list_command(context: typer.Context) -> None:
     for base in catalog:
         aliases = f"  (also {', '.join(base.aliases)})" if base.aliases else ""
         typer.echo(f"{base.id}  {base.kind}, methods: {', '.join(base.methods) or 'none'}{aliases}")
-    with open_database(settings) as url, one_off_transaction(url) as session:
+    with open_database(settings, create=True) as url, one_off_transaction(url) as session:
         project = bootstrap.ensure_default_project(session, settings.organization_slug)
         for model in registry.list_(session, catalog, project.id):
             if model.is_fine_tuned:

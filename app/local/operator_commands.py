@@ -17,9 +17,12 @@ READ_ONLY_COMMANDS = (
     "demo",
     "doctor",
     "jobs list",
+    "jobs show",
     "keys list",
     "models",
     "projects usage",
+    "sweeps list",
+    "sweeps show",
 )
 # Commands of a read-only group that are recorded all the same.
 RECORDED_COMMANDS = ("models add", "models export")

@@ -35,7 +35,7 @@ def test_a50_a_database_that_met_a_full_disk_deletes_and_starts_again(
     settings = Settings(home=disk / "home", database_url=None)
     size = 64 * MEBIBYTE
     monkeypatch.setattr(ballast, "BALLAST_BYTES", size)
-    with open_database(settings) as url:
+    with open_database(settings, create=True) as url:
         with one_off_transaction(url) as session:
             session.execute(
                 text("CREATE TABLE t AS SELECT repeat('x', 900) FROM generate_series(1, 9000)")

@@ -112,7 +112,7 @@ def test_the_embedded_database_runs_only_during_a_command() -> None:
     with TemporaryDirectory(prefix="luthier-up-") as folder:
         Path(folder).chmod(0o711)
         settings = Settings(home=Path(folder) / "home", database_url=None)
-        with open_database(settings) as url:
+        with open_database(settings, create=True) as url:
             assert "host=" in url
             record = (settings.home / "run" / "children.json").read_text()
         assert "postgres" in record
