@@ -49,7 +49,7 @@ def test_a_page_of_no_buckets_is_the_last() -> None:
 
 
 def test_an_empty_range_has_no_buckets_and_a_reversed_one_is_refused() -> None:
-    times, _ = select_page(start=DAY, end=DAY, width=BucketWidth.DAY, limit=1, page=None)
+    times, _ = select_page(start=DAY, end=DAY, width=BucketWidth.DAY, limit=1, page="page")
     assert list(times.buckets()) == []
     with pytest.raises(InvalidRequest, match="before 'start_time'"):
         select_page(start=DAY, end=DAY - 1, width=BucketWidth.DAY, limit=1, page=None)
