@@ -11,7 +11,7 @@ typedef struct {
 } threads;
 
 /* Work of a phase is taken by units. A phase has a number, so that the last thread to end it can
-   release those that wait. */
+   release those that wait. Each thread stores the same `num_threads` as it joins. */
 typedef struct {
     int num_threads, next, arrived, phase;
 } team;
@@ -30,9 +30,9 @@ static inline void pause_briefly(void) {
 #endif
 }
 
-static void wait_for_team(team *t) {
+static void wait_for_team(team *t, int num_threads) {
     int phase = __atomic_load_n(&t->phase, __ATOMIC_RELAXED);
-    if (__atomic_add_fetch(&t->arrived, 1, __ATOMIC_ACQ_REL) == t->num_threads) {
+    if (__atomic_add_fetch(&t->arrived, 1, __ATOMIC_ACQ_REL) == num_threads) {
         t->next = t->arrived = 0;
         __atomic_store_n(&t->phase, phase + 1, __ATOMIC_RELEASE);
         return;
@@ -44,13 +44,14 @@ static void wait_for_team(team *t) {
 
 /* All threads of a team call this alike; it returns when all units are done. */
 static void run_units(team *t, unit_function run, const void *task, int count) {
-    if (t->num_threads == 1) {
+    int num_threads = __atomic_load_n(&t->num_threads, __ATOMIC_RELAXED);
+    if (num_threads == 1) {
         for (int unit = 0; unit < count; unit++) run(task, unit);
         return;
     }
     for (int unit; (unit = __atomic_fetch_add(&t->next, 1, __ATOMIC_RELAXED)) < count;)
         run(task, unit);
-    wait_for_team(t);
+    wait_for_team(t, num_threads);
 }
 
 typedef struct {
@@ -63,7 +64,8 @@ typedef struct {
 static void join_team(void *argument) {
     team_start *start = argument;
     /* OpenMP may have given fewer threads than were asked for. */
-    start->team.num_threads = start->threads->num_threads();
+    int num_threads = start->threads->num_threads();
+    __atomic_store_n(&start->team.num_threads, num_threads, __ATOMIC_RELAXED);
     start->run(&start->team, start->pass);
 }
 
