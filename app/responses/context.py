@@ -1,7 +1,6 @@
 """Context of a response: the items of the responses before it, and items that it refers to."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import orjson
 from sqlalchemy import func, literal, select
@@ -105,20 +104,22 @@ def _find_items(
     responses = {response for id_ in wanted if (response := response_of(id_)) is not None}
     of_these = service.select_of(project_id).where(StoredResponse.id.in_(responses))
     total = session.scalar(of_these.with_only_columns(func.sum(StoredResponse.bytes)))
-    _check_bytes(settings, int(total or 0), num_responses=len(responses))
+    _check_bytes(settings, int(total or 0), num_responses=len(responses), param="input")
     rows = _load(session, project_id, responses)
     items = (item for row in rows.values() for item in _items_of(row))
     return {item["id"]: item for item in items if item["id"] in wanted}
 
 
-def _check_bytes(settings: Settings, total: int, *, num_responses: int) -> None:
+def _check_bytes(
+    settings: Settings, total: int, *, num_responses: int, param: str = PREVIOUS
+) -> None:
     """Raise InvalidRequest for more than a request that sends it all may have."""
     if num_responses >= MAX_ITEMS or total > settings.max_body_bytes:
         raise InvalidRequest(
             f"The earlier responses have {total} bytes in {num_responses} responses, and at most "
             f"{settings.max_body_bytes} bytes and {MAX_ITEMS - 1} responses are read. Begin anew, "
             "with what is needed of them in 'input'.",
-            param=PREVIOUS,
+            param=param,
             code="context_length_exceeded",
         )
 
@@ -134,12 +135,32 @@ def _items_of(row: StoredResponse) -> list[ItemDict]:
     return [*orjson.loads(row.input), *output]
 
 
-def check_size(items: Sequence[Any]) -> None:
+def check_number(items: Sequence[ItemDict]) -> None:
     """Raise InvalidRequest if a context has more items than a chat may have."""
     if len(items) > MAX_ITEMS:
         raise InvalidRequest(
             f"The context has {len(items)} items, those of earlier responses included, and at most "
             f"{MAX_ITEMS} are read. Begin anew, with what is needed of them in 'input'.",
+            param="input",
+            code="context_length_exceeded",
+        )
+
+
+def check_size(settings: Settings, items: Sequence[ItemDict]) -> None:
+    """Raise InvalidRequest if a context has more items or bytes than a request may have.
+
+    An item counts with each reference to it: the engine's request has a copy for each.
+    """
+    check_number(items)
+    # Those that are referred to several times are one object.
+    distinct = {id(item): item for item in items}
+    sizes = {key: len(orjson.dumps(item)) for key, item in distinct.items()}
+    total = sum(sizes[id(item)] for item in items)
+    if total > settings.max_body_bytes:
+        raise InvalidRequest(
+            f"The context has {total} bytes, those of earlier items and of each reference to one "
+            f"included, and at most {settings.max_body_bytes} are read. Begin anew, with what is "
+            "needed of them in 'input'.",
             param="input",
             code="context_length_exceeded",
         )

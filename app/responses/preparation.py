@@ -57,7 +57,7 @@ async def prepare(
     else:
         previous, items = [], context.describe_items(request.input or (), {}, response_id)
     whole = [*previous, *items]
-    context.check_size(whole)
+    context.check_number(whole)
     created_at = int(time())
     return PreparedResponse(
         response=new_response(
@@ -124,8 +124,6 @@ def _read(
     """The items before the request, and its own."""
     sent = request.input or []
     items = context.describe_input(session, settings, project_id, sent, response_id)
-    if is_stored:
-        service.check_room(session, settings, project_id, size=service.size_of(items))
     previous: list[ItemDict] = []
     if request.conversation is not None:
         previous = _read_conversation(session, project_id, request.conversation)
@@ -133,6 +131,11 @@ def _read(
         previous = context.list_previous(
             session, settings, project_id, request.previous_response_id
         )
+    if previous or any(isinstance(item, ItemReference) for item in sent):
+        # Before anything is made of them all. What a request itself has is bounded already.
+        context.check_size(settings, [*previous, *items])
+    if is_stored:
+        service.check_room(session, settings, project_id, size=service.size_of(items))
     return previous, items
 
 

@@ -151,6 +151,22 @@ class TestReferences:
         ask(http, input=references)
         assert contents(engine) == ["hello", "Hello", "b"]
 
+    @pytest.mark.parametrize("store", [True, False])
+    def test_each_counts(
+        self, http: httpx.Client, api: Api, engine: FakeEngine, store: bool
+    ) -> None:
+        """A few bytes of references would become as many copies of the item."""
+        limit = api.state.settings.max_body_bytes
+        first = ask(http, input="x" * (limit // 10))
+        (item,) = http.get(f"{PATH}/{first['id']}/input_items").json()["data"]
+        ask(http, input=[{"id": item["id"]}] * 9, store=store)
+        num_requests = len(engine.bodies)
+        body = {"model": "base", "input": [{"id": item["id"]}] * 11, "store": store}
+        error = expect_error(http.post(PATH, json=body), 400)
+        assert (error["code"], error["param"]) == ("context_length_exceeded", "input")
+        assert f"at most {limit} are read" in error["message"]
+        assert len(engine.bodies) == num_requests
+
     def test_unknown_ones(self, http: httpx.Client, other_tenant: httpx.Client) -> None:
         theirs = ask(other_tenant)["output"][0]["id"]
         not_stored = ask(http, store=False)["output"][0]["id"]
@@ -175,6 +191,16 @@ class TestConversations:
         items: list[Any] = list(openai.conversations.items.list(conversation.id, order="asc"))
         texts = [item.content[0].text for item in items]
         assert texts == ["a", "b", "Hello", "c", "Hello"]
+
+    def test_what_it_has_counts(self, http: httpx.Client, api: Api) -> None:
+        half = "x" * (api.state.settings.max_body_bytes // 2)
+        items = [{"type": "message", "role": "user", "content": half}]
+        conversation = http.post("/v1/conversations", json={"items": items}).json()["id"]
+        earlier = ask(http, input=half)["id"]
+        for more in ({"conversation": conversation}, {"previous_response_id": earlier}):
+            body = {"model": "base", "input": half, "store": False} | more
+            error = expect_error(http.post(PATH, json=body), 400)
+            assert error["code"] == "context_length_exceeded"
 
     def test_errors(self, http: httpx.Client, other_tenant: httpx.Client) -> None:
         theirs = other_tenant.post("/v1/conversations", json={}).json()["id"]
