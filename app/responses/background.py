@@ -1,10 +1,10 @@
 """Responses in the background: created, cancelled, and ended once, as lists of a single item."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import clock
@@ -13,9 +13,10 @@ from app.db.tables import (
     ResponseState,
     StoredResponse,
     UsageKind,
+    WorkList,
     WorkStop,
 )
-from app.errors import ApiError, InvalidRequest
+from app.errors import ApiError, InvalidRequest, RateLimited
 from app.responses import service
 from app.responses.preparation import PreparedResponse, keep_in_conversation
 from app.responses.serializers import ResponseDict
@@ -27,13 +28,23 @@ from app.work.kinds import PlannedRange
 
 KIND = "response"
 WINDOW_SECONDS = 24 * 3600
+# Of one project, so that what it has waiting is bounded.
+MAX_OPEN_RESPONSES = 100
 TEXTS = (StoredResponse.input, StoredResponse.body, StoredResponse.engine_request)
+
+
+class TooManyOpenResponses(RateLimited):
+    """This project has too many unfinished responses. Retry when one has ended, or cancel one."""
+
+    # The official SDKs retry for seconds only; a response takes longer to end.
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "60", "x-should-retry": "false"}
 
 
 def create(
     session: Session, project_id: str, prepared: PreparedResponse, *, api_key_id: str
 ) -> None:
-    """Store a response that is to be made, and have it made."""
+    """Store a response that is to be made, and have it made. Raises TooManyOpenResponses."""
+    _check_open_responses(session, project_id)
     row = service.save(session, project_id, prepared.response, prepared.items)
     row.is_background, row.api_key_id = True, api_key_id
     row.engine_request = orjson.dumps(prepared.engine_request)
@@ -42,6 +53,25 @@ def create(
     expires_at = clock.seconds_from_now(WINDOW_SECONDS)
     lists.create(session, row.id, kind=KIND, project_id=project_id, expires_at=expires_at)
     lists.start(session, row.id, [PlannedRange(0, 1, {})])
+
+
+def _check_open_responses(session: Session, project_id: str) -> None:
+    # Serializes the project's creations, so that two do not both find room for one.
+    name = f"background responses\n{project_id}"
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+    # Their lists, which are few, and not among all responses that are stored. Cancelled ones end
+    # by themselves.
+    is_open = (
+        WorkList.project_id == project_id,
+        WorkList.kind == KIND,
+        WorkList.stop_reason.is_(None),
+    )
+    rows = select(WorkList.id).where(*is_open).limit(MAX_OPEN_RESPONSES).subquery()
+    if (session.scalar(select(func.count()).select_from(rows)) or 0) >= MAX_OPEN_RESPONSES:
+        raise TooManyOpenResponses(
+            f"This project already has its maximum of {MAX_OPEN_RESPONSES} unfinished responses in "
+            "the background. Try again when one has ended, or cancel one."
+        )
 
 
 def cancel(session: Session, project_id: str, response_id: str) -> StoredResponse:

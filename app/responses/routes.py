@@ -9,7 +9,7 @@ from fastapi.responses import Response, StreamingResponse
 from sqlalchemy.orm import Session
 
 from app.auth.principals import Principal
-from app.db.tables import StoredResponse
+from app.db.tables import ResponseState, StoredResponse
 from app.errors import InvalidRequest, ModelNotFound
 from app.http import idempotency
 from app.http.dependencies import (
@@ -169,7 +169,12 @@ def _replay(
         response: ResponseDict = orjson.loads(row.body)
         return response
 
-    events = replay.stream(read, starting_after=starting_after)
+    async def read_state() -> ResponseState:
+        return await run_autocommit(
+            state, lambda session: service.get(session, project_id, response_id).state
+        )
+
+    events = replay.stream(read, read_state, starting_after=starting_after)
     return StreamingResponse(events, media_type="text/event-stream", headers=NO_BUFFERING_HEADERS)
 
 

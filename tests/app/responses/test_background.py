@@ -1,7 +1,9 @@
 """Responses in the background: made by the runner beside the live API, cancelled, and followed."""
 
+import json
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from openai import BadRequestError, OpenAI
@@ -9,9 +11,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db import clock
-from app.db.session import SessionMaker, transaction
+from app.db.session import DatabaseUnavailable, SessionMaker, transaction
 from app.db.tables import (
     Project,
+    ResponseState,
     StoredResponse,
     TokenUsage,
     WebhookDelivery,
@@ -21,6 +24,7 @@ from app.db.tables import (
 from app.files import quota
 from app.operations import reconciler
 from app.organization import projects
+from app.responses import background, replay
 from app.work import range_run
 from app.work.runner import WorkRunner
 from tests.app.http.test_admission import expect_error
@@ -262,9 +266,87 @@ class TestStream:
         assert last.type == "response.failed"
         assert last.response.error is not None
 
+    def test_it_is_deleted_meanwhile(self, http: httpx.Client) -> None:
+        """The status is sent already: the stream ends with an event that says what happened."""
+        created = ask(http, background=True)["id"]
+        with http.stream("GET", f"{PATH}/{created}", params={"stream": True}) as events:
+            lines = events.iter_lines()
+            assert next(lines) == "event: response.created"
+            http.delete(f"{PATH}/{created}")
+            last = [json.loads(line[6:]) for line in lines if line.startswith("data: ")][-1]
+        assert (last["type"], last["sequence_number"]) == ("error", 2)
+        assert f"Response with id '{created}' not found" in last["message"]
+
+    def test_the_response_is_read_when_it_is_finished(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It may be large: only its state is asked for in between."""
+        monkeypatch.setattr(replay, "POLL_SECONDS", 0)
+        states = iter(["queued"] * 5 + ["in_progress"] * 5 + ["completed"])
+        reads: list[str] = []
+
+        async def read() -> dict[str, Any]:
+            reads.append("read")
+            assert len(reads) <= 2
+            status = "queued" if len(reads) == 1 else "completed"
+            return {"id": "resp_1", "status": status, "output": []}
+
+        async def read_state() -> ResponseState:
+            return ResponseState(next(states))
+
+        assert replayed(read, read_state) == [
+            *(f"response.{kind}" for kind in ("created", "queued", "in_progress", "completed"))
+        ]
+        assert len(reads) == 2
+
+    def test_the_database_goes_away(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(replay, "POLL_SECONDS", 0)
+
+        responses = iter([{"id": "resp_1", "status": "in_progress", "output": []}])
+
+        async def read() -> dict[str, Any]:
+            return next(responses)
+
+        async def read_state() -> ResponseState:
+            raise DatabaseUnavailable("gone")
+
+        kinds = ("response.created", "response.queued", "response.in_progress", "error")
+        assert replayed(read, read_state) == [*kinds]
+
     def test_only_of_the_background(self, openai: OpenAI, http: httpx.Client) -> None:
         with pytest.raises(BadRequestError, match="'background': true"):
             openai.responses.retrieve(ask(http)["id"], stream=True)
+
+
+def replayed(read: Any, read_state: Any) -> list[str]:
+    """The types of the events of a replay."""
+
+    async def run() -> bytes:
+        stream = replay.stream(read, read_state, starting_after=None)
+        return b"".join([events async for events in stream])
+
+    data = [line[6:] for line in anyio.run(run).splitlines() if line.startswith(b"data: ")]
+    return [json.loads(line)["type"] for line in data]
+
+
+def test_few_are_unfinished_at_a_time(
+    http: httpx.Client, other_tenant: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "MAX_OPEN_RESPONSES", 2)
+    first, second = (ask(http, background=True)["id"] for _ in range(2))
+    body = {"model": "base", "input": "a", "background": True}
+    refused = http.post(PATH, json=body)
+    error = expect_error(refused, 429)
+    assert error["code"] == "rate_limit_exceeded"
+    assert "its maximum of 2 unfinished responses" in str(error["message"])
+    assert refused.headers["x-should-retry"] == "false"
+    ask(http)
+    ask(other_tenant, background=True)
+    http.post(f"{PATH}/{first}/cancel")
+    ask(http, background=True)
+    assert http.post(PATH, json=body).status_code == 429
+    http.delete(f"{PATH}/{second}")
+    ask(http, background=True)
 
 
 def test_they_are_served_after_a_restart_of_the_api(api: Api, openai: OpenAI) -> None:
