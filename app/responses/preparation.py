@@ -98,6 +98,13 @@ def keep_in_conversation(
 
 
 def _check_storage(request: CreateResponse, settings: Settings) -> None:
+    if request.store and not settings.stored_completions:
+        raise InvalidRequest(
+            "Responses cannot be stored: the operator of this server has turned it off "
+            "(LUTHIER_STORED_COMPLETIONS=false). Send the request without 'store', or with "
+            "'store': false.",
+            param="store",
+        )
     if request.background and (request.store is False or not settings.stored_completions):
         raise InvalidRequest(
             "A response in the background has to be stored: leave out 'store': false. If the "

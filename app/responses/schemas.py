@@ -124,6 +124,7 @@ class ResponseContext(StrictModel):
             lambda value: _to_conversation_id(value),
             json_schema_input_type=ReferenceId | ConversationParam | None,
         ),
+        Field(description="Its items come before the input; it gets those of request and answer."),
     ] = None
 
     @model_validator(mode="after")
@@ -181,7 +182,11 @@ class CreateResponse(ResponseContext):
     access_programs: Ignored = None
     safety_identifier: ShortText | None = None
     service_tier: Ignored = None
-    store: bool | None = None
+    store: bool | None = Field(
+        None,
+        description="Whether the response is stored. If the operator has turned that off "
+        "(LUTHIER_STORED_COMPLETIONS=false), the default is false, and true is a 400.",
+    )
     stream: bool | None = None
     stream_options: ResponseStreamOptions | None = None
     temperature: float | None = Field(None, ge=0, le=2)
@@ -245,6 +250,10 @@ class ResponseItem(BaseModel):
     type: Literal["message", "function_call", "function_call_output", "reasoning"]
 
 
+class ConversationOfResponse(BaseModel):
+    id: str
+
+
 class Response(BaseModel):
     """A response. What the request has set is sent back."""
 
@@ -263,7 +272,7 @@ class Response(BaseModel):
     max_tool_calls: int | None
     metadata: dict[str, str]
     parallel_tool_calls: bool
-    conversation: "ConversationOfResponse | None"
+    conversation: ConversationOfResponse | None
     previous_response_id: str | None
     prompt_cache_key: str | None
     reasoning: dict[str, Any]
@@ -279,10 +288,6 @@ class Response(BaseModel):
     truncation: Literal["disabled"]
     background: bool
     user: str | None
-
-
-class ConversationOfResponse(BaseModel):
-    id: str
 
 
 class InputItemList(CursorListing):

@@ -125,11 +125,10 @@ class TestPreviousResponse:
     def test_a_chain_is_bounded(self, http: httpx.Client, api: Api) -> None:
         previous: dict[str, Any] = {}
         limit = api.state.settings.max_body_bytes
-        for _ in range(3):
-            previous = {
-                "previous_response_id": ask(http, input="x" * (limit // 3 + 1), **previous)["id"]
-            }
-        error = expect_error(http.post(PATH, json={"model": "base", "input": "c"} | previous), 400)
+        third = {"model": "base", "input": "x" * (limit // 3 + 1)}
+        for _ in range(2):
+            previous = {"previous_response_id": ask(http, **third, **previous)["id"]}
+        error = expect_error(http.post(PATH, json=third | previous), 400)
         assert error["code"] == "context_length_exceeded"
         items = [{"role": "user", "content": ""}] * MAX_ITEMS
         first = ask(http, input=items)["id"]
@@ -278,13 +277,20 @@ class TestRoom:
 
 
 def test_storage_is_turned_off(api: Api, account: Account, engine: FakeEngine) -> None:
-    """As with OpenAI's zero data retention: the answer says that it was not stored."""
+    """As with OpenAI's zero data retention: the answer says that it was not stored.
+
+    Who asks for storage in so many words does not get an answer that is not stored.
+    """
     settings = api.state.settings.model_copy(update={"stored_completions": False})
     headers = {"authorization": f"Bearer {account.secret}"}
     with TestClient(create_app(Settings.model_validate(settings)), headers=headers) as client:
         body = {"model": "base", "input": "hello"}
-        response = client.post(PATH, json=body | {"store": True}).json()
+        response = client.post(PATH, json=body).json()
         assert not response["store"]
+        asked = client.post(PATH, json=body | {"store": True})
+        error = expect_error(asked, 400)
+        assert error["param"] == "store"
+        assert "LUTHIER_STORED_COMPLETIONS" in str(error["message"])
         assert client.get(f"{PATH}/{response['id']}").status_code == 404
         refused = client.post(PATH, json=body | {"previous_response_id": response["id"]})
         assert refused.status_code == 400
