@@ -262,7 +262,7 @@ HUGE = "tell me more " * 800_000
             r"messages resulted in at least [0-9]+ tokens",
         ),
         ("completions", {"prompt": HUGE}, "prompt", r"you requested at least [0-9]+ tokens"),
-        ("embeddings", {"input": HUGE}, "input", r"input\[0\] is longer"),
+        ("embeddings", {"input": HUGE}, "input[0]", r"input\[0\] is longer"),
     ],
     ids=["chat", "completion", "embedding"],
 )
