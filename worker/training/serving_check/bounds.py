@@ -15,7 +15,8 @@ An adapter with a wrong scaling is served almost as it was trained if the error 
 within these bounds. But it moves all tokens in the same direction: that of an adapter whose effect
 is larger, which training measures. The error of the scaling is the slope of the differences over
 it. It is a fault where it exceeds MAX_SCALING_ERROR and is MIN_SIGNIFICANCE times its own standard
-error: rounding has no direction.
+error: rounding has no direction. Below half of the usual difference a single token may decide the
+slope, and it is not judged.
 """
 
 import math
@@ -90,7 +91,8 @@ class Comparison:
         if self.scaling_error is None or self.significance is None:
             return False
         is_large = abs(self.scaling_error) > MAX_SCALING_ERROR
-        return is_large and self.significance > MIN_SIGNIFICANCE
+        is_visible = self.mean_difference > self.bound / 2
+        return is_visible and is_large and self.significance > MIN_SIGNIFICANCE
 
     def to_report(self) -> dict[str, Any]:
         """Make the report in evaluation.json."""

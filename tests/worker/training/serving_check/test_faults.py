@@ -27,6 +27,7 @@ from worker.inference.decoder import PrefillOutput
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.lora import LoraWeights
 from worker.inference.native.forward import NativeForward
+from worker.inference.native.structs import Layer
 from worker.model.rendering import Renderer, RenderingError
 from worker.modeling import ADAPTER_CONFIG_FILE, Adapter
 from worker.run_folder import ExitCode, Failed, RunFolder, write_manifest
@@ -69,7 +70,9 @@ def drop_layer(patch: pytest.MonkeyPatch) -> None:
         forward = self._forward
         name = "_layers" if isinstance(forward, NativeForward) else "_blocks"
         layers = getattr(forward, name)
-        setattr(forward, name, layers[:-1])
+        kept = layers[:-1]
+        # Kernels read an array of ctypes.
+        setattr(forward, name, kept if name == "_blocks" else (Layer * len(kept))(*kept))
         try:
             return prefill(self, *arguments, **options)
         finally:
