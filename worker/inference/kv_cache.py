@@ -78,11 +78,6 @@ class PrefillAttention:
         keys, values = self._cache.keys[layer][self._slot], self._cache.values[layer][self._slot]
         keys[:, self._start : self._end] = k.transpose(0, 1)
         values[:, self._start : self._end] = v.transpose(0, 1)
-        return self.attend(layer, q)
-
-    def attend(self, layer: int, q: Tensor) -> Tensor:
-        """Attend to keys and values that the cache already holds."""
-        keys, values = self._cache.keys[layer][self._slot], self._cache.values[layer][self._slot]
         outputs = [
             scaled_dot_product_attention(
                 q[begin - self._start : end - self._start].transpose(0, 1)[None],
