@@ -151,5 +151,5 @@ def run_backing_services() -> Iterator[BackingServices]:
         Path(folder).chmod(0o711)
         home = Path(folder, "home")
         settings = Settings(home=home, redis_url="redis://127.0.0.1:1/0")
-        with open_database(settings) as url, run_valkey(home) as redis_url:
+        with open_database(settings, create=True) as url, run_valkey(home) as redis_url:
             yield BackingServices(settings, url, redis_url)
