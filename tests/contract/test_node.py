@@ -25,12 +25,14 @@ def sdk_folder() -> Path:
     """Folder with the SDK, installed by npm, and the test script."""
     if shutil.which("node") is None or shutil.which("npm") is None:
         pytest.skip("node and npm are not on PATH; the Node SDK was not tested")
-    CACHE.mkdir(exist_ok=True)
-    for name in ("package.json", "sdk.test.mjs"):
-        shutil.copy(HERE / name, CACHE)
-    if not (CACHE / "node_modules" / "openai").exists():
-        command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]
+    lock, installed = HERE / "package-lock.json", CACHE / "installed.json"
+    if not installed.exists() or installed.read_bytes() != lock.read_bytes():
+        shutil.rmtree(CACHE, ignore_errors=True)
+        shutil.copytree(HERE, CACHE)
+        command = ["npm", "ci", "--no-audit", "--no-fund", "--silent"]
         subprocess.run(command, cwd=CACHE, check=True, timeout=240)
+        shutil.copy(lock, installed)
+    shutil.copy(HERE / "sdk.test.mjs", CACHE)
     return CACHE
 
 
