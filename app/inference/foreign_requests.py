@@ -37,6 +37,7 @@ def translate_request(
         _refuse_best_of(translated, engine)
     if path == CHAT_PATH:
         _refuse_functions(translated, engine)
+        _refuse_truncation(translated, engine)
         if has_no_limit(path, body):
             translated["max_completion_tokens"] = base.max_completion_tokens
         if facts is not None and facts.thinking is not None:
@@ -64,6 +65,15 @@ def _refuse_functions(body: Mapping[str, Any], engine: str) -> None:
                 f"'{field}' is not supported by {engine}, this model's engine. Use '{newer}'.",
                 param=field,
             )
+
+
+def _refuse_truncation(body: Mapping[str, Any], engine: str) -> None:
+    if body.get("truncation") is not None:
+        raise NotSupportedByEngine(
+            f"'truncation': 'auto' is not supported by {engine}, this model's engine. Send a "
+            "shorter input.",
+            param="truncation",
+        )
 
 
 def _refuse_best_of(body: dict[str, Any], engine: str) -> None:

@@ -52,6 +52,8 @@ def _context_fields(request: ResponseContext) -> dict[str, Any]:
     if request.reasoning is not None:
         fields["reasoning_effort"] = request.reasoning.effort
     if request.text is not None:
+    if request.truncation == "auto":
+        fields["truncation"] = request.truncation
         fields["response_format"] = _to_response_format(request.text.format)
     return fields
 

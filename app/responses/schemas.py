@@ -109,15 +109,11 @@ class ResponseContext(StrictModel):
     parallel_tool_calls: bool | None = None
     reasoning: ReasoningOptions | None = None
     text: TextOptions | None = None
-    truncation: (
-        Annotated[
-            Any,
-            PlainValidator(
-                lambda value: _check_truncation(value), json_schema_input_type=Literal["disabled"]
-            ),
-        ]
-        | None
-    ) = None
+    truncation: Literal["auto", "disabled"] | None = Field(
+        None,
+        description="With `auto`, the oldest turns are dropped until the model's context has room "
+        "for an answer.",
+    )
     conversation: Annotated[
         str | None,
         BeforeValidator(
@@ -152,13 +148,6 @@ def _to_conversation_id(value: Any) -> Any:
         case None | str():
             return value
     raise PydanticCustomError("conversation", 'expected the id of a conversation, or {"id": …}')
-
-
-def _check_truncation(value: Any) -> Any:
-    if value in (None, "disabled"):
-        return value
-    rule = "expected 'disabled': input that is longer than the model's context is an error here"
-    raise PydanticCustomError("truncation", rule)
 
 
 class CreateResponse(ResponseContext):
@@ -285,7 +274,7 @@ class Response(BaseModel):
     tools: list[dict[str, Any]]
     top_logprobs: int
     top_p: float
-    truncation: Literal["disabled"]
+    truncation: Literal["auto", "disabled"]
     background: bool
     user: str | None
 

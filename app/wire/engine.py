@@ -53,6 +53,8 @@ class ChatCompletionRequest(SamplingRequest):
     function_call: FunctionCallField = None
     reasoning_effort: Annotated[str, Field(max_length=16)] | None = None
     chat_template_kwargs: TemplateSwitches | None = None
+    # Not a field of OpenAI's chats: the API sends it for a response.
+    truncation: Literal["auto"] | None = None
 
     @field_validator("top_logprobs")
     @classmethod

@@ -1,11 +1,14 @@
 """Renders the messages and tools of a chat completion, by the code that renders training rows."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.errors import InvalidRequest
 from app.formats.chat import to_messages
+from app.wire.chat_messages import RequestMessage
 from app.wire.engine import ChatCompletionRequest
-from worker.inference.generation import context_length_error
+from worker.inference.chat_truncation import render_truncated
+from worker.inference.generation import context_length_error, max_prompt_tokens
 from worker.inference.registry import ServedCausalModel
 from worker.model.rendering import ChatPrompt, PromptTooLong, RenderingError
 
@@ -25,13 +28,20 @@ async def render_prompt(
     base = served.base
     tools = request.tool_definitions if request.choice.mode != "none" else []
 
-    def render() -> ChatPrompt:
-        renderer = base.renderer.with_options(served.rendering_options)
-        return renderer.render_chat(_to_training_messages(request), tools, request.switches)
+    async def render(messages: Sequence[RequestMessage]) -> ChatPrompt:
+        def run() -> ChatPrompt:
+            renderer = base.renderer.with_options(served.rendering_options)
+            return renderer.render_chat(_to_training_messages(messages), tools, request.switches)
+
+        return await base.rendering.run(project, _rendering_cost(messages, tools), run)
 
     try:
-        cost = _rendering_cost(request, tools)
-        prompt = await base.rendering.run(project, cost, render)
+        if request.truncation == "auto":
+            prompt = await render_truncated(
+                render, request.messages, max_prompt_tokens(request, base)
+            )
+        else:
+            prompt = await render(request.messages)
     except PromptTooLong as error:
         raise context_length_error(base, f"at least {error.min_tokens}") from error
     except RenderingError as error:
@@ -41,18 +51,18 @@ async def render_prompt(
     return prompt
 
 
-def _to_training_messages(request: ChatCompletionRequest) -> list[dict[str, Any]]:
+def _to_training_messages(messages: Sequence[RequestMessage]) -> list[dict[str, Any]]:
     """Convert messages as those of a training file are."""
-    messages = [message.model_dump(exclude_none=True) for message in request.messages]
-    return [message.to_wire() for message in to_messages(messages)]
+    fields = [message.model_dump(exclude_none=True) for message in messages]
+    return [message.to_wire() for message in to_messages(fields)]
 
 
-def _rendering_cost(request: ChatCompletionRequest, tools: list[dict[str, Any]]) -> int:
+def _rendering_cost(messages: Sequence[RequestMessage], tools: Sequence[Mapping[str, Any]]) -> int:
     """Cost of rendering in characters; a message costs some even if it is empty."""
-    parts = [part for message in request.messages for part in message.content or ()]
+    parts = [part for message in messages for part in message.content or ()]
     characters = sum(len(part.text or part.refusal or "") for part in parts)
-    for message in request.messages:
+    for message in messages:
         characters += len(message.reasoning_content or "")
         characters += len(str(message.tool_calls or "")) + len(str(message.function_call or ""))
     characters += sum(len(str(tool)) for tool in tools)
-    return characters + COST_PER_MESSAGE * (len(request.messages) + len(parts) + len(tools))
+    return characters + COST_PER_MESSAGE * (len(messages) + len(parts) + len(tools))

@@ -183,6 +183,14 @@ def resolve_max_tokens(prompt_tokens: int, request: SamplingRequest, base: Loade
     return min(base.default_max_tokens if wanted is None else wanted, length - prompt_tokens)
 
 
+def max_prompt_tokens(request: SamplingRequest, base: LoadedModel) -> int:
+    """The length of prompts that leave room for the requested number of tokens, or the model's
+    default; they may have half of the context in any case."""
+    length, wanted = base.renderer.context_length, request.max_new_tokens
+    room = base.default_max_tokens if wanted is None else wanted
+    return length - min(room, length // 2)
+
+
 def context_length_error(base: LoadedModel, tokens: str) -> InvalidRequest:
     return InvalidRequest(
         f"This model's maximum context length is {base.renderer.context_length} tokens. However, "

@@ -125,6 +125,10 @@ class TestRequest:
         }
         assert {name: response[name] for name in expected} == expected
 
+    def test_truncation_is_up_to_the_engine(self, http: httpx.Client, engine: FakeEngine) -> None:
+        assert ask(http, truncation="auto")["truncation"] == "auto"
+        assert engine.bodies[0]["truncation"] == "auto"
+
     def test_allowed_tools(self, http: httpx.Client, engine: FakeEngine) -> None:
         choice = {"type": "allowed_tools", "mode": "required"}
         tools = [{"type": "function", "name": "add"}]
@@ -289,7 +293,7 @@ class TestErrors:
             ({"max_output_tokens": 3}, "max_output_tokens", "from 16"),
             ({"prompt": {"id": "p"}}, "prompt", "prompts are not kept here"),
             ({"moderation": {"model": "m"}}, "moderation", "not moderated here"),
-            ({"truncation": "auto"}, "truncation", "expected 'disabled'"),
+            ({"truncation": "middle"}, "truncation", "'auto' or 'disabled'"),
             ({"tool_choice": {"type": "mcp", "server_label": "x"}}, "tool_choice", "'mcp'"),
             ({"tool_choice": "any"}, "tool_choice", "expected 'none', 'auto', 'required'"),
             ({"include": ["all"]}, "include[0]", "message.output_text.logprobs"),

@@ -128,6 +128,18 @@ def served(api: Any, sessions: SessionMaker, backend: Backend) -> Iterator[Serve
         yield served
 
 
+def test_truncation_is_done_or_refused_by_name(served: Served, backend: Backend) -> None:
+    body = {"model": served.tuned, "input": "Hi", "truncation": "auto", "max_output_tokens": 16}
+    response = served.http.post("/v1/responses", json=body)
+    if isinstance(backend, BuiltIn):
+        assert response.status_code == 200, response.text
+        return
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert error["param"] == "truncation"
+    assert "is not supported by" in error["message"]
+
+
 def ask(served: Served, model: str, **changes: Any) -> Any:
     fields = {"messages": HELLO, "temperature": 0, "max_tokens": 24, **changes}
     return served.openai.chat.completions.create(model=model, **fields)
