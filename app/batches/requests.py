@@ -49,6 +49,8 @@ class BatchRange:
         answer = await self._requests.answer(
             (self._batch_id, index), self._model, self._endpoint, request.body, request_id
         )
+        usage = _read_usage(answer)
+        answer = await self._translate(request.body, answer)
         line = build_line(
             self._batch_id,
             index,
@@ -58,7 +60,19 @@ class BatchRange:
             body=answer.body,
         )
         is_success = answer.status < 400
-        return ItemResult(index, is_success, line, _read_usage(answer) if is_success else {})
+        return ItemResult(index, is_success, line, usage if is_success else {})
+
+    async def _translate(self, body: object, answer: Answer) -> Answer:
+        """Make the endpoint's answer from that of another one, if the engine has only that."""
+        make_translator = self._endpoint.make_translator
+        if make_translator is None or isinstance(self._model, ApiError):
+            return answer
+        try:
+            translator = make_translator(self._endpoint.parse(body), self._model)
+            translated = await translator.translate_body(answer.status, answer.body)
+        except ApiError as error:
+            return Answer.of_error(error)
+        return Answer(answer.status, translated)
 
 
 def _read_usage(answer: Answer) -> dict[str, int]:

@@ -14,7 +14,7 @@ from app.wire.base import fill_page, page_cursors
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=IdempotentRoute)
 
-Limit = Annotated[int, Query(ge=1, le=100)]
+Limit = Annotated[int, Query(ge=0, le=100)]
 
 
 @router.post("", dependencies=[IDEMPOTENT])

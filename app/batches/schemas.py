@@ -20,7 +20,8 @@ class OutputExpiresAfter(BaseModel):
 
 
 class CreateBatch(BaseModel):
-    """`endpoint` is that of all requests in the file: chat completions, completions, embeddings."""
+    """`endpoint` is that of all requests in the file: chat completions, responses, completions or
+    embeddings."""
 
     input_file_id: Annotated[str, StringConstraints(max_length=64)]
     endpoint: Annotated[str, StringConstraints(max_length=64)]

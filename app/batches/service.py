@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from app import ids
 from app.auth import projects
+from app.batches.endpoints import BATCH_ENDPOINTS
 from app.batches.schemas import CreateBatch
 from app.db import clock, pagination
 from app.db.pagination import Page
@@ -21,7 +22,6 @@ from app.db.tables import (
 from app.errors import InvalidRequest, NotFound, RateLimited
 from app.files import quota
 from app.files import service as files
-from app.inference.endpoints import ENDPOINTS
 from app.settings import Settings
 from app.work import lists
 
@@ -145,9 +145,9 @@ def _stop(session: Session, batch: Batch) -> bool:
 
 
 def _check_endpoint(endpoint: str) -> None:
-    if endpoint in ENDPOINTS:
+    if endpoint in BATCH_ENDPOINTS:
         return
-    known = ", ".join(f"'{path}'" for path in ENDPOINTS)
+    known = ", ".join(f"'{path}'" for path in BATCH_ENDPOINTS)
     raise InvalidRequest(
         f"Invalid 'endpoint': batches of this service are for {known}.",
         param="endpoint",

@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, select
 
 from app import logs
 from app.batches import ending
+from app.batches.endpoints import BATCH_ENDPOINTS
 from app.batches.input import CheckedInput, InputError, check, parse_line
 from app.batches.output import EXPIRED, ResultFile, build_error_line, join_lines, split_part
 from app.batches.requests import BatchRange
@@ -20,7 +21,7 @@ from app.db.tables import Batch, BatchState, File, WorkRange, WorkResult, WorkSt
 from app.errors import ApiError, StorageQuotaExceeded
 from app.files import quota
 from app.formats.lines import read_lines
-from app.inference.endpoints import ENDPOINTS, Endpoint
+from app.inference.endpoints import Endpoint
 from app.inference.engines import EngineClient
 from app.inference.unattended_requests import EngineFailures
 from app.models import registry
@@ -237,7 +238,7 @@ class BatchWork:
             if batch is None:
                 raise LeaseLost
             file = session.get_one(File, batch.input_file_id)
-            return _Input(file.storage_key, ENDPOINTS[batch.endpoint], batch.model)
+            return _Input(file.storage_key, BATCH_ENDPOINTS[batch.endpoint], batch.model)
 
     def _read_range(
         self, source: _Input, first: int, end: int, place: Mapping[str, Any]

@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from app.errors import InvalidRequest
 from app.http.strict_json import MAX_NODES, MAX_VALUES_WITH_TOKEN_IDS
+from app.inference.answer_translation import AnswerTranslator
 from app.inference.token_ids import reject_ids_under_alias
 from app.models.registry import ModelTask, ResolvedModel
 from app.wire.chat import CreateChatCompletion
@@ -27,7 +29,12 @@ EngineBody = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An endpoint: `build` makes the engine's body from a valid one. It raises InvalidRequest."""
+    """An endpoint: `build` makes the engine's body from a valid one. It raises InvalidRequest.
+
+    An engine has it at the same path, unless its requests are sent to `engine_path`. Then
+    `make_translator` is for the answer to a valid body, and `translate_refusal` for what is wrong
+    with the engine's.
+    """
 
     path: str
     task: ModelTask
@@ -36,6 +43,9 @@ class Endpoint:
     max_values: int = MAX_NODES
     # Of the built-in engine, where the API's leaves fields to the engine.
     engine_schema: type[BaseModel] | None = None
+    engine_path: str | None = None
+    make_translator: Callable[[Any, ResolvedModel], AnswerTranslator] | None = None
+    translate_refusal: Callable[[InvalidRequest], InvalidRequest] | None = None
 
     def parse(self, document: object) -> Any:
         """Validate a body. Raises InvalidRequest."""
@@ -53,8 +63,10 @@ class Endpoint:
         try:
             self.engine_schema.model_validate(sent)
         except ValidationError as error:
-            errors = error.errors(include_url=False)
-            raise to_invalid_request(errors, body=sent) from error
+            refused = to_invalid_request(error.errors(include_url=False), body=sent)
+            if self.translate_refusal is not None:
+                refused = self.translate_refusal(refused)
+            raise refused from error
 
 
 def build_chat_body(body: CreateChatCompletion, model: ResolvedModel) -> EngineBody:

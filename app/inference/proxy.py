@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy.orm import Session
 from starlette.responses import Response
@@ -15,6 +15,7 @@ from app.db.tables import UsageKind
 from app.errors import ServiceUnavailable
 from app.http.dependencies import AppState, run_autocommit
 from app.http_server.disconnects import run_until_disconnect
+from app.inference.answer_translation import AnswerTranslator
 from app.inference.answer_usage import UsageReader, request_usage, wants_usage
 from app.inference.endpoints import EMBEDDINGS_PATH
 from app.inference.engine_responses import EVENT_STREAM, EngineResponse, single_chunk
@@ -43,16 +44,6 @@ async def resolve_model(
 
     # Not in the request's session, which would stay open until the engine has responded.
     return await run_autocommit(state, resolve)
-
-
-class AnswerTranslator(Protocol):
-    """Makes the answer of another route from that of an engine."""
-
-    async def translate_body(self, status: int, body: bytes) -> bytes:
-        """Translate a whole answer, or an error. Raises ServiceUnavailable if it is neither."""
-
-    def translate_stream(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Translate the events of a stream, as soon as they arrive."""
 
 
 class ProxyResponse(Response):

@@ -40,6 +40,10 @@ class Answer:
     status: int
     body: bytes
 
+    @classmethod
+    def of_error(cls, error: ApiError) -> "Answer":
+        return cls(error.status, orjson.dumps(error.body()))
+
 
 class EngineFailures:
     """Failures of engines by request, those of the last request at the end.
@@ -85,10 +89,10 @@ class UnattendedRequests:
         body: object,
         request_id: str,
     ) -> Answer:
-        """Validate a body and send it. `key` tells the requests of all work apart.
+        """Validate a body and send it. The answer is the engine's own, or an error.
 
-        `model` is the error of the request if there is no such model any more. Raises
-        ItemPostponed.
+        `key` tells the requests of all work apart. `model` is the error of the request if there is
+        no such model any more. Raises ItemPostponed.
         """
         try:
             if isinstance(model, ApiError):
@@ -96,13 +100,13 @@ class UnattendedRequests:
             request = endpoint.build(endpoint.parse(body), model)
             answer = await self._send(model, endpoint, request, request_id)
         except (EngineTimeout, ModelDamaged) as error:
-            return _to_answer(error)
+            return Answer.of_error(error)
         except ServiceUnavailable as error:
             if _is_lost(error) and self._failures.is_to_blame(key):
-                return _to_answer(error)
+                return Answer.of_error(error)
             raise ItemPostponed from error
         except ApiError as error:
-            return _to_answer(error)
+            return Answer.of_error(error)
         if answer.status in BUSY_STATUSES:
             raise ItemPostponed
         if answer.status >= 500 and not self._failures.is_to_blame(key):
@@ -118,7 +122,7 @@ class UnattendedRequests:
         try:
             async with self._engines.forward(
                 model,
-                endpoint.path,
+                endpoint.engine_path or endpoint.path,
                 body,
                 project_id=self._project_id,
                 priority=Priority.BATCH,
@@ -168,10 +172,6 @@ def _outcome_of(status: int) -> RequestOutcome:
     if status < 400:
         return RequestOutcome.SUCCEEDED
     return RequestOutcome.CLIENT_ERROR if status < 500 else RequestOutcome.SERVER_ERROR
-
-
-def _to_answer(error: ApiError) -> Answer:
-    return Answer(error.status, orjson.dumps(error.body()))
 
 
 def _is_lost(error: ServiceUnavailable) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from app.errors import InvalidRequest
 from app.responses.chat_messages import to_messages
 from app.responses.schemas import CreateResponse, JsonSchemaFormat, ResponseContext
 from app.responses.tools import choice_to_chat
@@ -51,9 +52,9 @@ def _context_fields(request: ResponseContext) -> dict[str, Any]:
         fields["tool_choice"] = choice_to_chat(request.tool_choice)
     if request.reasoning is not None:
         fields["reasoning_effort"] = request.reasoning.effort
-    if request.text is not None:
     if request.truncation == "auto":
         fields["truncation"] = request.truncation
+    if request.text is not None:
         fields["response_format"] = _to_response_format(request.text.format)
     return fields
 
@@ -78,6 +79,13 @@ def translate_error(body: bytes) -> bytes:
     except (ValueError, LookupError, TypeError):
         return body
     return orjson.dumps(document)
+
+
+def translate_refusal(error: InvalidRequest) -> InvalidRequest:
+    """An error of a chat request, with the fields of a response's."""
+    message = QUOTED.sub(_rename_quoted, error.message)
+    param = None if error.error_param is None else rename_field(error.error_param)
+    return InvalidRequest(message, param=param, code=error.error_code)
 
 
 def _rename_quoted(match: re.Match[str]) -> str:

@@ -133,6 +133,43 @@ class TestAnswers:
         assert counts_of(openai, batch.id) == (1, 1, 0)
         assert engine.bodies == [body]
 
+    def test_of_responses(self, openai: OpenAI, engine: FakeEngine, runner: WorkRunner) -> None:
+        body = {"model": "gpt-4o-mini", "instructions": "Be brief.", "max_output_tokens": 16}
+        lines = [
+            make_line(number, url="/v1/responses", body=body | {"input": content})
+            for number, content in enumerate(["hi", "too long", 'answer 200 {"choices": []}'])
+        ]
+        lines[2]["body"].pop("instructions")
+        batch = wait_for_end(openai, create_batch(openai, to_jsonl(lines), "/v1/responses").id)
+        assert counts_of(openai, batch.id) == (3, 1, 2)
+        (answer,) = read_lines(openai, batch.output_file_id)
+        assert answer["custom_id"] == "request-0"
+        response = openai_types.responses.Response.model_validate(answer["response"]["body"])
+        assert (response.output_text, response.status, response.model) == (
+            "Hello",
+            "completed",
+            "base",
+        )
+        assert response.instructions == "Be brief."
+        assert answer["response"]["body"]["store"] is False
+        with pytest.raises(NotFoundError):
+            openai.responses.retrieve(response.id)
+        too_long, unreadable = read_lines(openai, batch.error_file_id)
+        error = too_long["response"]["body"]["error"]
+        assert (error["code"], error["param"]) == ("context_length_exceeded", "input")
+        assert unreadable["response"]["status_code"] == 503
+        sent = next(each for each in engine.bodies if each["messages"][-1]["content"] == "hi")
+        assert sent == {
+            "model": "base",
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "hi"},
+            ],
+            "max_completion_tokens": 16,
+        }
+        assert batch.usage is not None
+        assert (batch.usage.input_tokens, batch.usage.output_tokens) == (1, 1)
+
 
 class TestInput:
     def test_an_invalid_line_fails_the_batch_before_any_is_sent(
@@ -427,6 +464,8 @@ def test_lists_are_paged(openai: OpenAI) -> None:
     page = openai.batches.list(limit=2)
     assert [batch.id for batch in page.data] == made[:0:-1]
     assert [batch.id for batch in openai.batches.list(limit=2)] == made[::-1]
+    empty = openai.batches.list(limit=0)
+    assert (empty.data, empty.has_more) == ([], False)
 
 
 def make_result(index: int) -> ItemResult:

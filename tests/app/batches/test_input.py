@@ -6,14 +6,17 @@ from typing import Any
 import pytest
 
 from app.batches import input as batch_input
+from app.batches.endpoints import BATCH_ENDPOINTS
 from app.batches.input import CheckedInput, check, parse_line
 from app.formats.lines import Line, LineSplitter
-from app.inference.endpoints import ENDPOINTS
 from tests.app.batches.conftest import make_line, to_jsonl
 
 MAX_LINE_BYTES = 4096
-CHAT = ENDPOINTS["/v1/chat/completions"]
-EMBEDDINGS = ENDPOINTS["/v1/embeddings"]
+CHAT = BATCH_ENDPOINTS["/v1/chat/completions"]
+EMBEDDINGS = BATCH_ENDPOINTS["/v1/embeddings"]
+RESPONSES = BATCH_ENDPOINTS["/v1/responses"]
+TOOL = {"type": "function", "name": "add"}
+CALL = {"type": "function_call", "call_id": "call_1", "name": "add", "arguments": "{}"}
 
 
 def split(content: bytes) -> Iterator[Line]:
@@ -77,6 +80,41 @@ def test_an_invalid_line_is_named(
     (error,) = check_content(content).errors
     assert (error.code, error.line, error.param) == expected
     assert error.message.endswith((".", "'."))
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({"input": None}, "missing_required_parameter", "body.input"),
+        ({"stream": True}, "invalid_request", "body.stream"),
+        ({"background": True}, "invalid_request", "body.background"),
+        ({"previous_response_id": "resp_1"}, "invalid_request", "body.previous_response_id"),
+        ({"input": None, "conversation": "conv_1"}, "invalid_request", "body.conversation"),
+        (
+            {"input": [{"type": "item_reference", "id": "msg_1"}]},
+            "invalid_request",
+            "body.input[0]",
+        ),
+        ({"prompt": {"id": "p"}}, "invalid_value", "body.prompt"),
+        ({"tools": [{"type": "web_search"}]}, "invalid_value", "body.tools[0]"),
+        ({"input": [CALL]}, "invalid_request", "body.input"),
+        # By the engine's rules, with the names of this endpoint: no messages, and two alike tools.
+        ({"input": [{"type": "reasoning", "summary": []}]}, "invalid_value", "body.input"),
+        ({"tools": [TOOL, TOOL]}, "invalid_value", "body.tools"),
+    ],
+)
+def test_an_invalid_response_is_named(fields: dict[str, Any], code: str, param: str) -> None:
+    body = {"model": "base", "input": "hi"} | fields
+    line = make_line(0, url="/v1/responses", body=body)
+    (error,) = check_content(to_jsonl([line]), RESPONSES).errors
+    assert (error.code, error.line, error.param) == (code, 1, param)
+
+
+def test_what_a_response_is_stored_for_is_no_error() -> None:
+    """As in chats, it has no effect."""
+    body = {"model": "base", "input": "hi", "store": True, "metadata": {"a": "b"}}
+    line = make_line(0, url="/v1/responses", body=body)
+    assert check_content(to_jsonl([line]), RESPONSES).errors == []
 
 
 def test_another_engine_judges_its_own_fields() -> None:
