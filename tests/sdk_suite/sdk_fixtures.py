@@ -58,7 +58,7 @@ JOB_ID = "ft-AF1WoRqd3aJAHsqc9NY7iL8F"
 FILE_IDS = ("file_id", "file-abc123")
 UPLOAD_ID = "upload_abc123"
 PART_ID = "string"
-BATCH_ID = "batch_id"
+BATCH_ID, BATCH_INPUT_ID = "batch_id", "input_file_id"
 CHECKPOINT = "ft:gpt-4o-mini-2024-07-18:org:weather:B7R9VjQd"
 # The generated tests also use a job id in place of a checkpoint's name.
 # The last is the judge of an eval.
@@ -173,21 +173,22 @@ def _make_audit_log() -> Base:
 
 
 def _make_files() -> list[Base]:
-    return [
-        File(
-            id=id,
-            project_id=PROJECT_ID,
-            filename="train.jsonl",
-            purpose="fine-tune",
-            bytes=len(CONTENT),
-            sha256="",
-            storage_key=file_key(PROJECT_ID, id),
-            status="processed",
-            format="chat",
-            examples=12,
-        )
-        for id in FILE_IDS
-    ]
+    return [*(_make_file(id) for id in FILE_IDS), _make_file(BATCH_INPUT_ID, purpose="batch")]
+
+
+def _make_file(id: str, *, purpose: str = "fine-tune") -> Base:
+    return File(
+        id=id,
+        project_id=PROJECT_ID,
+        filename="train.jsonl",
+        purpose=purpose,
+        bytes=len(CONTENT),
+        sha256="",
+        storage_key=file_key(PROJECT_ID, id),
+        status="processed",
+        format="chat",
+        examples=12,
+    )
 
 
 def _make_job(test: str) -> Base:
