@@ -1,4 +1,5 @@
-"""Events of a response that is made in the background, from what is stored of it.
+"""Events of a response from what is stored of it: one that is made in the background, or that an
+earlier attempt of a request was answered with.
 
 The same at each time, so that a client can go on behind the last one that it got: the text of an
 item is one event, as its tokens are not stored while they are made.
@@ -50,6 +51,14 @@ async def stream(
     except DatabaseUnavailable:
         unavailable = ServiceUnavailable("The database is unavailable. Please retry in a moment.")
         yield to_sse(iter([_error_event(unavailable, next_number)]))
+
+
+def repeat(response: ResponseDict) -> bytes:
+    """All events of a response that has ended and was not made in the background."""
+    answer = ResponseAnswer({**response, **UNMADE, "status": "in_progress"})
+    events = [*answer.begin(), *answer.write_items(response["output"])]
+    answer.response = response
+    return to_sse(iter([*events, answer.last_event()]))
 
 
 async def _follow(

@@ -1,5 +1,6 @@
 """Routes of /v1/responses."""
 
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.auth.principals import Principal
 from app.db.tables import ResponseState, StoredResponse
-from app.errors import InvalidRequest, ModelNotFound
+from app.errors import InvalidRequest, ModelNotFound, ServiceUnavailable
 from app.http import idempotency
 from app.http.dependencies import (
     AfterCursor,
@@ -49,6 +50,10 @@ router = APIRouter(
     route_class=StrictRoute,
     responses=error_responses(ModelNotFound),
 )
+ANSWERED_MEANWHILE = (
+    "An earlier attempt of this request was answered while this one was. Its response is in the "
+    "conversation, and this one is not; send the request again to get it."
+)
 Limit = Annotated[int, Query(ge=0, le=100)]
 Include = Annotated[
     list[Includable] | None,
@@ -69,6 +74,12 @@ async def create_response(
     """Answer text or items, as one response or as a stream of events."""
     project_id = principal.project_id
     model = await resolve_model(state, project_id, body.model, ModelTask.CHAT)
+    # Its items would otherwise be there twice.
+    is_once = body.conversation is not None and not body.background
+    if is_once:
+        find = partial(attempt.begin, content=content)
+        if (stored := await run_in_transaction(state, find)) is not None:
+            return await _answer_again(state, project_id, stored.body, is_stream=body.stream)
     prepared = await preparation.prepare(state, project_id, body, model.name)
     if body.background:
         earlier = await _create_in_background(state, principal, prepared, attempt, content)
@@ -77,13 +88,17 @@ async def create_response(
             return _replay(state, project_id, response["id"], None)
         return _respond(response, idempotency.REPLAYED_HEADERS if earlier else None)
 
+    def keep_once(session: Session, response: ResponseDict) -> None:
+        if is_once and attempt.begin(session, content) is not None:
+            raise ServiceUnavailable(ANSWERED_MEANWHILE)
+        preparation.keep(session, state.settings, project_id, prepared, response)
+        if is_once and response["status"] != "failed":
+            # The rest of a stored one is read again: it may be deleted meanwhile.
+            own = {"id": response["id"]} if prepared.is_stored else response
+            attempt.finish(idempotency.StoredResponse(HTTPStatus.OK, own))
+
     async def keep(response: ResponseDict) -> None:
-        await run_in_transaction(
-            state,
-            lambda session: preparation.keep(
-                session, state.settings, project_id, prepared, response
-            ),
-        )
+        await run_in_transaction(state, partial(keep_once, response=response))
 
     translator = ResponseTranslator(prepared.response, keep if prepared.is_kept else None)
     return ProxyResponse(
@@ -95,6 +110,19 @@ async def create_response(
         principal=principal,
         translator=translator,
     )
+
+
+async def _answer_again(
+    state: AppState, project_id: str, earlier: ResponseDict, *, is_stream: bool | None
+) -> Response:
+    """Answer with the response of an earlier attempt. Raises NotFound if it was deleted since."""
+    response = earlier
+    if "status" not in earlier:
+        response = orjson.loads((await _read(state, project_id, earlier["id"])).body)
+    if not is_stream:
+        return _respond(response, idempotency.REPLAYED_HEADERS)
+    headers = NO_BUFFERING_HEADERS | idempotency.REPLAYED_HEADERS
+    return Response(replay.repeat(response), media_type="text/event-stream", headers=headers)
 
 
 async def _create_in_background(

@@ -1,10 +1,12 @@
 """Stored responses: retrieved, deleted, continued, referred to, and counted in the quota."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
+from anyio import to_thread
 from fastapi.testclient import TestClient
 from openai import BadRequestError, NotFoundError, OpenAI
 from sqlalchemy import func, select
@@ -14,11 +16,12 @@ from app.db.tables import Project, StoredResponse
 from app.files import quota
 from app.main import create_app
 from app.operations.retention import RetentionPolicy, sweep
+from app.responses import preparation
 from app.responses.context import MAX_ITEMS
 from app.settings import Settings
 from tests.app.http.test_admission import expect_error
 from tests.app.responses.test_create import ADD, PATH, ask
-from tests.app.responses.test_stream import CALL_PARTS, parts, stream
+from tests.app.responses.test_stream import CALL_PARTS, kinds, parts, read_events, stream
 from tests.live_api import Account, Api
 from tests.live_server import FakeEngine
 
@@ -26,6 +29,12 @@ from tests.live_server import FakeEngine
 @pytest.fixture(autouse=True)
 def _engine(engine: FakeEngine) -> None:
     """Every test has a fresh engine."""
+
+
+def list_texts(http: httpx.Client, conversation: str) -> list[str]:
+    """The texts of a conversation's items, oldest first."""
+    items = http.get(f"/v1/conversations/{conversation}/items?order=asc").json()["data"]
+    return [item["content"][0]["text"] for item in items]
 
 
 def contents(engine: FakeEngine) -> list[Any]:
@@ -190,6 +199,70 @@ class TestConversations:
         items: list[Any] = list(openai.conversations.items.list(conversation.id, order="asc"))
         texts = [item.content[0].text for item in items]
         assert texts == ["a", "b", "Hello", "c", "Hello"]
+
+    @pytest.mark.parametrize("is_stored", [True, False])
+    @pytest.mark.parametrize("is_stream", [True, False])
+    def test_a_retried_request_adds_its_items_once(
+        self, http: httpx.Client, engine: FakeEngine, is_stored: bool, is_stream: bool
+    ) -> None:
+        conversation = http.post("/v1/conversations", json={}).json()["id"]
+        body = {
+            "model": "base",
+            "input": "a",
+            "conversation": conversation,
+            "store": is_stored,
+            "stream": is_stream,
+        }
+        first = http.post(PATH, json=body)
+        again = http.post(PATH, json=body, headers={"x-stainless-retry-count": "1"})
+        assert again.headers["Idempotent-Replayed"] == "true"
+        if is_stream:
+            events = [read_events(answer) for answer in (first, again)]
+            assert events[0][-1] | {"sequence_number": 0} == events[1][-1] | {"sequence_number": 0}
+            assert kinds(events[0]) == kinds(events[1])
+        else:
+            assert again.json() == first.json()
+        assert len(engine.bodies) == 1, "the model was asked again"
+        assert list_texts(http, conversation) == ["a", "Hello"]
+
+        assert http.post(PATH, json=body).is_success
+        assert list_texts(http, conversation) == ["a", "Hello"] * 2, "this is a new request"
+
+    def test_attempts_at_the_same_time_add_their_items_once(
+        self, http: httpx.Client, api: Api, engine: FakeEngine
+    ) -> None:
+        """The first is answered while the second waits for its model."""
+        conversation = http.post("/v1/conversations", json={}).json()["id"]
+        body = {"model": "base", "input": "a", "conversation": conversation}
+        key = {"Idempotency-Key": "k"}
+        answers: list[httpx.Response] = []
+        prepare = preparation.prepare
+
+        async def answer_another_first(*arguments: Any) -> Any:
+            patch.setattr(preparation, "prepare", prepare)
+            send = partial(http.post, PATH, json=body, headers=key)
+            answers.append(await to_thread.run_sync(send))
+            return await prepare(*arguments)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(preparation, "prepare", answer_another_first)
+            late = http.post(PATH, json=body, headers=key)
+        assert answers[0].is_success
+        error = expect_error(late, 503)
+        assert "An earlier attempt of this request was answered" in error["message"]
+        assert list_texts(http, conversation) == ["a", "Hello"]
+        assert http.post(PATH, json=body, headers=key).json() == answers[0].json()
+
+    def test_a_failed_request_can_be_tried_again(
+        self, http: httpx.Client, engine: FakeEngine
+    ) -> None:
+        conversation = http.post("/v1/conversations", json={}).json()["id"]
+        body = {"model": "base", "input": "answer 500 oops", "conversation": conversation}
+        key = {"Idempotency-Key": "k"}
+        for _ in range(2):
+            assert http.post(PATH, json=body, headers=key).status_code >= 500
+        assert len(engine.bodies) == 2
+        assert list_texts(http, conversation) == []
 
     def test_what_it_has_counts(self, http: httpx.Client, api: Api) -> None:
         half = "x" * (api.state.settings.max_body_bytes // 2)

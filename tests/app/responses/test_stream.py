@@ -56,9 +56,13 @@ def parts(*given: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def stream(http: httpx.Client, asked: Any, **more: Any) -> list[dict[str, Any]]:
-    """The events of a stream, without the lines of their names, which are compared."""
+    """The events of a stream."""
     body = {"model": "base", "input": asked, "stream": True} | more
-    response = http.post(PATH, json=body)
+    return read_events(http.post(PATH, json=body))
+
+
+def read_events(response: httpx.Response) -> list[dict[str, Any]]:
+    """The events of an answer, without the lines of their names, which are compared."""
     assert response.status_code == 200, response.text
     assert response.headers["content-type"].startswith("text/event-stream")
     events = []
