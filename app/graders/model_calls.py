@@ -8,7 +8,9 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from app import logs
+from app.auth.principals import Principal
 from app.catalog import Catalog, ModelKind
+from app.db.tables import UsageKind
 from app.errors import InvalidRequest
 from app.graders.runner import EmbeddedTexts, JudgeResponse, JudgeUnavailable
 from app.graders.schemas import (
@@ -19,8 +21,11 @@ from app.graders.schemas import (
     SamplingParams,
     TextSimilarityGrader,
 )
+from app.inference.answer_usage import read_usage
 from app.inference.engines import EngineClient, EngineUnavailable
 from app.models.registry import ResolvedModel
+from app.monitoring.recorder import TrafficRecorder
+from app.usage.ledger import UsageKey
 from app.wire.embeddings import EmbeddingsResponse
 
 log = logs.get_logger(__name__)
@@ -111,16 +116,23 @@ class ModelCalls:
         return content
 
 
-def send_now(engines: EngineClient, project_id: str) -> Send:
-    """A way to send requests for a client that waits."""
+def send_now(engines: EngineClient, recorder: TrafficRecorder, principal: Principal) -> Send:
+    """A way to send requests for a client that waits. Their tokens are counted to its key."""
 
     async def send(model: ResolvedModel, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
+        project_id = principal.project_id
         try:
             async with engines.forward(model, path, body, project_id=project_id) as response:
                 content = b"".join([chunk async for chunk in response.chunks])
-                return response.status, content
+                status = response.status
         except EngineUnavailable as error:
             raise JudgeUnavailable(error.message) from error
+        counts = read_usage(content) if status == httpx.codes.OK else None
+        if counts is not None:
+            kind = UsageKind.EMBEDDINGS if path == EMBEDDINGS_PATH else UsageKind.COMPLETIONS
+            key = UsageKey(project_id, principal.key_id, model.name, kind)
+            recorder.record_usage(key, counts)
+        return status, content
 
     return send
 

@@ -22,6 +22,7 @@ from app.http_server.disconnects import run_until_disconnect
 from app.inference.dependencies import EnginesDep
 from app.inference.proxy import resolve_model
 from app.models.registry import ModelTask, ResolvedModel
+from app.monitoring.dependencies import RecorderDep
 
 router = APIRouter(
     prefix="/v1/fine_tuning/alpha/graders",
@@ -51,11 +52,13 @@ async def run_grader(
     request: Request,
     state: AppStateDep,
     engines: EnginesDep,
+    recorder: RecorderDep,
     principal: PrincipalDep,
 ) -> GraderRun:
     """Grade one sample. Judges stop answering when the client disconnects."""
     judges = await _resolve_judges(body.grader, state, principal.project_id)
-    calls = ModelCalls(send_now(engines, principal.project_id), judges, find_encoder(state.catalog))
+    send = send_now(engines, recorder, principal)
+    calls = ModelCalls(send, judges, find_encoder(state.catalog))
 
     async def run_in_pool(task: GradingRequest) -> GradingResult:
         payload = task.model_dump_json().encode()

@@ -12,9 +12,12 @@ from openai.types.graders import (
     ScoreModelGraderParam,
     StringCheckGraderParam,
 )
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from app.db.tables import TokenUsage, UsageKind
 from app.graders.schemas import MAX_TEMPLATE_CHARS
-from tests.live_api import Api
+from tests.live_api import Account, Api
 from tests.live_server import FakeEngine
 from tests.polling import wait_until
 
@@ -184,6 +187,42 @@ def test_parameters_of_a_judge_reach_its_engine(openai: OpenAI, engine: FakeEngi
         with pytest.raises(BadRequestError) as raised:
             call()
         assert raised.value.code == "unknown_parameter"
+
+
+def test_tokens_of_judges_and_embeddings_are_counted(
+    openai: OpenAI, api: Api, engine: FakeEngine, account: Account, session: Session
+) -> None:
+    """Also of a judge whose answer has no valid result, and not of a refused request."""
+    judge: Any = {
+        "type": "score_model",
+        "name": "judge",
+        "model": "owner/base",
+        "input": [{"role": "user", "content": "Hi"}],
+    }
+    refused: Any = {**judge, "name": "refused"}
+    refused["input"] = [{"role": "user", "content": 'answer 400 {"error": {"message": "No."}}'}]
+    cosine: Any = {
+        "type": "text_similarity",
+        "name": "close",
+        "input": "vector {{sample.output_text}}",
+        "reference": "vector",
+        "evaluation_metric": "cosine",
+    }
+    for grader in (judge, judge, refused, cosine):
+        openai.fine_tuning.alpha.graders.run(grader=grader, model_sample="Paris")
+    api.recorder.flush()
+    rows = session.scalars(select(TokenUsage).order_by(TokenUsage.kind)).all()
+    key = account.principal.key_id
+    counted = [
+        (row.kind, row.model, row.api_key_id, row.requests, row.input_tokens, row.output_tokens)
+        for row in rows
+    ]
+    encoder = engine.bodies[-1]["model"]
+    assert counted == [
+        (UsageKind.COMPLETIONS, "base", key, 2, 2, 2),
+        (UsageKind.EMBEDDINGS, encoder, key, 1, 5, 0),
+    ]
+    assert not any(row.is_batch for row in rows)
 
 
 def test_a_judge_stops_when_the_client_of_the_run_disconnects(
