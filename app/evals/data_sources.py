@@ -63,6 +63,12 @@ def _build_schema(variables: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": dict(variables), "required": list(variables)}
 
 
+def get_item_schema(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Get the schema of the client's items; None if the items are stored completions."""
+    schema: dict[str, Any] = config["schema"]["properties"]["item"]
+    return schema if config["type"] == "custom" else None
+
+
 def has_sample(config: Mapping[str, Any]) -> bool:
     """Templates may name the model's output."""
     return "sample" in config["schema"]["properties"]

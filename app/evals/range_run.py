@@ -9,12 +9,13 @@ import orjson
 
 from app import ids
 from app.cpu_pool.pool import CpuPool
-from app.cpu_pool.protocol import CpuPoolError, PoolOverloaded, TaskCrashed, TaskTimeout
+from app.cpu_pool.protocol import CpuPoolError, PoolOverloaded, Task, TaskCrashed, TaskTimeout
 from app.db.tables import OutputItemStatus, UsageKind
 from app.errors import ApiError
 from app.evals import items, totals
 from app.evals.criteria import TestingCriterion
 from app.evals.criterion_run import Answers, CriterionRun, count_usage
+from app.evals.item_schema import SchemaResult, SchemaTask, format_path, run_schema_task
 from app.evals.items import ItemFault, Sample
 from app.evals.run_schemas import RunError
 from app.evals.run_sources import Row, Sampling
@@ -47,6 +48,8 @@ class RangeContext:
     criterion_ids: Sequence[str]
     # Without a name no model is sampled.
     sampling: Sampling | None
+    # Of items that no request has been checked for.
+    item_schema: dict[str, Any] | None
     model_name: str
     model: Model | None
     judges: Mapping[str, Model]
@@ -98,12 +101,26 @@ class EvalRange:
             )
         outcome.row = row = items.parse_row(self._lines[index])
         if outcome.variables is None:
+            await self._check_item(row, outcome)
             await self._sample(index, row, outcome)
         graded = await self._grade(row, outcome)
         # Judges are asked in order; those that have answered are not asked again.
         for number in range(len(outcome.results), len(self._context.criteria)):
             criterion = CriterionRun(self._context, index, number, outcome.answers)
             outcome.results.append(await criterion.judge(graded))
+
+    async def _check_item(self, row: Row, outcome: _Outcome) -> None:
+        schema = self._context.item_schema
+        if not schema:
+            return
+        task = SchemaTask(schema_=schema, items=[row.item])
+        payload = task.model_dump_json().encode()
+        reply = await self._run_task(run_schema_task, payload, outcome, "The item's schema")
+        fault = SchemaResult.model_validate_json(reply).fault
+        if fault is not None:
+            place = f"item{format_path(fault.path)}"
+            reason = f"Invalid '{place}': {fault.message}. It must match the eval's 'item_schema'."
+            raise ItemFault("invalid_item", reason)
 
     async def _sample(self, index: int, row: Row, outcome: _Outcome) -> None:
         sampling, model = self._context.sampling, self._context.model
@@ -153,22 +170,26 @@ class EvalRange:
             graders=parts, sample=outcome.variables or {}, item=row.item
         )
         payload = request.model_dump_json().encode()
-        try:
-            reply = await self._context.pool.call(
-                self._context.project_id, run_grading_task, payload
-            )
-        except (TaskTimeout, TaskCrashed) as error:
-            raise ItemFault("grading_failed", "The criteria could not be computed.") from error
-        except CpuPoolError as error:
-            outcome.tries += not isinstance(error, PoolOverloaded)
-            if outcome.tries >= MAX_GRADING_TRIES:
-                raise ItemFault("grading_failed", "The criteria need too much memory.") from error
-            raise ItemPostponed from error
+        reply = await self._run_task(run_grading_task, payload, outcome, "The criteria")
         result = GradingResult.model_validate_json(reply)
         if result.limit_error is not None:
             message = f"The criteria cannot be computed: {result.limit_error}."
             raise ItemFault("string_above_max_length", message)
         return result
+
+    async def _run_task(self, task: Task, payload: bytes, outcome: _Outcome, subject: str) -> bytes:
+        """Run a task of the CPU pool. Raises ItemPostponed, and ItemFault if it cannot be done."""
+        try:
+            return await self._context.pool.call(self._context.project_id, task, payload)
+        except (TaskTimeout, TaskCrashed) as error:
+            reason = f"{subject} could not be computed."
+            raise ItemFault("grading_failed", reason) from error
+        except CpuPoolError as error:
+            outcome.tries += not isinstance(error, PoolOverloaded)
+            if outcome.tries >= MAX_GRADING_TRIES:
+                reason = f"{subject} took too much memory."
+                raise ItemFault("grading_failed", reason) from error
+            raise ItemPostponed from error
 
     def _build_result(self, index: int, outcome: _Outcome, fault: RunError | None) -> ItemResult:
         if fault is not None:

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Query
 
 from app.errors import ModelNotFound
 from app.evals import serializers, service
-from app.evals.schemas import CreateEval, EvalDeleted, EvalList, EvalObject, UpdateEval
+from app.evals.dependencies import CHECK_EVAL, CheckedEvalDep
+from app.evals.schemas import EvalDeleted, EvalList, EvalObject, UpdateEval
 from app.http.dependencies import AfterCursor, AppStateDep, PrincipalDep, ReadSessionDep, SessionDep
 from app.http.idempotency import IDEMPOTENT, IDEMPOTENT_BY_KEY, IdempotentRoute
 from app.http.openapi import error_responses
@@ -18,11 +19,15 @@ Limit = Annotated[int, Query(ge=0, le=100)]
 Order = Annotated[Literal["asc", "desc"], Query(description="Oldest or newest first")]
 
 
+# The schema is checked before the transaction is begun.
 @router.post(
-    "", status_code=201, dependencies=[IDEMPOTENT], responses=error_responses(ModelNotFound)
+    "",
+    status_code=201,
+    dependencies=[CHECK_EVAL, IDEMPOTENT],
+    responses=error_responses(ModelNotFound),
 )
 def create(
-    body: CreateEval, state: AppStateDep, principal: PrincipalDep, session: SessionDep
+    body: CheckedEvalDep, state: AppStateDep, principal: PrincipalDep, session: SessionDep
 ) -> EvalObject:
     """Create an eval: the items' schema, and the criteria that each item is tested by."""
     row = service.create(session, state.catalog, principal.project_id, body)

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from app.db.tables import EvalRun, EvalRunState, OutputItemStatus
 from app.errors import ModelNotFound
 from app.evals import runs, serializers, service, totals
+from app.evals.dependencies import CHECK_RUN, CheckedRunDep
 from app.evals.run_schemas import (
-    CreateEvalRun,
     EvalRunDeleted,
     EvalRunList,
     EvalRunObject,
@@ -27,12 +27,16 @@ Limit = Annotated[int, Query(ge=0, le=100)]
 Order = Annotated[Literal["asc", "desc"], Query(description="Oldest or newest first")]
 
 
+# The items are checked before the transaction is begun.
 @router.post(
-    "", status_code=201, dependencies=[IDEMPOTENT], responses=error_responses(ModelNotFound)
+    "",
+    status_code=201,
+    dependencies=[CHECK_RUN, IDEMPOTENT],
+    responses=error_responses(ModelNotFound),
 )
 def create_run(
     eval_id: str,
-    body: CreateEvalRun,
+    body: CheckedRunDep,
     state: AppStateDep,
     principal: PrincipalDep,
     session: SessionDep,

@@ -15,7 +15,7 @@ from app.cpu_pool.pool import CpuPool
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Eval, EvalOutputItem, EvalRun, EvalRunState, WorkResult, WorkStop
 from app.errors import ApiError, StorageQuotaExceeded
-from app.evals import ending, item_scores, totals
+from app.evals import data_sources, ending, item_scores, totals
 from app.evals.criteria import TestingCriterion
 from app.evals.item_reader import (
     RANGE_ITEMS,
@@ -91,6 +91,7 @@ class EvalRunWork:
             sampling = read_sampling(session, run.id)
             parent = session.get_one(Eval, run.eval_id)
             summed = totals.sum_ranges(session, [run.id])[run.id]
+        config = parent.data_source_config
         criteria = CRITERIA.validate_python(parent.testing_criteria)
         names = {name for each in criteria for _, name in list_judges(each, "")}
         context = RangeContext(
@@ -103,6 +104,7 @@ class EvalRunWork:
             criteria=criteria,
             criterion_ids=[each["id"] for each in parent.testing_criteria],
             sampling=sampling,
+            item_schema=data_sources.get_item_schema(config) if run.file_id is not None else None,
             model_name=run.model,
             model=None if sampling is None else self._resolve(claim, run.model, ModelTask.CHAT),
             judges={name: self._resolve(claim, name, ModelTask.JUDGE) for name in names},
