@@ -37,6 +37,7 @@ from app.local import (
     project_commands,
     sweep_commands,
 )
+from app.local.api_client import ApiFailed
 from app.local.database import open_database
 from app.local.embedded import EmbeddedUnavailable
 from app.local.home import AlreadyRunning, HomeUnusable, NoService
@@ -53,6 +54,7 @@ from app.storage import StorageUnavailable, open_store
 USER_ERRORS = (
     AlreadyRunning,
     ApiError,
+    ApiFailed,
     BackupError,
     StartFailed,
     CatalogError,

@@ -6,15 +6,14 @@ is still running.
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.console import Console
 
 from app.local import process_specs
+from app.local.api_client import ApiClient, connect
 from app.local.demo_ui import DemoUi
 from app.local.up import key_path
 from app.settings import Settings
@@ -37,53 +36,10 @@ class DemoFailed(Exception):
     """The demo cannot continue; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class ApiClient:
-    """HTTP client of the API. Errors are raised as DemoFailed with the message of the service."""
-
-    client: httpx.Client
-
-    def get(self, path: str, **query: str | int) -> Any:
-        return self._read(self._send("GET", path, params=query))
-
-    def post(self, path: str, body: dict[str, Any]) -> Any:
-        return self._read(self._send("POST", path, json=body))
-
-    def upload(self, path: Path) -> str:
-        """Upload a training file; returns its id."""
-        with path.open("rb") as file:
-            response = self._send(
-                "POST", "/v1/files", data={"purpose": "fine-tune"}, files={"file": file}
-            )
-        return str(self._read(response)["id"])
-
-    def exists(self, path: str) -> bool:
-        return self._send("GET", path).is_success
-
-    def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        try:
-            return self.client.request(method, path, **arguments)
-        except httpx.TransportError as error:
-            url = self.client.base_url
-            raise DemoFailed(
-                f"{url} does not answer ({error}). Is `luthier up` running?"
-            ) from error
-
-    def _read(self, response: httpx.Response) -> Any:
-        if response.is_error:
-            raise DemoFailed(f"The service returned {response.status_code}: {response.text}")
-        return response.json()
-
-
 def run(settings: Settings, console: Console) -> None:
-    """Run the demo. Raises DemoFailed."""
-    key = key_path(settings)
-    if not key.exists():
-        raise DemoFailed(f"No API key in {key}. Start `luthier up` first.")
-    headers = {"Authorization": f"Bearer {key.read_text().strip()}"}
-    url = process_specs.api_url(settings)
-    with httpx.Client(base_url=url, headers=headers, timeout=120, trust_env=False) as client:
-        api = ApiClient(client)
+    """Run the demo. Raises DemoFailed and ApiFailed."""
+    url, key = process_specs.api_url(settings), key_path(settings)
+    with connect(url, key) as api:
         ui = DemoUi(console)
         _wait_until_ready(api)
         model = ensure_tuned_model(api, ui)

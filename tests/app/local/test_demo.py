@@ -8,7 +8,8 @@ import httpx
 import pytest
 from rich.console import Console
 
-from app.local.demo import ApiClient, DemoFailed, ensure_tuned_model
+from app.local.api_client import ApiClient, ApiFailed
+from app.local.demo import DemoFailed, ensure_tuned_model
 from app.local.demo_ui import DemoUi
 
 MODEL = "ft:smollm2-135m-instruct:luthier:workshop:AbCd1234"
@@ -133,7 +134,7 @@ def test_an_unreachable_service_has_an_error_message() -> None:
 
     with (
         httpx.Client(transport=httpx.MockTransport(refuse), base_url="http://service") as client,
-        pytest.raises(DemoFailed, match=r"http://service.* does not answer .*`luthier up`"),
+        pytest.raises(ApiFailed, match=r"http://service.* does not answer .*`luthier up`"),
     ):
         ApiClient(client).get("/v1/models")
 
@@ -143,7 +144,7 @@ def test_an_error_response_is_shown() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(401, json=body))
     with (
         httpx.Client(transport=transport, base_url="http://service") as client,
-        pytest.raises(DemoFailed, match=r"returned 401: .*Incorrect API key provided"),
+        pytest.raises(ApiFailed, match=r"returned 401: .*Incorrect API key provided"),
     ):
         ApiClient(client).get("/v1/models")
 
