@@ -1,5 +1,6 @@
 """Create, get, list, update and delete evals."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -30,12 +31,9 @@ def create(session: Session, catalog: Catalog, project_id: str, body: CreateEval
     criteria = [_with_id(criterion) for criterion in body.testing_criteria]
     _check_size(config, criteria)
     for index, criterion in enumerate(body.testing_criteria):
-        place = f"testing_criteria[{index}]"
-        for param, template in variables.list_templates(criterion, place):
-            variables.check_template(param, template, config)
-        criterion_checks.check(criterion, place)
-        check_formula(criterion, param=place)
-        judges.check_models(session, catalog, project_id, criterion, place)
+        check_criterion(
+            session, catalog, project_id, criterion, config, f"testing_criteria[{index}]"
+        )
     projects.lock_active(session, project_id)
     _check_quota(session, project_id)
     row = Eval(
@@ -52,6 +50,23 @@ def create(session: Session, catalog: Catalog, project_id: str, body: CreateEval
     session.flush()
     session.refresh(row)
     return row
+
+
+def check_criterion(
+    session: Session,
+    catalog: Catalog,
+    project_id: str,
+    criterion: TestingCriterion,
+    config: Mapping[str, Any],
+    param: str,
+) -> None:
+    """Check a criterion over a data source. Raises ModelNotFound, and InvalidRequest naming the
+    place in `param`."""
+    for place, template in variables.list_templates(criterion, param):
+        variables.check_template(place, template, config)
+    criterion_checks.check(criterion, param)
+    check_formula(criterion, param=param)
+    judges.check_models(session, catalog, project_id, criterion, param)
 
 
 def get(
