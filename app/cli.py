@@ -32,6 +32,7 @@ from app.local import (
     data_commands,
     demo,
     doctor,
+    eval_commands,
     job_commands,
     model_commands,
     project_commands,
@@ -78,6 +79,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(storage_app, name="storage")
 app.add_typer(data_commands.data_app, name="data")
 backup_commands.register(app)
+app.add_typer(eval_commands.evals_app, name="evals")
 app.add_typer(job_commands.jobs_app, name="jobs")
 app.add_typer(model_commands.models_app, name="models")
 app.add_typer(project_commands.projects_app, name="projects")

@@ -19,6 +19,7 @@ from app.conversations import routes as conversations
 from app.cpu_pool.pool import CpuPool
 from app.db.outbox import notify_after_commit
 from app.db.session import create_database_engine, session_maker, transaction_maker
+from app.eval_imports import routes as eval_imports
 from app.evals import routes as evals
 from app.evals import run_routes
 from app.exports import routes as exports
@@ -121,6 +122,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         graders.router,
         jobs.router,
         monitoring.router,
+        eval_imports.router,
         evals.router,
         run_routes.router,
         exports.router,

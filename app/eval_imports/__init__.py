@@ -1,0 +1,1 @@
+"""Import of evals: exports of OpenAI's evals and configs of promptfoo become evals and files."""

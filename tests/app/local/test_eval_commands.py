@@ -1,0 +1,44 @@
+"""`luthier evals import`: a file is imported through the API of a running service."""
+
+import json
+from pathlib import Path
+
+import httpx
+
+from tests.app.eval_imports.test_routes import HELLO_CONFIG
+from tests.app.test_cli import Luthier, luthier
+from tests.live_api import Account, Api
+
+__all__ = ["luthier"]
+
+
+def test_import(
+    luthier: Luthier, api: Api, account: Account, http: httpx.Client, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.write_text(account.secret + "\n")
+    assertions = [{"type": "regex", "value": "a"}, {"type": "equals", "value": "x"}]
+    file = tmp_path / "promptfooconfig.json"
+    file.write_text(json.dumps(HELLO_CONFIG | {"tests": [{"assert": assertions}]}))
+    options = ("--url", api.url, "--key-file", str(key))
+    done = luthier("evals", "import", str(file), *options)
+    (row,) = http.get("/v1/evals").json()["data"]
+    (items,) = http.get("/v1/files").json()["data"]
+    assert done.stdout.splitlines() == [
+        f"{row['id']}  promptfoo  1 criteria  items in {items['id']}  "
+        "1 runs to create (--json shows them)",
+        "left out: regex in tests[0].assert[0]: No criterion means the same.",
+    ]
+    printed = luthier("evals", "import", str(file), "--json", *options)
+    assert json.loads(printed.stdout)["data"][0]["runs"][0]["data_source"]["model"] == "base"
+
+    file.write_text("[]")
+    refused = luthier("evals", "import", str(file), *options)
+    assert refused.returncode == 1
+    assert "Nothing of 'content' can be imported" in refused.stderr
+    unknown = luthier("evals", "import", str(file), "--format", "openai", "--judge-model", "x")
+    assert (unknown.returncode, unknown.stderr.startswith("No API key in ")) == (1, True)
+    missing = luthier("evals", "import", str(tmp_path / "none"), *options)
+    assert (missing.returncode, "cannot be read" in missing.stderr) == (1, True)
+    file.write_bytes(b"\xff")
+    assert "not a text in UTF-8" in luthier("evals", "import", str(file), *options).stderr
