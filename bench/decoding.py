@@ -39,7 +39,7 @@ def make_adapter(decoder: LlamaDecoder, like: torch.Tensor, layers: int) -> Lora
         for name, modules in FUSED_LAYERS.items():
             sizes = [decoder._linear_sizes[f"model.layers.{layer}.{each}"] for each in modules]
             parts = [
-                (LoraAB(torch.randn(RANK, i) * 0.04, torch.randn(RANK, o) * 0.02), o)
+                (LoraAB(torch.randn(RANK, i) * 0.04, (torch.randn(RANK, o) * 0.02,)), o)
                 for i, o in sizes
             ]
             if pair := fuse_pairs(parts):

@@ -104,22 +104,15 @@ def _read_pair(
         or b.shape != (out_features, len(a))
     ):
         raise InvalidAdapter(f"The adapter's matrices do not match the size of {path}.")
-    return LoraAB(a.float(), b.float().T * scaling)
+    return LoraAB(a.float(), (b.float().T * scaling,))
 
 
 def fuse_pairs(parts: Sequence[tuple[LoraAB | None, int]]) -> LoraAB | None:
     """Fuse the pairs of linear layers that are computed as one; each comes with its out_features.
 
-    The A's are concatenated, the B's form a block diagonal.
+    The A's are concatenated, the B's are the blocks of a block diagonal.
     """
     if all(pair is None for pair, _ in parts):
         return None
-    blocks, rank, column = [], 0, 0
-    for pair, out_features in parts:
-        if pair:
-            blocks.append((rank, rank + len(pair.a), column, column + out_features))
-            rank += len(pair.a)
-        column += out_features
-    b_matrices = [pair.b if pair else torch.zeros(0, out_features) for pair, out_features in parts]
-    a = torch.cat([pair.a for pair, _ in parts if pair])
-    return LoraAB(a, torch.block_diag(*b_matrices), tuple(blocks))
+    blocks = [pair.b if pair else torch.zeros(0, out_features) for pair, out_features in parts]
+    return LoraAB(torch.cat([pair.a for pair, _ in parts if pair]), tuple(blocks))

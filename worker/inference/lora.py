@@ -17,20 +17,33 @@ from torch.nn.functional import linear
 
 @dataclass(frozen=True, slots=True)
 class LoraAB:
-    """LoRA matrices of one layer: `a` [rank, in] and `b` [rank, out], `b` already scaled.
+    """LoRA matrices of one layer: `a` [rank, in] and B [rank, out], already scaled.
 
-    If several layers are computed as one, `b` is a block diagonal, and `blocks` are its blocks:
-    first rank, end, first column, end.
+    If several layers are computed as one, B is a block diagonal, of which `blocks` [rank, out] are
+    kept, one for each layer. Those of layers that an adapter does not change have the rank 0.
     """
 
     a: Tensor
-    b: Tensor
-    blocks: tuple[tuple[int, int, int, int], ...] = ()
+    blocks: tuple[Tensor, ...]
+
+    @property
+    def b(self) -> Tensor:
+        """B as one matrix, with the zeros beside its blocks."""
+        return self.blocks[0] if len(self.blocks) == 1 else torch.block_diag(*self.blocks)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self.a.nbytes + sum(block.nbytes for block in self.blocks)
+
+    def merge_blocks(self) -> "LoraAB":
+        """Make a pair with a single block."""
+        return LoraAB(self.a, (self.b,))
 
     def to(self, like: Tensor) -> "LoraAB":
         """Contiguous copies on the device and in the dtype of `like`."""
-        a, b = (m.to(like.device, like.dtype).contiguous() for m in (self.a, self.b))
-        return LoraAB(a, b, self.blocks)
+        a, *blocks = (m.to(like.device, like.dtype).contiguous() for m in (self.a, *self.blocks))
+        return LoraAB(a, tuple(blocks))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +64,7 @@ class LoraWeights:
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        return sum(pair.a.nbytes + pair.b.nbytes for pair in self.pairs.values())
+        return sum(pair.nbytes for pair in self.pairs.values())
 
 
 class LoraStack:
@@ -132,4 +145,4 @@ class LoraSegments:
 def _stack_pairs(pairs: Sequence[LoraAB]) -> LoraAB:
     if len(pairs) == 1:
         return pairs[0]
-    return LoraAB(torch.cat([pair.a for pair in pairs]), torch.cat([pair.b for pair in pairs]))
+    return LoraAB(torch.cat([pair.a for pair in pairs]), (torch.cat([pair.b for pair in pairs]),))

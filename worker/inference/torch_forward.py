@@ -40,7 +40,7 @@ class TorchForward:
         self._decode_stack = LoraStack([])
 
     def make_adapter(self, pairs: Mapping[str, LoraAB]) -> LoraWeights:
-        return LoraWeights(pairs)
+        return LoraWeights({name: pair.merge_blocks() for name, pair in pairs.items()})
 
     def prefill(
         self, chunks: Sequence[PromptChunk], adapters: Sequence[LoraWeights | None]

@@ -135,11 +135,14 @@ class TestPairs:
 
 
 def test_fused_pairs_compute_the_same_as_their_parts() -> None:
-    q = LoraAB(torch.randn(2, 6), torch.randn(2, 4))
-    v = LoraAB(torch.randn(5, 6), torch.randn(5, 3))
+    q = LoraAB(torch.randn(2, 6), (torch.randn(2, 4),))
+    v = LoraAB(torch.randn(5, 6), (torch.randn(5, 3),))
     fused = fuse_pairs([(q, 4), (None, 2), (v, 3)])
     assert fused is not None
     x = torch.randn(7, 6)
     expected = torch.cat([x @ q.a.T @ q.b, torch.zeros(7, 2), x @ v.a.T @ v.b], dim=1)
     torch.testing.assert_close(x @ fused.a.T @ fused.b, expected)
+    sizes = [block.shape for block in fused.blocks]
+    assert sizes == [(2, 4), (0, 2), (5, 3)], "no zeros are kept beside the blocks"
+    torch.testing.assert_close(fused.merge_blocks().b, fused.b)
     assert fuse_pairs([(None, 4), (None, 2)]) is None

@@ -3,6 +3,7 @@
 import ctypes
 from collections.abc import Mapping, Sequence
 from ctypes import c_int32, c_int64
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -51,11 +52,14 @@ class _Buffers:
 
 def _copy_pairs(pairs: Mapping[str, LoraAB]) -> Mapping[str, LoraAB]:
     """Copy an adapter into huge pages, if it fills some: each of many would take one alone."""
-    matrices = [matrix for pair in pairs.values() for matrix in (pair.a, pair.b)]
+    matrices = [matrix for pair in pairs.values() for matrix in (pair.a, *pair.blocks)]
     if sum(matrix.nbytes for matrix in matrices) < HUGE_PAGE_BYTES:
         return pairs
     copies = iter(copy_together(matrices))
-    return {name: LoraAB(next(copies), next(copies), pair.blocks) for name, pair in pairs.items()}
+    return {
+        name: LoraAB(next(copies), tuple(islice(copies, len(pair.blocks))))
+        for name, pair in pairs.items()
+    }
 
 
 class NativeForward:

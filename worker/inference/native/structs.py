@@ -18,15 +18,18 @@ BLOCK = 32
 
 
 class _Part(Structure):
-    _fields_ = tuple(
-        (name, c_int32) for name in ("first_rank", "end_rank", "first_column", "end_column")
+    _fields_ = (
+        ("b", c_void_p),
+        ("first_rank", c_int32),
+        ("end_rank", c_int32),
+        ("first_column", c_int32),
+        ("end_column", c_int32),
     )
 
 
 class LoraPair(Structure):
     _fields_ = (
         ("a", c_void_p),
-        ("b", c_void_p),
         ("rank", c_int32),
         ("input", c_int32),
         ("output", c_int32),
@@ -131,15 +134,14 @@ def make_table(pairs: Mapping[str, LoraAB], num_layers: int) -> ctypes.Array[Lor
 
 
 def _describe_pair(pair: LoraAB) -> LoraPair:
-    blocks = pair.blocks or ((0, len(pair.a), 0, pair.b.shape[1]),)
-    parts = (_Part * MAX_PARTS)(*(_Part(*block) for block in blocks))
+    parts, first_rank, first_column = [], 0, 0
+    for block in pair.blocks:
+        rank, columns = block.shape
+        end_rank, end_column = first_rank + rank, first_column + columns
+        if rank:
+            parts.append(_Part(block.data_ptr(), first_rank, end_rank, first_column, end_column))
+        first_rank, first_column = end_rank, end_column
     rank, inputs = pair.a.shape
     return LoraPair(
-        pair.a.data_ptr(),
-        pair.b.data_ptr(),
-        rank,
-        inputs,
-        pair.b.shape[1],
-        len(blocks),
-        parts,
+        pair.a.data_ptr(), rank, inputs, first_column, len(parts), (_Part * MAX_PARTS)(*parts)
     )
