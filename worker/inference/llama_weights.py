@@ -188,9 +188,18 @@ class LlamaModel:
         self.num_layers = int(model.config.num_hidden_layers)
         self._weights = model.state_dict()
         self._rotary = model.get_submodule("model.rotary_emb")
-        self.embedding = self._weights["model.embed_tokens.weight"].clone()
+        self._embedding: Tensor = self._weights["model.embed_tokens.weight"]
         self.norm = self._weights["model.norm.weight"].clone()
-        self.head = self._weights["lm_head.weight"]
+        self.head: Tensor = self._weights["lm_head.weight"]
+
+    @property
+    def is_tied(self) -> bool:
+        """True if the head's weights are the embedding's."""
+        return self.head.data_ptr() == self._embedding.data_ptr()
+
+    def copy_embedding(self) -> Tensor:
+        """Copy the embedding, [vocabulary, hidden size]."""
+        return self._embedding.clone()
 
     def read_blocks(self, make_linear: MakeLinear[LinearT]) -> list[LlamaBlock[LinearT]]:
         layers = range(self.num_layers)
@@ -202,7 +211,7 @@ class LlamaModel:
         Computed by transformers, which covers every RoPE variant, in the dtype of `like`. The first
         half of the sines is negated, so that a rotation is x·cos + swap_halves(x)·sin.
         """
-        position_ids = torch.arange(self.context_length, device=self.embedding.device)[None]
+        position_ids = torch.arange(self.context_length, device=self.norm.device)[None]
         cos, sin = self._rotary(like, position_ids)
         half = self.shape.head_dim // 2
         sin = torch.cat([-sin[..., :half], sin[..., half:]], dim=-1)

@@ -27,7 +27,7 @@ class TorchForward:
             return PackedLinear(weights, biases, is_int8=is_int8)
 
         self._shape = model.shape
-        self._embedding = model.embedding
+        self._embedding = model.copy_embedding()
         self._norm = model.norm.float()
         self._head = make_linear([model.head], [None])
         self._blocks = model.read_blocks(make_linear)

@@ -1,7 +1,7 @@
 """Forward passes by native kernels: a token of many sequences, or many tokens of prompts."""
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ctypes import c_int32, c_int64
 from itertools import islice
 
@@ -62,6 +62,10 @@ def _copy_pairs(pairs: Mapping[str, LoraAB]) -> Mapping[str, LoraAB]:
     }
 
 
+def _make_embedding(weight: Tensor) -> Callable[[Sequence[int]], Tensor]:
+    return lambda tokens: embedding(torch.tensor(tokens), weight)
+
+
 class NativeForward:
     """Computes logits. A row's numbers do not depend on what is computed with it."""
 
@@ -75,8 +79,13 @@ class NativeForward:
 
         self._kernels = kernels
         self._shape = model.shape
-        self._embedding = model.embedding
         self._head = make_linear([model.head], [None])
+        # Packed weights of a head that is tied to the embedding serve as both.
+        self._embed = (
+            self._head.read_rows
+            if model.is_tied and not is_int8
+            else _make_embedding(model.copy_embedding())
+        )
         self._blocks = model.read_blocks(make_linear)
         self._norms = [*(block.attention_norm for block in self._blocks), model.norm]
         self._rope = model.rope_tables(torch.empty(0))
@@ -95,7 +104,7 @@ class NativeForward:
         shape, keys = self._shape, self._cache.keys[0]
         cos, sin = self._rope
         return Step(
-            dim=self._embedding.shape[1],
+            dim=self._head.in_features,
             heads=shape.heads,
             kv_heads=shape.kv_heads,
             head_dim=shape.head_dim,
@@ -160,7 +169,7 @@ class NativeForward:
         self._kernels.prefill(step, ctypes.addressof(self._layers), len(self._layers))
         # The next pass overwrites hidden states.
         hidden = self._read(len(rows)).clone()
-        return split_output(hidden, chunks, self._head, len(self._embedding))
+        return split_output(hidden, chunks, self._head, self._head.out_features)
 
     def _make_ranges(self, sizes: Sequence[int]) -> ctypes.Array[RowRange]:
         """Split the rows of each chunk into blocks of queries."""
@@ -193,7 +202,7 @@ class NativeForward:
         step.pool = self._kernels.get_threads()
         self._rows = (c_int64 * rows)(*slots), (c_int64 * rows)(*positions)
         step.slots, step.positions = map(ctypes.addressof, self._rows)
-        embedded = embedding(torch.tensor(tokens), self._embedding)
+        embedded = self._embed(tokens)
         at = ctypes.addressof(step)
         self._kernels.begin(at, ctypes.addressof(self._first), embedded.data_ptr())
         return at

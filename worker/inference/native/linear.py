@@ -62,6 +62,19 @@ class NativeLinear:
         )
         return out[:, : self.out_features]
 
+    def read_rows(self, outputs: Sequence[int]) -> Tensor:
+        """Read the weights [outputs, in] of some outputs, which are not int8.
+
+        Raises IndexError if there is no such output.
+        """
+        if max(outputs) >= self.out_features:
+            raise IndexError(f"there are {self.out_features} outputs, not {max(outputs)}")
+        index = torch.tensor(outputs)
+        # [panels, words, 32 outputs]
+        words = self._panels.view(torch.int32).squeeze(-1)
+        rows: Tensor = words[index // PANEL, :, index % PANEL].view(self._panels.dtype)
+        return rows[:, : self.in_features].contiguous()
+
 
 def make_blocks(rows: int, inputs: int) -> Tensor:
     """Memory for the quantized inputs of a product."""

@@ -85,6 +85,21 @@ def test_a_product_of_int8_differs_by_the_rounding_of_its_inputs(
         assert torch.equal(layer(x[:rows]), out[:rows])
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize(("outputs", "inputs"), SIZES)
+def test_packed_weights_are_read_as_they_were(
+    kernels_folder: Path, dtype: torch.dtype, outputs: int, inputs: int
+) -> None:
+    _, weight, _ = make_layer(outputs, inputs, dtype)
+    kernels = load_kernels(kernels_folder, dtype)
+    assert kernels is not None
+    layer = NativeLinear(kernels, [weight], [None])
+    rows = [outputs - 1, 0, 33, 0]
+    assert torch.equal(layer.read_rows(rows), weight[rows])
+    with pytest.raises(IndexError, match=f"there are {outputs} outputs"):
+        layer.read_rows([0, outputs])
+
+
 def test_zeros_and_numbers_that_are_none(load: LoadKernels) -> None:
     kernels = load(torch.float32)
     _, weight, _ = make_layer(64, 96, torch.float32)
