@@ -13,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 from app import logs
 from app.manifests import MANIFEST_FILE, find_damage
+from worker.host_memory import return_freed_memory
 from worker.inference import metrics
 from worker.inference.metrics import AdapterCacheKind, AdapterSource
 from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
@@ -119,6 +120,9 @@ class AdapterMemoryCache(Generic[Weights]):
             if files not in self._loaded and num_discarded == self._num_discarded:
                 self._insert(files, weights)
                 self._preloaded.add(files)
+        # Files are read in float32. What that took is kept in the heap of each thread that has read
+        # any.
+        return_freed_memory()
 
     def get(self, files: AdapterFiles) -> Weights:
         """Return an adapter, verifying and loading it if needed.
