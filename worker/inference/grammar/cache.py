@@ -35,11 +35,8 @@ class GrammarCache(Generic[GrammarT]):
         self._lock = threading.Lock()
         # Least recently used first.
         self._entries: OrderedDict[str, _Entry[GrammarT]] = OrderedDict()
-
-    @property
-    def num_bytes(self) -> float:
-        """The memory that the grammars take at most."""
-        return sum(entry.num_bytes for entry in self._entries.values())
+        # The memory that the grammars take at most.
+        self.num_bytes = 0.0
 
     def find(self, source: str) -> GrammarT | None:
         with self._lock:
@@ -54,8 +51,9 @@ class GrammarCache(Generic[GrammarT]):
         with self._lock:
             if source not in self._entries:
                 self._entries[source] = _Entry(grammar, num_bytes)
+                self.num_bytes += num_bytes
             while len(self._entries) > MAX_GRAMMARS:
-                self._entries.popitem(last=False)
+                self._remove(next(iter(self._entries)))
             self._fit()
 
     def count_work(self, source: str, seconds: float) -> None:
@@ -63,13 +61,18 @@ class GrammarCache(Generic[GrammarT]):
         with self._lock:
             if source in self._entries:
                 self._entries[source].num_bytes += BYTES_PER_SECOND * seconds
+                self.num_bytes += BYTES_PER_SECOND * seconds
                 self._fit()
 
     def drop(self, source: str) -> None:
         """Drop a grammar, so that the next request compiles it anew."""
         with self._lock:
-            self._entries.pop(source, None)
+            if source in self._entries:
+                self._remove(source)
 
     def _fit(self) -> None:
-        while self.num_bytes > MAX_BYTES:
-            del self._entries[max(self._entries, key=lambda key: self._entries[key].num_bytes)]
+        while self._entries and self.num_bytes > MAX_BYTES:
+            self._remove(max(self._entries, key=lambda key: self._entries[key].num_bytes))
+
+    def _remove(self, source: str) -> None:
+        self.num_bytes -= self._entries.pop(source).num_bytes

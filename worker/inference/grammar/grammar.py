@@ -92,9 +92,8 @@ class GrammarState:
         if self._matcher.is_error():
             self._grammar.forget()
             raise GrammarDeadEnd(explain(self._matcher.get_error()))
-        allowed = np.zeros(vocab_size, dtype=bool)
-        unpacked = np.unpackbits(bits, bitorder="little")[:vocab_size]
-        allowed[: len(unpacked)] = unpacked
+        # What is beyond the grammar's vocabulary is not allowed.
+        allowed = np.unpackbits(bits, count=vocab_size, bitorder="little").view(bool)
         if not self._matcher.is_accepting():
             # Where a special token may follow a text, a mask has the other special tokens too.
             allowed[self._grammar.stop_ids] = False
