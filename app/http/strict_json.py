@@ -4,7 +4,7 @@ documents. Routes with plain functions serialize their response in the function'
 
 import inspect
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
 from typing import Any
 
@@ -23,6 +23,8 @@ MAX_NODES = 40_000
 # Per object: pydantic reports every invalid member, and each report is slow. Arrays stop at their
 # first error, see `fail_fast` in the schemas.
 MAX_OBJECT_MEMBERS = 2048
+# Members of these are not validated one by one: JSON Schemas, which have limits of their own.
+SCHEMA_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
 # All values including numbers, on routes that accept token ids: OpenAI takes 300,000 per request.
 MAX_VALUES_WITH_TOKEN_IDS = 500_000
 # A longer body is parsed in a worker thread; below this, the hand-over would take longer.
@@ -130,6 +132,7 @@ def _structural_chars(body: bytes) -> bytes:
 
 def _check_depth_and_nul(document: Any) -> None:
     level = [document]
+    _check_members([document])
     for _ in range(MAX_DEPTH):
         if any(isinstance(value, str) and NUL in value for value in level):
             # Postgres cannot store it in text.
@@ -140,10 +143,17 @@ def _check_depth_and_nul(document: Any) -> None:
     raise json.JSONDecodeError(f"it is nested deeper than {MAX_DEPTH} levels", "", 0)
 
 
+def _check_members(values: Iterable[Any]) -> None:
+    if any(isinstance(value, dict) and len(value) > MAX_OBJECT_MEMBERS for value in values):
+        reason = f"an object has more than {MAX_OBJECT_MEMBERS} members"
+        raise json.JSONDecodeError(reason, "", 0)
+
+
 def _children(value: Any) -> list[Any]:
     if isinstance(value, dict):
-        if len(value) > MAX_OBJECT_MEMBERS:
-            reason = f"an object has more than {MAX_OBJECT_MEMBERS} members"
-            raise json.JSONDecodeError(reason, "", 0)
+        _check_members(child for name, child in value.items() if name not in SCHEMA_MAPS)
         return [*value.keys(), *value.values()]
-    return value if isinstance(value, list) else []
+    if isinstance(value, list):
+        _check_members(value)
+        return value
+    return []

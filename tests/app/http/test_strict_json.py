@@ -155,6 +155,14 @@ class TestParseJson:
         assert parse_json(orjson.dumps({"a": [members]})) == {"a": [members]}
         with pytest.raises(json.JSONDecodeError, match="an object has more than 2048 members"):
             parse_json(orjson.dumps({"a": [members | {"more": 0}]}))
+        with pytest.raises(json.JSONDecodeError, match="an object has more than 2048 members"):
+            parse_json(orjson.dumps(members | {"more": 0}))
+
+    @pytest.mark.parametrize("name", ["properties", "patternProperties", "$defs", "definitions"])
+    def test_schemas_may_have_more_members(self, name: str) -> None:
+        """What is too large has a sentence of its own, which names the limit of properties."""
+        schema = {name: {f"p{number}": {"type": "string"} for number in range(5001)}}
+        assert parse_json(orjson.dumps({"tools": [schema]})) == {"tools": [schema]}
 
     def assert_rejected(self, body: bytes, **limits: Any) -> None:
         with pytest.raises(json.JSONDecodeError, match="it holds more than"):
