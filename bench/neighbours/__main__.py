@@ -1,8 +1,9 @@
 """The table of neighbours: `python -m bench.neighbours [--pool NAME …] [--samples N] [--rounds N]`.
 
 For each shared pool one project misbehaves as hard as its limits allow, and the latency of another
-project's small request is measured without it and beside it, in turn, on a service started for
-this. Prints one line for each pool: the P95 of both, their ratio, and the ratio of each round.
+project's small request, or the time between the tokens of its stream, is measured without it and
+beside it, in turn, on a service started for this. Prints one line for each pool: the P95 of both,
+their ratio, and the ratio of each round.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from itertools import chain
 import httpx
 
 from bench.neighbours.attacks import ATTACKS
-from bench.neighbours.probes import PROBES, Probe, WebhookProbe, webhook_receiver
+from bench.neighbours.probes import PROBES, Intervals, Probe, WebhookProbe, webhook_receiver
 from bench.stack import Stack, run_stack
 
 # An attack has its full effect after its first requests have been admitted.
@@ -85,11 +86,12 @@ def measure(
 
 def take_samples(client: httpx.Client, probe: Probe, count: int) -> list[float]:
     """The latencies of `count` requests, one after the other, in seconds."""
-    latencies = []
+    latencies: list[float] = []
     for _ in range(count):
         started = time.perf_counter()
-        probe(client)
-        latencies.append(time.perf_counter() - started)
+        measured = probe(client)
+        duration = time.perf_counter() - started
+        latencies += measured if isinstance(measured, Intervals) else [duration]
         time.sleep(PAUSE_SECONDS)
     return latencies
 

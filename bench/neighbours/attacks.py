@@ -32,6 +32,23 @@ def chat(messages: list[dict[str, str]], max_tokens: int) -> Attack:
     return lambda client: client.post("/v1/chat/completions", json=body)
 
 
+async def leave(client: httpx.AsyncClient) -> httpx.Response:
+    """Begin a long stream, and disconnect after a random number of its tokens."""
+    body = {
+        "model": CHAT_MODEL,
+        "messages": [user("Tell a long story.")],
+        "max_tokens": 400,
+        "stream": True,
+    }
+    events = random.randrange(6)
+    async with client.stream("POST", "/v1/chat/completions", json=body) as response:
+        async for line in response.aiter_lines():
+            events -= line.startswith("data: ")
+            if events < 0:
+                break
+    return response
+
+
 def user(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
 
@@ -126,6 +143,8 @@ ATTACKS: Mapping[str, tuple[Attack, int]] = {
     "validation processes": (upload(LINE * (2**20 // len(LINE))), 24),
     "graders": (grade(60_000), 24),
     "engine slots": (chat([user("Tell a long story.")], 400), 40),
+    "engine steps, clients that leave": (leave, 40),
+    "engine steps, prompts of 10 MB": (chat([user("tell me more " * 800_000)], 1), 4),
     "engine prefill": (chat([user(PROMPT_WORD * 3000)], 1), 40),
     "chat rendering": (chat([user("")] * 700, 1), 40),
     "encoder slices": (embed(1500), 4),

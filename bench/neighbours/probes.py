@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from queue import Queue
 from typing import Any
 
@@ -15,7 +16,12 @@ from bench.neighbours.attacks import CHAT_MODEL, ENCODER, LINE
 POLL_SECONDS = 0.02
 WAIT_SECONDS = 120
 
+# Its duration is measured, or, where it returns them, the intervals that it has measured itself.
 Probe = Callable[[httpx.Client], object]
+
+
+class Intervals(list[float]):
+    """Times between the tokens of a stream, in seconds."""
 
 
 def list_jobs(client: httpx.Client) -> None:
@@ -38,6 +44,22 @@ def chat(client: httpx.Client) -> None:
         "max_tokens": 8,
     }
     client.post("/v1/chat/completions", json=body).raise_for_status()
+
+
+def stream(client: httpx.Client) -> Intervals:
+    """Read a stream of 32 tokens, each of which is an event, since it has log-probabilities."""
+    body = {
+        "model": CHAT_MODEL,
+        "messages": [{"role": "user", "content": "Tell a long story."}],
+        "max_tokens": 32,
+        "logprobs": True,
+        "stream": True,
+    }
+    arrived = []
+    with client.stream("POST", "/v1/chat/completions", json=body) as response:
+        response.raise_for_status()
+        arrived += [time.perf_counter() for line in response.iter_lines() if '"logprobs":{' in line]
+    return Intervals(later - earlier for earlier, later in pairwise(arrived))
 
 
 def embed(client: httpx.Client) -> None:
@@ -136,6 +158,8 @@ PROBES: Mapping[str, Probe] = {
     "validation processes": upload,
     "graders": grade,
     "engine slots": chat,
+    "engine steps, clients that leave": stream,
+    "engine steps, prompts of 10 MB": stream,
     "engine prefill": chat,
     "chat rendering": chat,
     "encoder slices": embed,
