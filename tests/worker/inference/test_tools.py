@@ -348,7 +348,7 @@ class TestStrict:
         self, ask: Any, script: Script, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         computed: list[int] = []
-        monkeypatch.setattr(GrammarState, "allowed_tokens", lambda *_: computed.append(1))
+        monkeypatch.setattr(GrammarState, "logit_limits", lambda *_: computed.append(1))
         text = '{"name": "lamp"} <tool and </tool_call>'
         script.write(text)
         (choice,) = ask(tools=STRICT).choices

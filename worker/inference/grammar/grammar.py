@@ -8,9 +8,18 @@ from typing import Protocol
 import numpy as np
 import torch
 from llguidance import LLMatcher
+from numpy.typing import NDArray
 from torch import Tensor
 
 from worker.inference.grammar.error_texts import explain
+
+Bits = NDArray[np.uint8]
+# For each byte of a bitmask the limits of its 8 tokens' logits, the lowest bit's first.
+LIMITS_OF_BYTES = np.where(
+    np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little"),
+    np.float32(np.inf),
+    np.float32(-np.inf),
+)
 
 
 class GrammarDeadEnd(ValueError):
@@ -25,8 +34,11 @@ class TextState(Protocol):
         """True if nothing but the end can follow."""
         ...
 
-    def allowed_tokens(self, vocab_size: int, /) -> Tensor | None:
-        """Compute which tokens may come next; None if all may. Raises GrammarDeadEnd."""
+    def logit_limits(self, vocab_size: int, /) -> Tensor | None:
+        """Compute the highest logit that each token may have; None if all may come next.
+
+        Raises GrammarDeadEnd.
+        """
         ...
 
     def advance(self, token: int, /) -> None:
@@ -87,19 +99,37 @@ class GrammarState:
 
         Raises GrammarDeadEnd if none may, or if the grammar takes too much work to tell.
         """
+        bits = self._allowed_bits(vocab_size)
+        allowed = np.unpackbits(bits, count=vocab_size, bitorder="little")
+        return torch.from_numpy(allowed.view(bool))
+
+    def logit_limits(self, vocab_size: int) -> Tensor:
+        """Compute the same as limits in float32: infinity for those that may come next, else its
+        negative. Their minimum with logits takes a tenth of the time that filling by booleans does.
+        """
+        limits = LIMITS_OF_BYTES.take(self._allowed_bits(vocab_size), axis=0)
+        return torch.from_numpy(limits.reshape(-1)[:vocab_size])
+
+    def _allowed_bits(self, vocab_size: int) -> Bits:
+        """Compute a bit for each of the first `vocab_size` tokens, and zeros up to a whole byte."""
         with self._counting_work():
-            bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+            mask = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         if self._matcher.is_error():
             self._grammar.forget()
             raise GrammarDeadEnd(explain(self._matcher.get_error()))
         # What is beyond the grammar's vocabulary is not allowed.
-        allowed = np.unpackbits(bits, count=vocab_size, bitorder="little").view(bool)
+        bits = np.zeros(-(-vocab_size // 8), dtype=np.uint8)
+        count = min(len(bits), len(mask))
+        bits[:count] = mask[:count]
+        if vocab_size % 8:
+            bits[-1] &= (1 << vocab_size % 8) - 1
         if not self._matcher.is_accepting():
             # Where a special token may follow a text, a mask has the other special tokens too.
-            allowed[self._grammar.stop_ids] = False
-        if not allowed.any():
+            for id in self._grammar.stop_ids:
+                bits[id // 8] &= ~np.uint8(1 << id % 8)
+        if not bits.any():
             raise GrammarDeadEnd("none of the model's tokens can come next")
-        return torch.from_numpy(allowed)
+        return bits
 
     def advance(self, token: int) -> None:
         """Add a token to the text. After one that is not allowed there is no next one."""

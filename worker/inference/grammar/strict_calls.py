@@ -42,12 +42,9 @@ class StrictCallsState:
         self._detokenizer = detokenizer
         self._call: GrammarState | None = None
 
-    def allowed_tokens(self, vocab_size: int) -> Tensor | None:
-        """Compute which tokens may come next in a call; None outside of calls.
-
-        Raises GrammarDeadEnd.
-        """
-        return None if self._call is None else self._call.allowed_tokens(vocab_size)
+    def logit_limits(self, vocab_size: int) -> Tensor | None:
+        """Compute the limits of logits in a call; None outside of calls. Raises GrammarDeadEnd."""
+        return None if self._call is None else self._call.logit_limits(vocab_size)
 
     def advance(self, token: int) -> None:
         """Add a token to the text."""
