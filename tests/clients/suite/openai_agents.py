@@ -33,7 +33,7 @@ def make_agent(api: str, used: list[str]) -> Any:
             used.append(city)
             return look_up_weather("Bern")
 
-        # A call is required once; the SDK then leaves the choice to the model.
+        # A call is required once; the SDK then leaves the choice to the model, without the tool.
         choice = "required" if with_tool else None
         settings = agents.ModelSettings(max_tokens=300, temperature=0, tool_choice=choice)
         on_chat = agents.OpenAIChatCompletionsModel(MODEL, client)
@@ -42,7 +42,10 @@ def make_agent(api: str, used: list[str]) -> Any:
             instructions="Help the customer.",
             model=MODEL if api == "responses" else on_chat,
             model_settings=settings,
-            tools=[agents.function_tool(weather)] if with_tool else [],
+            # An untuned model that may call a function might call it for ever.
+            tools=[agents.function_tool(weather, is_enabled=lambda *_: not used)]
+            if with_tool
+            else [],
             **fields,
         )
 
