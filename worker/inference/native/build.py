@@ -3,10 +3,12 @@
     python -m worker.inference.native.build FOLDER
 
 compiles the libraries of all CPUs of this architecture, for images; a folder `prebuilt` beside this
-file is used before anything is compiled. Imports no torch.
+file is used before anything is compiled. Imports the standard library alone: the stage of the image
+that compiles has no packages.
 """
 
 import hashlib
+import logging
 import os
 import platform
 import signal
@@ -18,7 +20,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from app import logs
 from app.c_compiler import list_c_compilers
 
 SOURCE = Path(__file__).with_name("kernels.c")
@@ -34,7 +35,7 @@ FLAGS = (
 # A compiler takes 3 seconds; the model is served without kernels if it takes longer than this.
 TIMEOUT_SECONDS = 60.0
 
-log = logs.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 class KernelsUnavailable(Exception):
@@ -167,7 +168,7 @@ def build(path: Path, dtype: str, level: CpuLevel, source: Path) -> str:
         try:
             _build_with(compiler, path, source, [*DTYPES[dtype], *level.compiler_flags])
         except KernelsUnavailable as error:
-            log.warning("kernels.compiler_failed", reason=str(error))
+            log.warning("kernels.compiler_failed: %s", error)
             problems.append(str(error))
         else:
             return " ".join(compiler)
