@@ -18,6 +18,7 @@ from openai.types.fine_tuning import FineTuningJob
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.local.processes import is_alive
+from tests.native_kernels import copy_kernels
 from tests.polling import wait_until
 from tests.ports import free_port
 from tests.webhook_receivers import WebhookReceiver
@@ -105,6 +106,7 @@ class Stack:
 @contextmanager
 def run_stack(home: Path, output: Path, **environment: str) -> Iterator[Stack]:
     """Run `luthier up` with its own home until the block ends; `output` is its log."""
+    copy_kernels(home)
     port = free_port()
     log = output.open("wb")
     process = subprocess.Popen(

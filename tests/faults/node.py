@@ -16,6 +16,7 @@ from app.settings import Settings
 from tests.faults.backing_services import BackingServices, proxied_database_url
 from tests.faults.network import Proxy
 from tests.faults.object_store import KEY_ID, SECRET
+from tests.native_kernels import copy_kernels
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINER_COMMAND = (sys.executable, str(Path(__file__).with_name("deterministic_trainer.py")))
@@ -58,7 +59,7 @@ class Node:
                 **changes,
             }
         )
-        self.settings.home.mkdir(parents=True, exist_ok=True)
+        copy_kernels(self.settings.home)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

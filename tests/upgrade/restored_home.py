@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from tests.native_kernels import copy_kernels
 from tests.upgrade.make_home import DATABASE, HERE, MODELS, RECORD, STORAGE, catalog
 
 TIME_COLUMNS = """
@@ -61,6 +62,7 @@ def restore(path: Path, database_url: str) -> RestoredHome:
     home = RestoredHome(path, record, moved)
     shutil.copytree(HERE / STORAGE, path / STORAGE)
     home.models_file.write_text(catalog(HERE / MODELS))
+    copy_kernels(path)
     with psycopg.connect(database_url) as connection:
         connection.execute((HERE / DATABASE).read_bytes())
         # No trigger has a say in this: states are not changed.

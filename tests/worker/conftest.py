@@ -1,5 +1,6 @@
 """Models small enough to create, train and serve within a test."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from app.catalog import CatalogModel, ModelKind
+from tests.native_kernels import compile_kernels
+from worker.inference.native import build
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 # Two newlines are one token, so that a token can span a header and its content; Ċ is a newline.
@@ -92,6 +95,15 @@ def tiny_config() -> LlamaConfig:
 def _one_thread() -> None:
     """Matrices this small gain nothing from more threads, and lose much on shared cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels_folder() -> Iterator[Path]:
+    """The folder of compiled native kernels, which whatever runs in this process uses."""
+    folder = compile_kernels()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(build, "PREBUILT", folder)
+        yield folder
 
 
 @pytest.fixture(scope="session")

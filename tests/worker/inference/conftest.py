@@ -1,6 +1,5 @@
 """A tiny Llama in float32, for exact comparisons, and adapters that change its output."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,13 +71,6 @@ def base_model(base_folder: Path) -> CatalogModel:
 @pytest.fixture
 def tiny(base_folder: Path) -> PreTrainedModel:
     return load_tiny(base_folder)
-
-
-@pytest.fixture(scope="session")
-def kernels_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of kernels that all processes of this run compile into, as two engines would."""
-    base = tmp_path_factory.getbasetemp()
-    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from tests.native_kernels import copy_kernels
 from tests.polling import wait_until
 from tests.worker.inference.running_engine import EngineClient
 
@@ -71,6 +72,7 @@ def start_process(home: Path, url: str) -> "subprocess.Popen[bytes]":
 @contextmanager
 def engine_process(home: Path, models: str, url: str) -> Iterator[EngineProcess]:
     """Run an engine until the block ends."""
+    copy_kernels(home)
     (home / "models.toml").write_text(models)
     engine = EngineProcess(home, url, start_process(home, url))
     try:
