@@ -1,4 +1,4 @@
-"""Leases on lists and their ranges: claim, renew, release, and record results under them.
+"""Leases on lists and their ranges: renew, release, and record results under them.
 
 `attempt` is the fencing token: it grows with each claim and when a list is stopped, and whatever is
 written checks it, in the same transaction and with the row locked.
@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, case, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -19,96 +19,11 @@ from app.work import lists
 from app.work.kinds import Claim, ItemResult, LeaseLost, ListClaim, RangeClaim
 
 LEASE_SECONDS = 30
-CLAIM_LOCK = "work lists"
-LIST_PHASES = (WorkPhase.PLANNING, WorkPhase.FINISHING)
 MIN_RETRY_SECONDS = 2
 MAX_RETRY_SECONDS = 60
 MAX_DOUBLINGS = 10
 # For bodies of JSON; higher levels take longer and save little.
 COMPRESSION_LEVEL = 1
-
-
-def claim(session: Session, kinds: Collection[str]) -> Claim | None:
-    """Claim the next piece of work of these kinds, or None.
-
-    The project with the fewest leases is first, then the list served longest ago.
-    """
-    # Serialized, so that two processes do not both find a project with few leases.
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(CLAIM_LOCK, 0))))
-    row = session.scalars(_select_next(kinds)).one_or_none()
-    if row is None:
-        return None
-    row.served_at = func.clock_timestamp()
-    if row.phase in LIST_PHASES:
-        row.attempt += 1
-        row.lease_until = clock.seconds_from_now(LEASE_SECONDS)
-        session.flush()
-        return ListClaim(row.id, row.kind, row.project_id, row.phase, row.stop_reason, row.attempt)
-    return _claim_range(session, row)
-
-
-def _claim_range(session: Session, row: WorkList) -> RangeClaim | None:
-    first = (
-        select(WorkRange)
-        .where(WorkRange.list_id == row.id, *_is_claimable(WorkRange), WorkRange.done_at.is_(None))
-        .order_by(WorkRange.first_index)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    found = session.scalars(first).one_or_none()
-    if found is None:
-        return None
-    found.attempt += 1
-    found.lease_until = clock.seconds_from_now(LEASE_SECONDS)
-    session.flush()
-    return RangeClaim(
-        row.id,
-        row.kind,
-        row.project_id,
-        found.first_index,
-        found.end_index,
-        found.source,
-        found.attempt,
-    )
-
-
-def _select_next(kinds: Collection[str]) -> Select[WorkList]:
-    num_leases = _select_leases().subquery()
-    has_range = (
-        select(WorkRange.first_index)
-        .where(
-            WorkRange.list_id == WorkList.id, *_is_claimable(WorkRange), WorkRange.done_at.is_(None)
-        )
-        .exists()
-    )
-    return (
-        select(WorkList)
-        .outerjoin(num_leases, num_leases.c.project_id == WorkList.project_id)
-        .where(
-            WorkList.kind.in_(kinds),
-            or_(
-                and_(WorkList.phase.in_(LIST_PHASES), *_is_claimable(WorkList)),
-                and_(WorkList.phase == WorkPhase.RUNNING, has_range),
-            ),
-        )
-        .order_by(func.coalesce(num_leases.c.leases, 0), WorkList.served_at)
-        .limit(1)
-        .with_for_update(of=WorkList, skip_locked=True)
-    )
-
-
-def _select_leases() -> Select[str, int]:
-    """Select the number of leases of each project that has any."""
-    return (
-        select(WorkList.project_id, func.count().label("leases"))
-        .join(WorkRange, WorkRange.list_id == WorkList.id)
-        .where(
-            WorkList.phase == WorkPhase.RUNNING,
-            WorkRange.done_at.is_(None),
-            WorkRange.lease_until > func.clock_timestamp(),
-        )
-        .group_by(WorkList.project_id)
-    )
 
 
 def renew(session: Session, claims: Collection[Claim]) -> set[Claim]:
@@ -146,6 +61,7 @@ def _renew_ranges(session: Session, claims: Sequence[RangeClaim]) -> set[Claim]:
 
 def release(session: Session, held: Claim, *, delay_seconds: float = 0) -> None:
     """Give unfinished work back; it is claimed again after the delay."""
+    _make_claimable(session, held)
     table = WorkList if isinstance(held, ListClaim) else WorkRange
     until = clock.seconds_from_now(delay_seconds) if delay_seconds else None
     session.execute(
@@ -162,6 +78,7 @@ def fail(session: Session, held: Claim) -> tuple[int, int]:
     Returns how often in a row it has failed, 0 if the lease was lost, and the attempt under which
     the one who failed may still give it up.
     """
+    _make_claimable(session, held)
     table = WorkList if isinstance(held, ListClaim) else WorkRange
     # Bounded before the power, which overflows.
     doublings = func.least(table.failures, MAX_DOUBLINGS)
@@ -179,6 +96,18 @@ def fail(session: Session, held: Claim) -> tuple[int, int]:
     )
     row = session.execute(failed).one_or_none()
     return (0, held.attempt) if row is None else (row.failures, row.attempt)
+
+
+def _make_claimable(session: Session, held: Claim) -> None:
+    """Have the next claim look into the list of a range that is given back.
+
+    The list is locked first, as by whoever stops it.
+    """
+    if isinstance(held, RangeClaim):
+        row = lists.lock(session, held.list_id)
+        if row is not None and row.phase == WorkPhase.RUNNING:
+            row.lease_until = None
+            session.flush()
 
 
 def lock_list(session: Session, held: ListClaim) -> WorkList:
@@ -290,10 +219,6 @@ def _add_totals(totals: dict[str, Any], results: Sequence[ItemResult]) -> dict[s
     for each in results:
         added.update(each.totals)
     return dict(added)
-
-
-def _is_claimable(table: type[WorkList] | type[WorkRange]) -> tuple[ColumnElement[bool], ...]:
-    return (or_(table.lease_until.is_(None), table.lease_until < func.clock_timestamp()),)
 
 
 def _is_held(held: Claim) -> tuple[ColumnElement[bool], ...]:

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from app.db import outbox
 from app.db.tables import WorkerTask, WorkList, WorkPhase, WorkRange, WorkResult, WorkStop
+from app.db.tables.work import IS_STOPPABLE
 from app.work.kinds import PlannedRange
 
 STOPPABLE_PHASES = (WorkPhase.PLANNING, WorkPhase.RUNNING)
@@ -105,7 +106,8 @@ def find_expired(session: Session) -> Sequence[str]:
     """Find lists whose time is over."""
     expired = (
         select(WorkList.id)
-        .where(WorkList.phase.in_(STOPPABLE_PHASES), WorkList.expires_at < func.clock_timestamp())
+        .where(text(IS_STOPPABLE), WorkList.expires_at < func.statement_timestamp())
+        .order_by(WorkList.expires_at)
         .limit(BATCH_SIZE)
     )
     return session.scalars(expired).all()

@@ -18,7 +18,7 @@ from app import logs
 from app.db.session import DatabaseUnavailable, SessionMaker, transaction
 from app.db.tables import WorkPhase, WorkStop
 from app.storage import StorageUnavailable
-from app.work import leases, lists
+from app.work import claims, leases, lists
 from app.work.kinds import Claim, ItemPostponed, LeaseLost, ListClaim, RangeClaim, WorkKind
 from app.work.range_run import run_range
 
@@ -100,7 +100,7 @@ class WorkRunner:
 
     async def _claim(self, kinds: Kinds) -> Claim | None:
         try:
-            return await self._transact(partial(leases.claim, kinds=list(kinds)))
+            return await self._transact(partial(claims.claim, kinds=list(kinds)))
         except DatabaseUnavailable as error:
             log.warning("work.not_claimed", reason=str(error))
             return None

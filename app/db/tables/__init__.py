@@ -67,7 +67,7 @@ from app.db.tables.trainers import TrainerProcess, TrainerState
 from app.db.tables.uploads import Upload, UploadPart, UploadState
 from app.db.tables.usage import TokenUsage, UsageKind
 from app.db.tables.webhooks import DeliveryState, WebhookAttempt, WebhookDelivery, WebhookEndpoint
-from app.db.tables.work import WorkList, WorkPhase, WorkRange, WorkResult, WorkStop
+from app.db.tables.work import WorkList, WorkPhase, WorkQueue, WorkRange, WorkResult, WorkStop
 
 __all__ = [
     "ENDED_BATCH_STATES",
@@ -148,6 +148,7 @@ __all__ = [
     "WebhookEndpoint",
     "WorkList",
     "WorkPhase",
+    "WorkQueue",
     "WorkRange",
     "WorkResult",
     "WorkStop",

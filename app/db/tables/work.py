@@ -39,6 +39,12 @@ class WorkStop(StrEnum):
     FAILED = "failed"
 
 
+# Conditions of indexes; a query that has them as they stand finds the index.
+HAS_WORK = "phase <> 'ended'"
+IS_STOPPABLE = "phase IN ('planning', 'running')"
+MAY_WAIT = "claimable_at IS NOT NULL"
+
+
 class WorkList(Base):
     """A list of items. Its row is locked before its phase or its ranges change.
 
@@ -60,19 +66,40 @@ class WorkList(Base):
     created_at: Mapped[CreatedAt]
     # It is stopped at this time.
     expires_at: Mapped[Timestamp | None]
-    # Lists take turns.
+    # Lists of a project take turns.
     served_at: Mapped[CreatedAt]
     attempt: Mapped[BigInt] = mapped_column(server_default="0")
     # Attempts that ended without a result since the last success.
     failures: Mapped[int] = mapped_column(server_default="0")
-    # Until then nobody else may claim it: it is leased, or waits after a failure.
+    # Until then nobody else may claim it: it is leased, or waits after a failure. While it is
+    # running, none of its ranges can be claimed before; perhaps none can then.
     lease_until: Mapped[Timestamp | None]
 
     __table_args__ = (
         CheckConstraint(f"phase IN {format_sql_values(WorkPhase)}", name="phase"),
         CheckConstraint(f"stop_reason IN {format_sql_values(WorkStop)}", name="stop_reason"),
-        Index("ix_work_lists_open", "served_at", postgresql_where=text("phase <> 'ended'")),
+        Index("ix_work_lists_turn", "project_id", "served_at", postgresql_where=text(HAS_WORK)),
+        Index("ix_work_lists_expires_at", "expires_at", postgresql_where=text(IS_STOPPABLE)),
         Index(None, "project_id"),
+    )
+
+
+class WorkQueue(Base):
+    """The lists of a project that wait. Projects take turns, as a project's lists do.
+
+    A trigger of `work_lists` writes it when a transaction commits that lets a list be claimed
+    earlier, and a claim that finds nothing.
+    """
+
+    __tablename__ = "work_queues"
+
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    served_at: Mapped[CreatedAt]
+    # No list can be claimed before; perhaps none can then. NULL if no list has work.
+    claimable_at: Mapped[Timestamp | None]
+
+    __table_args__ = (
+        Index("ix_work_queues_turn", "served_at", postgresql_where=text(MAY_WAIT)),
     )
 
 

@@ -28,7 +28,7 @@ from app.inference.unattended_requests import MAX_ENGINE_FAILURES
 from app.operations import reconciler
 from app.organization import projects
 from app.storage import ObjectStore
-from app.work import leases, range_run
+from app.work import claims, leases, range_run
 from app.work import runner as work_runner
 from app.work.kinds import ItemResult, LeaseLost, RangeClaim
 from app.work.runner import WorkRunner
@@ -341,11 +341,13 @@ class TestRecovery:
         monkeypatch.undo()
         monkeypatch.setattr(range_run, "RECORDING_INTERVAL_SECONDS", 0.02)
         with transaction(sessions) as session:
-            session.execute(update(WorkRange).values(lease_until=None))
-            dead = leases.claim(session, ["batch"])
+            for table in (WorkRange, WorkList):
+                session.execute(update(table).values(lease_until=None))
+            dead = claims.claim(session, ["batch"])
             assert isinstance(dead, RangeClaim)
             leases.record(session, dead, [make_result(index) for index in (0, 4, 5)])
-            session.execute(update(WorkRange).values(lease_until=clock.seconds_from_now(-1)))
+            for table in (WorkRange, WorkList):
+                session.execute(update(table).values(lease_until=clock.seconds_from_now(-1)))
         assert counts_of(openai, batch.id) == (10, 3, 0)
         with run_work():
             ended = wait_for_end(openai, batch.id)
