@@ -343,6 +343,7 @@ class TestRecovery:
         with transaction(sessions) as session:
             for table in (WorkRange, WorkList):
                 session.execute(update(table).values(lease_until=None))
+        with transaction(sessions) as session:
             dead = claims.claim(session, ["batch"])
             assert isinstance(dead, RangeClaim)
             leases.record(session, dead, [make_result(index) for index in (0, 4, 5)])

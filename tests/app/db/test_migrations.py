@@ -124,7 +124,7 @@ def list_constraints_and_indexes(connection: Connection, schema: str) -> set[str
         SELECT table_class.relname || ' ' || conname FROM pg_constraint
         JOIN pg_class AS table_class ON table_class.oid = conrelid
         JOIN pg_namespace ON pg_namespace.oid = relnamespace
-        WHERE nspname = :schema AND contype <> 'n'
+        WHERE nspname = :schema AND contype NOT IN ('n', 't')
         UNION
         SELECT tablename || ' ' || indexname FROM pg_indexes WHERE schemaname = :schema
     """
