@@ -98,9 +98,7 @@ class WorkQueue(Base):
     # No list can be claimed before; perhaps none can then. NULL if no list has work.
     claimable_at: Mapped[Timestamp | None]
 
-    __table_args__ = (
-        Index("ix_work_queues_turn", "served_at", postgresql_where=text(MAY_WAIT)),
-    )
+    __table_args__ = (Index("ix_work_queues_turn", "served_at", postgresql_where=text(MAY_WAIT)),)
 
 
 IS_OPEN = "done_at IS NULL"
