@@ -82,7 +82,7 @@ static void adapt(const step *s, const layer *l, int kind, const row_group *g, i
 }
 
 /* A few groups are split by columns, so that all threads have work. */
-enum { MANY_GROUPS = 8 };
+enum { MANY_GROUPS = 8, COLUMNS = 256 };
 
 static int columns_per_unit(const step *s, int columns) {
     return s->num_groups < MANY_GROUPS ? COLUMNS : columns;

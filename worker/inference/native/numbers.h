@@ -51,23 +51,6 @@ static inline float dot(const float *restrict a, const float *restrict b, int n)
     return sum;
 }
 
-/* The same of numbers of the type T. */
-static inline float dot_of(const T *restrict a, const T *restrict b, int n) {
-    int i = 0;
-    float sum = 0;
-#if defined(LUTHIER_BF16) && defined(__AVX512BF16__)
-    __m512 sums[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-    for (; i + 64 <= n; i += 64)
-        for (int v = 0; v < 2; v++)
-            sums[v] = _mm512_dpbf16_ps(sums[v], (__m512bh)_mm512_loadu_si512(a + i + 32 * v),
-                                       (__m512bh)_mm512_loadu_si512(b + i + 32 * v));
-    sum = _mm512_reduce_add_ps(_mm512_add_ps(sums[0], sums[1]));
-#endif
-#pragma omp simd reduction(+ : sum)
-    for (int j = i; j < n; j++) sum += get(a[j]) * get(b[j]);
-    return sum;
-}
-
 /* e^x within 2 units of the last place, as libm's is not vectorized. */
 static inline float exponential(float x) {
     x = x < -87 ? -87 : x > 88 ? 88 : x;

@@ -56,14 +56,15 @@ typedef struct {
 #define UNROLL _Pragma("GCC unroll 16")
 #define INLINE static inline __attribute__((always_inline))
 
-INLINE floats multiply_add(floats sum, words w, uint32_t x) {
+/* Add the products of all numbers in each word. */
+INLINE floats multiply_add(floats sum, words w, words x) {
 #if !defined(LUTHIER_BF16)
-    return sum + (floats)w * from_bits(x);
+    return sum + (floats)w * (floats)x;
 #elif defined(__AVX512BF16__)
-    return (floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)w, (__m512bh)_mm512_set1_epi32(x));
+    return (floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)w, (__m512bh)x);
 #else
-    sum += (floats)(w & 0xffff0000u) * from_bits(x & 0xffff0000u);
-    return sum + (floats)(w << 16) * from_bits(x << 16);
+    sum += (floats)(w & 0xffff0000u) * (floats)(x & 0xffff0000u);
+    return sum + (floats)(w << 16) * (floats)(x << 16);
 #endif
 }
 
@@ -97,7 +98,7 @@ INLINE void tile(const product_task *t, int panel, int first_row, const int rows
         UNROLL for (int v = 0; v < VECTORS; v++) memcpy(&w[v], from + v * LANES, sizeof w[v]);
         UNROLL for (int r = 0; r < rows; r++)
             UNROLL for (int v = 0; v < VECTORS; v++)
-                sums[r][v] = multiply_add(sums[r][v], w[v], x[(int64_t)r * n + i]);
+                sums[r][v] = multiply_add(sums[r][v], w[v], (words){0} + x[(int64_t)r * n + i]);
     }
     float *out = t->out + (int64_t)first_row * t->m->out + panel * PANEL;
     UNROLL for (int r = 0; r < rows; r++)

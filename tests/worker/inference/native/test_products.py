@@ -1,19 +1,16 @@
 """Products of native kernels beside torch's, by each set of instructions that this CPU has."""
 
 import copy
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from app.c_compiler import list_c_compilers
+from tests.worker.inference.native.conftest import LoadKernels
 from tests.worker.inference.native.test_kernels import CONFIG, PROMPTS
 from tests.worker.inference.test_decoders import copy_prompt, decode, prefill, random_model
 from worker.inference.llama_decoder import LlamaDecoder
-from worker.inference.native import build
-from worker.inference.native.library import Kernels, load_kernels
 from worker.inference.native.linear import NativeLinear
 from worker.inference.quantization import quantize, round_to_int8
 
@@ -22,24 +19,6 @@ pytestmark = pytest.mark.skipif(not list_c_compilers(), reason="no C compiler")
 ROWS = 17
 # Without, and with what rows and panels are padded with.
 SIZES = [(64, 96), (263, 40)]
-
-LoadKernels = Callable[[torch.dtype], Kernels]
-
-
-@pytest.fixture(params=["the CPU's own", "portable"])
-def load(
-    request: pytest.FixtureRequest, kernels_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> LoadKernels:
-    """Loads kernels for this CPU, and for any of its architecture."""
-    if request.param == "portable":
-        monkeypatch.setattr(build, "detect_level", lambda: build.BASELINE)
-
-    def load(dtype: torch.dtype) -> Kernels:
-        kernels = load_kernels(kernels_folder, dtype)
-        assert kernels is not None
-        return kernels
-
-    return load
 
 
 def make_layer(outputs: int, inputs: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,12 +67,10 @@ def test_a_product_of_int8_differs_by_the_rounding_of_its_inputs(
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize(("outputs", "inputs"), SIZES)
 def test_packed_weights_are_read_as_they_were(
-    kernels_folder: Path, dtype: torch.dtype, outputs: int, inputs: int
+    load: LoadKernels, dtype: torch.dtype, outputs: int, inputs: int
 ) -> None:
     _, weight, _ = make_layer(outputs, inputs, dtype)
-    kernels = load_kernels(kernels_folder, dtype)
-    assert kernels is not None
-    layer = NativeLinear(kernels, [weight], [None])
+    layer = NativeLinear(load(dtype), [weight], [None])
     rows = [outputs - 1, 0, 33, 0]
     assert torch.equal(layer.read_rows(rows), weight[rows])
     with pytest.raises(IndexError, match=f"there are {outputs} outputs"):
