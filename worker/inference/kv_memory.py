@@ -16,8 +16,8 @@ import torch
 
 from worker.host_memory import HostMemory
 
-# Those that do not fit wait for their first token until another has ended, which is longer than what
-# each of more concurrent sequences waits for its next one.
+# A sequence that does not fit waits for its first token until another has ended, which is longer
+# than each of more concurrent sequences waits for its next one.
 MAX_NUM_SEQS = 64
 # Share of the memory that is free once the model is loaded. The rest is left to other models,
 # adapters, training, and the texts of requests.
