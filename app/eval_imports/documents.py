@@ -19,7 +19,22 @@ MAX_DEPTH = 100
 MAX_INTEGER = 2**63
 
 TAG = "tag:yaml.org,2002:"
-INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+# Each with the characters that such a text may begin with.
+RESOLVERS = (
+    ("null", re.compile(r"^(?:~|null|Null|NULL|)\Z"), ["~", "n", "N", ""]),
+    ("bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)\Z"), list("tTfF")),
+    (
+        "int",
+        re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)\Z"),
+        list("-+0123456789"),
+    ),
+    (
+        "float",
+        re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z"),
+        list("-+.0123456789"),
+    ),
+    ("merge", re.compile(r"^<<\Z"), ["<"]),
+)
 BASES = {"0o": 8, "0x": 16}
 
 
@@ -35,18 +50,8 @@ class _Loader(yaml.CSafeLoader):  # type: ignore[misc]
         return number if abs(number) < MAX_INTEGER else text
 
 
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", INTEGER.pattern, list("-+0123456789")),
-    (
-        "float",
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?",
-        list("-+.0123456789"),
-    ),
-    ("merge", r"<<", ["<"]),
-):
-    _Loader.add_implicit_resolver(f"{TAG}{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+for _tag, _pattern, _first in RESOLVERS:
+    _Loader.add_implicit_resolver(f"{TAG}{_tag}", _pattern, _first)
 for _tag in ("null", "bool", "float", "str", "seq", "map"):
     _Loader.add_constructor(f"{TAG}{_tag}", yaml.SafeLoader.yaml_constructors[f"{TAG}{_tag}"])
 _Loader.add_constructor(f"{TAG}int", _Loader.construct_integer)
