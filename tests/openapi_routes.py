@@ -32,6 +32,7 @@ ID_KINDS = {
     "input_file_id": "file",
     "fine_tuned_model_checkpoint": "model",
     "job_id": "job",
+    "judge_model": "model",
     "key_id": "admin_key",
     "model": "model",
     "part_ids": "part",
@@ -120,6 +121,8 @@ NESTED_IDS = (
 )
 # Values where the schema alone does not suffice for a valid body.
 SAMPLE_VALUES: dict[str, Any] = {
+    # A document of evals to import.
+    "content": '{"tests": [{"assert": [{"type": "equals", "value": "x"}]}]}',
     "endpoint": "/v1/chat/completions",
     "expires_in_seconds": 60,
     "feedback": [{"id": "x", "label": "a"}],

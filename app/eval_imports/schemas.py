@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from app.eval_imports.plan import Difference, ImportFormat
 from app.evals.schemas import EvalObject
@@ -10,6 +11,15 @@ from app.files.schemas import FileObject
 from app.jobs.schemas import NonBlankName
 
 MAX_CONTENT_CHARS = 2**20
+EXAMPLE: JsonDict = {
+    "content": """
+prompts: ["Which team: {{ticket}}"]
+tests:
+  - vars: {ticket: I was charged twice.}
+    assert: [{type: icontains, value: billing}]
+""",
+    "format": "promptfoo",
+}
 
 
 class ImportEvals(BaseModel):
@@ -19,7 +29,7 @@ class ImportEvals(BaseModel):
     or one that is not here.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
 
     content: Annotated[str, Field(min_length=1, max_length=MAX_CONTENT_CHARS)]
     format: ImportFormat | None = None
