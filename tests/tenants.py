@@ -300,7 +300,7 @@ def _checkpoint(job: Job, number: int) -> Checkpoint:
         attempt=0,
         step=number,
         kind="user",
-        storage_prefix="",
+        storage_prefix=f"checkpoints/{job.id}/{number}",
         manifest_sha256="",
         bytes=0,
         metrics={},
