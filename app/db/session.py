@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import orjson
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import (
     DisconnectionError,
@@ -56,6 +57,8 @@ def create_database_engine(
         isolation_level="AUTOCOMMIT" if autocommit else None,
         # Errors are logged, and parameters are user data.
         hide_parameters=True,
+        # Postgres writes 1e300 as an integer, which orjson could not serialize if it were one.
+        json_deserializer=orjson.loads,
         connect_args={
             "connect_timeout": 5,
             "fallback_application_name": client_name(),

@@ -83,6 +83,18 @@ def list_items(openai: OpenAI, run: Any, **options: Any) -> list[Any]:
     return list(openai.evals.runs.output_items.list(run.id, eval_id=run.eval_id, **options))
 
 
+@pytest.mark.parametrize("number", [1e300, 2**64, -(2**63) - 1])
+def test_numbers_beyond_64_bits_are_graded(
+    openai: OpenAI, runner: WorkRunner, number: float
+) -> None:
+    run = start(openai, given(({**HELLO, "number": number}, "Hello")), EXACT)
+    done = wait_for_end(openai, run)
+    assert done.status == "completed"
+    assert done.result_counts.passed == 1
+    (item,) = list_items(openai, run)
+    assert item.datasource_item["number"] == pytest.approx(number)
+
+
 def test_a_model_is_sampled_and_graded(
     openai: OpenAI, runner: WorkRunner, engine: FakeEngine, session: Session
 ) -> None:
