@@ -74,7 +74,6 @@ def upgrade() -> None:
         ["expires_at"],
         postgresql_where=sa.text("phase IN ('planning', 'running')"),
     )
-    op.drop_index("ix_work_lists_open", table_name="work_lists")
     op.execute(FUNCTION)
     for event, condition in CONDITIONS.items():
         op.execute(TRIGGER.format(event=event, condition=condition))
@@ -90,9 +89,6 @@ def downgrade() -> None:
     for event in CONDITIONS:
         op.execute(f"DROP TRIGGER work_lists_enqueue_{event} ON work_lists")
     op.execute("DROP FUNCTION work_lists_enqueue()")
-    op.create_index(
-        "ix_work_lists_open", "work_lists", ["served_at"], postgresql_where=sa.text(HAS_WORK)
-    )
     for name in ("expires_at", "turn"):
         op.drop_index(f"ix_work_lists_{name}", table_name="work_lists")
     op.drop_table("work_queues")
