@@ -67,8 +67,9 @@ class NativeLinear:
 
         Raises IndexError if there is no such output.
         """
-        if max(outputs) >= self.out_features:
-            raise IndexError(f"there are {self.out_features} outputs, not {max(outputs)}")
+        for output in (min(outputs), max(outputs)):
+            if not 0 <= output < self.out_features:
+                raise IndexError(f"there are {self.out_features} outputs, no output {output}")
         index = torch.tensor(outputs)
         # [panels, words, 32 outputs]
         words = self._panels.view(torch.int32).squeeze(-1)

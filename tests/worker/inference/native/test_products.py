@@ -73,8 +73,9 @@ def test_packed_weights_are_read_as_they_were(
     layer = NativeLinear(load(dtype), [weight], [None])
     rows = [outputs - 1, 0, 33, 0]
     assert torch.equal(layer.read_rows(rows), weight[rows])
-    with pytest.raises(IndexError, match=f"there are {outputs} outputs"):
-        layer.read_rows([0, outputs])
+    for missing in (outputs, -1):
+        with pytest.raises(IndexError, match=f"there are {outputs} outputs, no output {missing}"):
+            layer.read_rows([0, missing])
 
 
 def test_zeros_and_numbers_that_are_none(load: LoadKernels) -> None:
