@@ -124,11 +124,11 @@ class WorkRunner:
         """Renew the leases; cancel the work of those that are lost."""
         while True:
             await asyncio.sleep(RENEWAL_INTERVAL_SECONDS)
-            claims = list(self._tasks)
-            if not claims:
+            kept = list(self._tasks)
+            if not kept:
                 continue
             try:
-                held = await self._transact(partial(leases.renew, claims=claims))
+                held = await self._transact(partial(leases.renew, claims=kept))
             except DatabaseUnavailable as error:
                 # Others may take the work meanwhile; then nothing of it is recorded here.
                 log.warning("work.leases_not_renewed", reason=str(error))
@@ -137,7 +137,7 @@ class WorkRunner:
                 # Without renewal, all work of this process would be lost and begun again.
                 log.exception("work.leases_not_renewed")
                 continue
-            for claim in set(claims) - held:
+            for claim in set(kept) - held:
                 if task := self._tasks.get(claim):
                     log.info("work.lease_lost", list=claim.list_id)
                     task.cancel()
