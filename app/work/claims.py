@@ -2,9 +2,13 @@
 
 The project with the fewest leases is first, then the one served longest ago, and of its lists the
 one served longest ago. However many lists wait, a claim reads a few rows for each lease that is
-held and for each list that has just come to rest. `claimable_at` of a project's queue and
-`lease_until` of a list are never later than the time at which something can be claimed; where a
-claim finds nothing, it moves them to when it may.
+held, for each list that has just come to rest and for each that another transaction has locked.
+`claimable_at` of a project's queue and `lease_until` of a list are never later than the time at
+which something can be claimed; where a claim finds nothing, it moves them to when it may.
+
+In a rolling upgrade, lists of kinds of the newer version stay for its processes. One of the
+previous version reads a few rows for each project in which only such lists can be claimed, all in
+one statement, and locks or changes none of them.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -31,7 +35,7 @@ def claim(session: Session, kinds: Collection[str]) -> Claim | None:
     """Claim the next piece of work of these kinds, or None."""
     # Serialized, so that two processes do not both find a project with few leases.
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(CLAIM_LOCK, 0))))
-    for queue in _take_turns(session, _count_leases(session)):
+    for queue in _take_turns(session, _count_leases(session), kinds):
         claimed = _claim_of_project(session, queue.project_id, kinds)
         if claimed is None:
             queue.claimable_at = _select_next_claimable_at(queue.project_id)
@@ -54,10 +58,14 @@ def _count_leases(session: Session) -> Mapping[str, int]:
     return {each.project_id: each.leases for each in rows}
 
 
-def _take_turns(session: Session, leases: Mapping[str, int]) -> Iterator[WorkQueue]:
+def _take_turns(
+    session: Session, leases: Mapping[str, int], kinds: Collection[str]
+) -> Iterator[WorkQueue]:
     """Lock the queues in which something may wait, one after the other, in turn."""
     seen = set(leases)
-    while queue := session.scalars(_select_queue(WorkQueue.project_id.not_in(seen))).one_or_none():
+    while queue := session.scalars(
+        _select_queue(kinds, WorkQueue.project_id.not_in(seen))
+    ).one_or_none():
         seen.add(queue.project_id)
         yield queue
     busy = select(WorkQueue.project_id, WorkQueue.served_at).where(WorkQueue.project_id.in_(leases))
@@ -66,19 +74,42 @@ def _take_turns(session: Session, leases: Mapping[str, int]) -> Iterator[WorkQue
     )
     for *_, project_id in turns:
         if queue := session.scalars(
-            _select_queue(WorkQueue.project_id == project_id)
+            _select_queue(kinds, WorkQueue.project_id == project_id)
         ).one_or_none():
             yield queue
 
 
-def _select_queue(condition: ColumnElement[bool]) -> Select[WorkQueue]:
+def _select_queue(kinds: Collection[str], condition: ColumnElement[bool]) -> Select[WorkQueue]:
+    is_of_kinds = WorkList.kind.in_(kinds)
+    # Where no list can be claimed at all, `claimable_at` is to be moved.
+    has_turn = or_(_find_claimable(is_of_kinds).is_not(None), _find_claimable().is_(None))
     return (
         select(WorkQueue)
-        .where(text(MAY_WAIT), WorkQueue.claimable_at <= NOW, condition)
+        .where(text(MAY_WAIT), WorkQueue.claimable_at <= NOW, condition, has_turn)
         .order_by(WorkQueue.served_at)
         .limit(1)
         .with_for_update(skip_locked=True)
         .execution_options(populate_existing=True)
+    )
+
+
+def _find_claimable(*conditions: ColumnElement[bool]) -> ColumnElement[Any]:
+    """Find a list that can be claimed in the project of a queue.
+
+    A scalar and no EXISTS, for which Postgres may read all lists into a hash table.
+    """
+    return (
+        select(WorkList.id)
+        .where(
+            WorkList.project_id == WorkQueue.project_id,
+            text(HAS_WORK),
+            _is_claimable(WorkList),
+            *conditions,
+        )
+        .order_by(WorkList.served_at)
+        .limit(1)
+        .correlate(WorkQueue)
+        .scalar_subquery()
     )
 
 

@@ -17,9 +17,14 @@ from tests.factories import make_project
 MANY = 1000
 # A claim reads the rows that it changes, and those of the few leases that are held.
 MAX_ROWS = 30
+NEWER_KIND = "of a newer version"
 NUM_ROWS = text("""
     SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))
     FROM pg_stat_xact_user_tables WHERE relname LIKE 'work_%'
+""")
+
+NUM_CHANGED_QUEUES = text("""
+    SELECT n_tup_upd FROM pg_stat_xact_user_tables WHERE relname = 'work_queues'
 """)
 
 
@@ -223,6 +228,28 @@ class TestRowsRead:
         session.execute(update(WorkList).values(phase=WorkPhase.ENDED))
         session.execute(update(WorkQueue).values(claimable_at=None))
         assert count_rows(session, lambda: claims.claim(session, [KIND])) <= MAX_ROWS
+
+    @pytest.mark.parametrize("is_busy", [False, True])
+    def test_where_all_that_waits_is_of_unknown_kinds(
+        self, session: Session, project: Project, is_busy: bool
+    ) -> None:
+        """A claim of an old process passes over what a newer version's have queued."""
+        projects = add_projects(session, MANY)
+        add_many(session, projects, WorkPhase.PLANNING)
+        session.execute(update(WorkList).values(kind=NEWER_KIND))
+        if is_busy:
+            # Each project has a list of a known kind too, which is leased.
+            add_many(session, projects, WorkPhase.FINISHING)
+            leased = update(WorkList).where(WorkList.kind == KIND)
+            session.execute(leased.values(lease_until=clock.seconds_from_now(60)))
+        changed = session.scalar(NUM_CHANGED_QUEUES)
+        rows = count_rows(session, lambda: claims.claim(session, [KIND]))
+        # The queues, and their lists twice.
+        assert rows <= MANY * (5 if is_busy else 3) + MAX_ROWS
+        assert session.scalar(NUM_CHANGED_QUEUES) == changed
+        lists.create(session, "known", kind=KIND, project_id=projects[-1].id)
+        assert claim_list(session).list_id == "known"
+        assert isinstance(claims.claim(session, [NEWER_KIND]), ListClaim)
 
     def test_of_lists_that_expire(self, session: Session, project: Project) -> None:
         add_many(session, [project], WorkPhase.RUNNING)
