@@ -14,7 +14,7 @@ from app.http.dependencies import AppStateDep, PrincipalDep, run_autocommit
 
 
 async def check_eval(body: CreateEval, state: AppStateDep, principal: PrincipalDep) -> CreateEval:
-    """Raise InvalidRequest for a schema that is none."""
+    """Raise InvalidRequest for a schema that is not valid."""
     config = body.data_source_config
     if isinstance(config, CustomDataSource):
         param = "data_source_config.item_schema"

@@ -12,6 +12,9 @@ import jsonschema_rs
 from pydantic import BaseModel
 
 MAX_MESSAGE_CHARS = 300
+# Schemas and items of usual shapes take milliseconds.
+CHECK_TIMEOUT_SECONDS = 5.0
+TOO_SLOW = "checking it takes too much time or memory"
 # Stands for a value in messages, which may be long.
 MASK = "the value"
 
@@ -63,6 +66,14 @@ def find_fault(schema: dict[str, Any], items: Sequence[dict[str, Any]]) -> Schem
 def _describe(index: int | None, error: jsonschema_rs.ValidationError) -> SchemaFault:
     message = error.message[:MAX_MESSAGE_CHARS]
     return SchemaFault(index=index, path=error.instance_path, message=message)
+
+
+def describe_schema_fault(fault: SchemaFault) -> str:
+    """Say that no item can be checked: the fault is the schema's."""
+    return (
+        f"The items cannot be checked by this eval's 'item_schema': {fault.message}. Create an "
+        "eval with another schema."
+    )
 
 
 def format_path(path: Sequence[str | int]) -> str:

@@ -1,5 +1,6 @@
 """Items of a leased range of a run: each is sampled, graded and summed up."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,14 +9,23 @@ from typing import Any
 import orjson
 
 from app import ids
-from app.cpu_pool.pool import CpuPool
+from app.cpu_pool.pool import TASK_TIMEOUT_SECONDS, CpuPool
 from app.cpu_pool.protocol import CpuPoolError, PoolOverloaded, Task, TaskCrashed, TaskTimeout
 from app.db.tables import OutputItemStatus, UsageKind
 from app.errors import ApiError
 from app.evals import items, totals
 from app.evals.criteria import TestingCriterion
 from app.evals.criterion_run import Answers, CriterionRun, count_usage
-from app.evals.item_schema import SchemaResult, SchemaTask, format_path, run_schema_task
+from app.evals.item_schema import (
+    CHECK_TIMEOUT_SECONDS,
+    TOO_SLOW,
+    SchemaFault,
+    SchemaResult,
+    SchemaTask,
+    describe_schema_fault,
+    format_path,
+    run_schema_task,
+)
 from app.evals.items import ItemFault, Sample
 from app.evals.run_schemas import RunError
 from app.evals.run_sources import Row, Sampling
@@ -62,6 +72,8 @@ class _Outcome:
     """What an item has given so far. `sampled` is kept while the item is tried again."""
 
     row: Row | None = None
+    # By the schema.
+    is_checked: bool = False
     sample: Sample = field(default_factory=Sample)
     variables: dict[str, Any] | None = None
     results: list[dict[str, Any]] = field(default_factory=list)
@@ -77,6 +89,10 @@ class EvalRange:
         self._lines = lines
         # What was sampled and graded of items that are tried again: nothing is asked twice.
         self._outcomes: dict[int, _Outcome] = {}
+        # One item is checked at a time: after the first that shows that the schema cannot be used,
+        # the others take no time.
+        self._checking = asyncio.Lock()
+        self._schema_fault: SchemaFault | None = None
 
     @property
     def indexes(self) -> Sequence[int]:
@@ -110,17 +126,33 @@ class EvalRange:
             outcome.results.append(await criterion.judge(graded))
 
     async def _check_item(self, row: Row, outcome: _Outcome) -> None:
-        schema = self._context.item_schema
-        if not schema:
+        """Check an item by the schema, once. Raises ItemFault and ItemPostponed."""
+        if not self._context.item_schema or outcome.is_checked:
             return
-        task = SchemaTask(schema_=schema, items=[row.item])
-        payload = task.model_dump_json().encode()
-        reply = await self._run_task(run_schema_task, payload, outcome, "The item's schema")
-        fault = SchemaResult.model_validate_json(reply).fault
+        async with self._checking:
+            fault = self._schema_fault
+            if fault is None:
+                fault = await self._find_fault(self._context.item_schema, row, outcome)
+            if fault is not None and fault.index is None:
+                self._schema_fault = fault
+                raise ItemFault("invalid_item", describe_schema_fault(fault))
         if fault is not None:
             place = f"item{format_path(fault.path)}"
             reason = f"Invalid '{place}': {fault.message}. It must match the eval's 'item_schema'."
             raise ItemFault("invalid_item", reason)
+        outcome.is_checked = True
+
+    async def _find_fault(
+        self, schema: dict[str, Any], row: Row, outcome: _Outcome
+    ) -> SchemaFault | None:
+        payload = SchemaTask(schema_=schema, items=[row.item]).model_dump_json().encode()
+        try:
+            reply = await self._run_task(
+                run_schema_task, payload, outcome, "The item's schema", CHECK_TIMEOUT_SECONDS
+            )
+        except TaskTimeout:
+            return SchemaFault(message=TOO_SLOW)
+        return SchemaResult.model_validate_json(reply).fault
 
     async def _sample(self, index: int, row: Row, outcome: _Outcome) -> None:
         sampling, model = self._context.sampling, self._context.model
@@ -170,18 +202,35 @@ class EvalRange:
             graders=parts, sample=outcome.variables or {}, item=row.item
         )
         payload = request.model_dump_json().encode()
-        reply = await self._run_task(run_grading_task, payload, outcome, "The criteria")
+        try:
+            reply = await self._run_task(run_grading_task, payload, outcome, "The criteria")
+        except TaskTimeout as error:
+            raise ItemFault("grading_failed", "The criteria took too much time.") from error
         result = GradingResult.model_validate_json(reply)
         if result.limit_error is not None:
             message = f"The criteria cannot be computed: {result.limit_error}."
             raise ItemFault("string_above_max_length", message)
         return result
 
-    async def _run_task(self, task: Task, payload: bytes, outcome: _Outcome, subject: str) -> bytes:
-        """Run a task of the CPU pool. Raises ItemPostponed, and ItemFault if it cannot be done."""
+    async def _run_task(
+        self,
+        task: Task,
+        payload: bytes,
+        outcome: _Outcome,
+        subject: str,
+        timeout_seconds: float = TASK_TIMEOUT_SECONDS,
+    ) -> bytes:
+        """Run a task of the CPU pool.
+
+        Raises TaskTimeout, ItemPostponed if it should be tried again, and otherwise ItemFault.
+        """
         try:
-            return await self._context.pool.call(self._context.project_id, task, payload)
-        except (TaskTimeout, TaskCrashed) as error:
+            return await self._context.pool.call(
+                self._context.project_id, task, payload, timeout_seconds=timeout_seconds
+            )
+        except TaskTimeout:
+            raise
+        except TaskCrashed as error:
             reason = f"{subject} could not be computed."
             raise ItemFault("grading_failed", reason) from error
         except CpuPoolError as error:

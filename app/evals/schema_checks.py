@@ -7,23 +7,22 @@ from app.cpu_pool.pool import CpuPool
 from app.cpu_pool.protocol import TaskCrashed, TaskOutOfMemory, TaskTimeout
 from app.errors import InvalidRequest
 from app.evals.item_schema import (
+    CHECK_TIMEOUT_SECONDS,
+    TOO_SLOW,
     SchemaFault,
     SchemaResult,
     SchemaTask,
+    describe_schema_fault,
     format_path,
     run_schema_task,
 )
 from app.http.dependencies import AppState
 
-# Schemas and items of usual shapes take milliseconds.
-CHECK_TIMEOUT_SECONDS = 5.0
-TOO_SLOW = "checking it takes too much time or memory"
-
 
 async def check_schema(
     state: AppState, project_id: str, schema: dict[str, Any], *, param: str
 ) -> None:
-    """Raise InvalidRequest for a schema that is none."""
+    """Raise InvalidRequest for a schema that is not valid."""
     fault = await _find_fault(state.cpu_pool, project_id, schema, [])
     if fault is not None:
         place = param + format_path(fault.path)
@@ -63,10 +62,7 @@ async def _find_fault(
 def _describe_item(fault: SchemaFault) -> InvalidRequest:
     if fault.index is None:
         return InvalidRequest(
-            f"The items cannot be checked by this eval's 'item_schema': {fault.message}. Create "
-            "an eval with another schema.",
-            param="data_source.source",
-            code="invalid_value",
+            describe_schema_fault(fault), param="data_source.source", code="invalid_value"
         )
     place = f"data_source.source.content[{fault.index}].item{format_path(fault.path)}"
     return InvalidRequest(

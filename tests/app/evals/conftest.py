@@ -11,7 +11,9 @@ from app.operations import work_kinds
 class InProcessPool:
     """A pool without processes, which take seconds to start."""
 
-    async def call(self, owner: str, task: Task, payload: bytes) -> bytes:
+    async def call(
+        self, owner: str, task: Task, payload: bytes, *, timeout_seconds: float
+    ) -> bytes:
         return await asyncio.to_thread(task, payload)
 
     async def close(self) -> None:

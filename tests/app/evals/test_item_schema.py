@@ -5,9 +5,18 @@ from typing import Any
 import httpx
 import pytest
 from openai import BadRequestError, OpenAI
+from sqlalchemy import update
+from sqlalchemy.orm import Session
 
 from app.cpu_pool.pool import CpuPool
-from app.evals.item_schema import find_fault
+from app.cpu_pool.protocol import Task, TaskTimeout
+from app.db.tables import Eval
+from app.evals import data_sources
+from app.evals.item_schema import find_fault, run_schema_task
+from app.evals.schemas import CustomDataSource
+from app.inference.unattended_requests import UnattendedRequests
+from app.work.kinds import ItemPostponed
+from tests.app.evals.conftest import InProcessPool
 from tests.app.evals.test_routes import CUSTOM, EVALS, build_body
 from tests.app.evals.test_runs import content, list_items, sampled, upload, wait_for_end
 from tests.app.http.test_admission import expect_error
@@ -148,3 +157,90 @@ def test_a_line_of_a_file_that_does_not_match_is_its_own_error(
     assert wrong.sample.error.code == "invalid_item"
     assert "Invalid 'item.tags[0]': the value is not of type" in wrong.sample.error.message
     assert len(engine.bodies) == 1
+
+
+LINES = b'{"item": {"ticket": "Hi", "team": "Hello"}}\n' * 3
+
+
+@pytest.mark.usefixtures("in_process")
+class TestLinesOfAFile:
+    def run(self, openai: OpenAI, http: httpx.Client) -> Any:
+        parent = create(http, SCHEMA).json()["id"]
+        source: Any = sampled(upload(http, LINES)["source"])
+        return openai.evals.runs.create(parent, data_source=source)
+
+    def test_a_schema_that_is_slow_is_tried_once(
+        self,
+        openai: OpenAI,
+        http: httpx.Client,
+        run_work: RunWork,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        timeouts = []
+
+        async def call(self: Any, owner: str, task: Task, payload: bytes, **options: Any) -> bytes:
+            if task is run_schema_task:
+                timeouts.append(options["timeout_seconds"])
+                raise TaskTimeout("A task took over 5 seconds.")
+            raise AssertionError("an item that was not checked is graded")
+
+        monkeypatch.setattr(InProcessPool, "call", call)
+        run = self.run(openai, http)
+        with run_work():
+            done = wait_for_end(openai, run)
+        assert done.result_counts.errored == 3
+        assert timeouts == [5], "other items wait for nothing, and no longer than a request"
+        for item in list_items(openai, run):
+            assert "takes too much time or memory" in item.sample.error.message
+
+    def test_an_item_that_is_postponed_is_not_checked_again(
+        self,
+        openai: OpenAI,
+        http: httpx.Client,
+        run_work: RunWork,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        call = InProcessPool.call
+        checked = []
+        refused = []
+
+        async def call_and_note(
+            self: Any, owner: str, task: Task, payload: bytes, **options: Any
+        ) -> bytes:
+            if task is run_schema_task:
+                checked.append(payload)
+            return await call(self, owner, task, payload, **options)
+
+        async def answer_later(self: Any, *arguments: Any) -> Any:
+            if len(refused) < 3:
+                refused.append(arguments)
+                raise ItemPostponed
+            return await answer(self, *arguments)
+
+        answer = UnattendedRequests.answer
+        monkeypatch.setattr(UnattendedRequests, "answer", answer_later)
+        monkeypatch.setattr(InProcessPool, "call", call_and_note)
+        run = self.run(openai, http)
+        with run_work():
+            done = wait_for_end(openai, run)
+        assert done.result_counts.errored == 0
+        assert (len(refused), len(checked)) == (3, 3)
+
+    def test_the_fault_of_a_schema_is_not_the_item_s(
+        self, openai: OpenAI, http: httpx.Client, session: Session, run_work: RunWork
+    ) -> None:
+        """As of evals that are older than the check."""
+        run = self.run(openai, http)
+        source = CustomDataSource(
+            type="custom", item_schema={"properties": {"a": {"type": "strin"}}}
+        )
+        config = data_sources.build_config(source)
+        session.execute(update(Eval).values(data_source_config=config))
+        session.commit()
+        with run_work():
+            done = wait_for_end(openai, run)
+        assert done.result_counts.errored == 3
+        for item in list_items(openai, run):
+            message = item.sample.error.message
+            assert message.startswith("The items cannot be checked by this eval's 'item_schema'")
+            assert "Create an eval with another schema" in message
