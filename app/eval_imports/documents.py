@@ -6,6 +6,7 @@ a document, its size, its depth and the values that its aliases stand for are bo
 
 import math
 import re
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import orjson
@@ -15,6 +16,8 @@ from app.eval_imports.plan import ImportFault
 
 # Texts, numbers, lists and objects, those that aliases repeat included.
 MAX_VALUES = 200_000
+# Of texts, those that aliases repeat included: twice as many as a request may have.
+MAX_CHARS = 2 * 2**20
 MAX_DEPTH = 100
 MAX_INTEGER = 2**63
 
@@ -101,10 +104,17 @@ def _check_nesting(text: str) -> None:
             depth -= 1
 
 
-def _check_expansion(
-    node: yaml.Node, measured: dict[int, tuple[int, int]], depth: int
-) -> tuple[int, int]:
-    """Count the values that a node stands for, and its height. Raises ImportFault.
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """What a node stands for, with what its aliases repeat."""
+
+    values: int
+    chars: int
+    height: int
+
+
+def _check_expansion(node: yaml.Node, measured: dict[int, _Extent], depth: int) -> _Extent:
+    """Measure what a node stands for. Raises ImportFault.
 
     An alias to a node around it is nested without end.
     """
@@ -113,12 +123,20 @@ def _check_expansion(
         if depth > MAX_DEPTH:
             raise _too_deep()
         children = [_check_expansion(child, measured, depth + 1) for child in _children(node)]
-        count = 1 + sum(each for each, _ in children)
-        known = (count, 1 + max((height for _, height in children), default=0))
-        measured[id(node)] = known
-    if known[0] > MAX_VALUES:
+        own = len(node.value) if isinstance(node, yaml.ScalarNode) else 0
+        known = measured[id(node)] = _Extent(
+            values=1 + sum(child.values for child in children),
+            chars=own + sum(child.chars for child in children),
+            height=1 + max((child.height for child in children), default=0),
+        )
+    if known.values > MAX_VALUES:
         raise _too_many()
-    if depth + known[1] > MAX_DEPTH:
+    if known.chars > MAX_CHARS:
+        raise ImportFault(
+            f"The document has texts of more than {MAX_CHARS:,} characters, those that its aliases "
+            "repeat included."
+        )
+    if depth + known.height > MAX_DEPTH:
         raise _too_deep()
     return known
 

@@ -8,6 +8,8 @@ from app.eval_imports.plan import ImportFault, ImportFormat, ImportPlan
 from app.eval_imports.promptfoo import plan_promptfoo
 
 PROMPTFOO_KEYS = ("tests", "prompts", "providers")
+# Of a plan without its files: the API holds and stores it as one value.
+MAX_PLAN_BYTES = 4 * 2**20
 UNKNOWN = (
     "The document is neither an export of OpenAI's evals nor a config of promptfoo. Expected an "
     "eval object with 'testing_criteria', a list or page of them, or a config with 'tests'."
@@ -32,10 +34,25 @@ def run_import_task(payload: bytes) -> bytes:
     """Task of the CPU pool: an ImportTask to an ImportResult, both as JSON."""
     task = ImportTask.model_validate_json(payload)
     try:
-        result = ImportResult(plan=_plan(task))
+        plan = _plan(task)
+        _check_size(plan)
+        result = ImportResult(plan=plan)
     except ImportFault as fault:
         result = ImportResult(fault=str(fault))
     return result.model_dump_json().encode()
+
+
+def _check_size(plan: ImportPlan) -> None:
+    """Raise ImportFault for evals and runs that are too large, as by one prompt in many runs."""
+    size = 0
+    for planned in plan.evals:
+        for part in (planned.model_copy(update={"runs": []}), *planned.runs):
+            size += len(part.model_dump_json().encode())
+            if size > MAX_PLAN_BYTES:
+                raise ImportFault(
+                    f"The document becomes evals and runs of more than {MAX_PLAN_BYTES // 2**20} "
+                    "MiB, without their items. Import it in parts."
+                )
 
 
 def _plan(task: ImportTask) -> ImportPlan:

@@ -48,6 +48,7 @@ def test_values(text: str, value: Any) -> None:
         (nest(1000, 1, "[%s]"), f"deeper than {MAX_DEPTH} levels"),
         (nest(30, 9, "[%s]"), "more than 200,000 values"),
         (nest(12, 9, "{<<: [%s]}"), "more than 200,000 values"),
+        ("a: &a " + "x" * 10_000 + "\nb: [" + "*a, " * 300 + "]", "more than 2,097,152 characters"),
         ("[" + "1," * 200_000 + "1]", "more than 200,000 values"),
         ('a: "\\0"', "the character NUL"),
         ('{"a": "\\u0000"}', "the character NUL"),

@@ -321,6 +321,15 @@ def test_bounds(config: dict[str, Any], problem: str) -> None:
         plan_promptfoo(config)
 
 
+def test_a_long_prompt_for_many_models() -> None:
+    """Small as a document, and large as the runs that it becomes."""
+    config = {"tests": [build_test(EQUALS)], "prompts": "a" * 100_000, "providers": ["b"] * 900}
+    task = ImportTask(content=json.dumps(config)).model_dump_json().encode()
+    result = ImportResult.model_validate_json(run_import_task(task))
+    assert result.plan is None
+    assert "evals and runs of more than 4 MiB" in str(result.fault)
+
+
 def test_a_whole_config() -> None:
     task = ImportTask(content=CONFIG.read_text()).model_dump_json().encode()
     planned = ImportResult.model_validate_json(run_import_task(task)).plan
