@@ -88,6 +88,11 @@ class PlanChecker:
         except _Refused as error:
             self._differences.leave_out("eval", str(error), planned.place)
             return None
+        if len(planned.criteria) > MAX_CRITERIA:
+            # None of them is checked: each may take queries.
+            reason = f"It has more than {MAX_CRITERIA} criteria."
+            self._differences.leave_out("eval", reason, planned.place)
+            return None
         config = data_sources.build_config(source)
         criteria = []
         for place, fields in planned.criteria:
@@ -95,8 +100,8 @@ class PlanChecker:
                 criteria.append(self._check_criterion(fields, config, place))
             except _Refused as error:
                 self._differences.leave_out(str(fields.get("type")), str(error), place)
-        if not criteria or len(criteria) > MAX_CRITERIA:
-            reason = f"It has no criterion that is valid here, or more than {MAX_CRITERIA}."
+        if not criteria:
+            reason = "It has no criterion that is valid here."
             self._differences.leave_out("eval", reason, planned.place)
             return None
         body = CreateEval(

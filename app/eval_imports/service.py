@@ -1,5 +1,6 @@
 """Import of evals: a document is planned, checked, and created in one transaction."""
 
+import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -24,6 +25,8 @@ from app.http.idempotency import Idempotency, StoredResponse
 
 STATUS = 201
 MAX_LISTED_REASONS = 5
+# Of all evals together.
+MAX_SCHEMA_SECONDS = 10.0
 
 
 async def import_evals(
@@ -102,10 +105,15 @@ async def _plan(state: AppState, project_id: str, body: ImportEvals) -> ImportPl
 async def _check_schemas(
     state: AppState, project_id: str, plan: ImportPlan, differences: DifferenceList
 ) -> None:
-    """Leave out evals whose items' schema is none."""
+    """Leave out evals whose items' schema is not valid, or takes too long to check."""
+    deadline = time.monotonic() + MAX_SCHEMA_SECONDS
     for planned in list(plan.evals):
         schema = planned.data_source_config.get("item_schema")
-        if isinstance(schema, dict):
+        if time.monotonic() > deadline:
+            reason = "The schemas before its own take too long to check. Import it alone."
+            differences.leave_out("eval", reason, planned.place)
+            plan.evals.remove(planned)
+        elif isinstance(schema, dict):
             try:
                 await schema_checks.check_schema(state, project_id, schema, param="item_schema")
             except InvalidRequest as error:

@@ -11,6 +11,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db.tables import Eval, File
+from app.eval_imports import service
+from app.eval_imports.checks import PlanChecker
 from app.eval_imports.schemas import MAX_CONTENT_CHARS
 from app.files import quota
 from tests.app.evals.test_routes import EVALS, EXACT, LABEL, MULTI, SCORE, SIMILAR, build_body
@@ -177,6 +179,26 @@ class TestOpenAI:
         error = refuse(http, row)
         assert error["param"] == "content"
         assert "item_schema.properties.team.type" in error["message"]
+
+    def test_criteria_are_counted_before_they_are_checked(
+        self, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        checked: list[str] = []
+        monkeypatch.setattr(
+            PlanChecker, "_check_criterion", lambda *arguments: checked.append(arguments[-1])
+        )
+        row = build_body() | {"testing_criteria": [EXACT] * 21}
+        row["data_source_config"] = {"type": "custom", "schema": {"properties": {"item": {}}}}
+        assert "It has more than 20 criteria" in refuse(http, row)["message"]
+        assert checked == []
+
+    def test_schemas_share_their_time(
+        self, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(service, "MAX_SCHEMA_SECONDS", -1)
+        row = build_body()
+        row["data_source_config"] = {"type": "custom", "schema": {"properties": {"item": {}}}}
+        assert "take too long to check" in refuse(http, row)["message"]
 
 
 class TestPromptfoo:
