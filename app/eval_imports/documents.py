@@ -88,7 +88,7 @@ def _parse_yaml(text: str) -> Any:
             return loader.construct_document(node)
         finally:
             loader.dispose()
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, LookupError) as error:
         raise ImportFault(f"The document is neither JSON nor YAML: {_describe(error)}") from error
 
 

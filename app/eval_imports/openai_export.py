@@ -47,13 +47,14 @@ def plan_openai(document: Any) -> ImportPlan:
     evals = []
     for place, row in rows:
         own = list(_list_objects(row["runs"], f"{place}.runs")) if row.get("runs") else []
-        of_eval = [run for run in runs if run[1].get("eval_id") == row.get("id")]
+        id_ = _read_text(row, "id")
+        of_eval = [run for run in runs if id_ and _read_text(run[1], "eval_id") == id_]
         planned = _plan_eval(row, [*own, *of_eval], files, differences, place)
         if planned is not None:
             evals.append(planned)
-    known = {row.get("id") for _, row in rows}
+    known = {_read_text(row, "id") for _, row in rows} - {None}
     for place, run in runs:
-        if run.get("eval_id") not in known:
+        if _read_text(run, "eval_id") not in known:
             differences.leave_out("run", "Its eval is not in the export.", place)
     return ImportPlan(
         format=ImportFormat.OPENAI,
@@ -121,7 +122,7 @@ def _plan_eval(
             differences.leave_out("criterion", "It is none.", where)
     planned = [_plan_run(run, files, differences, where) for where, run in runs]
     return PlannedEval(
-        name=_read_name(row),
+        name=_read_text(row, "name"),
         metadata=row["metadata"] if isinstance(row.get("metadata"), dict) else None,
         data_source_config=config,
         criteria=criteria,
@@ -182,7 +183,7 @@ def _plan_run(
             return None
         file = files.add(rows)
     return PlannedRun(
-        name=_read_name(run),
+        name=_read_text(run, "name"),
         metadata=run["metadata"] if isinstance(run.get("metadata"), dict) else None,
         data_source=body,
         file=file,
@@ -190,10 +191,10 @@ def _plan_run(
     )
 
 
-def _read_name(row: Mapping[str, Any]) -> str | None:
-    """Read a name; one without characters is none."""
-    name = row.get("name")
-    return name if isinstance(name, str) and name else None
+def _read_text(row: Mapping[str, Any], name: str) -> str | None:
+    """Read a text; None for any other value, and for one without characters."""
+    text = row.get(name)
+    return text if isinstance(text, str) and text else None
 
 
 def _drop_nulls(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
+from app import logs
 from app.cpu_pool.protocol import TaskCrashed, TaskOutOfMemory, TaskTimeout
 from app.db.tables import File, FilePurpose
 from app.errors import ApiError, InvalidRequest
@@ -22,6 +23,8 @@ from app.files import service as files
 from app.files.room import Room, reserve_room
 from app.http.dependencies import AppState, run_autocommit, run_in_transaction
 from app.http.idempotency import Idempotency, StoredResponse
+
+log = logs.get_logger(__name__)
 
 STATUS = 201
 MAX_LISTED_REASONS = 5
@@ -93,7 +96,10 @@ async def _plan(state: AppState, project_id: str, body: ImportEvals) -> ImportPl
             project_id, run_import_task, task.model_dump_json().encode()
         )
         result = ImportResult.model_validate_json(reply)
-    except (TaskTimeout, TaskCrashed, TaskOutOfMemory):
+    except TaskCrashed as error:
+        log.error("eval_imports.crashed", project_id=project_id, reason=str(error))
+        result = ImportResult(fault="This service cannot read it, and its log says why.")
+    except (TaskTimeout, TaskOutOfMemory):
         result = ImportResult(fault="Reading it takes too much time or memory. Import it in parts.")
     if result.plan is None:
         raise InvalidRequest(

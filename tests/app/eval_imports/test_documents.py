@@ -41,6 +41,8 @@ def test_values(text: str, value: Any) -> None:
         ("a: [1,", "neither JSON nor YAML: did not find expected .* in line 2"),
         ("a: !!python/object:os.system x", "could not determine a constructor"),
         ("a: !!binary aGk=", "could not determine a constructor"),
+        ("a: !!bool x", "neither JSON nor YAML: it cannot be read"),
+        ("a: !!float ''", "neither JSON nor YAML: it cannot be read"),
         ("a: 1\n---\nb: 2", "another document"),
         ("? [1]\n: 2", "unhashable"),
         ("a: &a [*a]", f"deeper than {MAX_DEPTH} levels"),

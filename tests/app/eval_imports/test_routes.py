@@ -10,6 +10,8 @@ from openai import OpenAI
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.cpu_pool.pool import CpuPool
+from app.cpu_pool.protocol import TaskCrashed
 from app.db.tables import Eval, File
 from app.eval_imports import service
 from app.eval_imports.checks import PlanChecker
@@ -179,6 +181,24 @@ class TestOpenAI:
         error = refuse(http, row)
         assert error["param"] == "content"
         assert "item_schema.properties.team.type" in error["message"]
+
+    def test_ids_that_are_no_texts(self, http: httpx.Client) -> None:
+        row = build_body() | {"id": []}
+        row["data_source_config"] = {"type": "custom", "schema": {"properties": {"item": {}}}}
+        run = {"eval_id": {}, "data_source": {}}
+        imported = import_(http, [row, run, {"data_source": {}}])
+        (difference,) = imported["differences"]
+        assert difference["reason"] == "Its eval is not in the export."
+        assert difference["places"] == ["[1]", "[2]"]
+
+    def test_a_crash_is_not_called_a_lack_of_time(
+        self, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def crash(*_arguments: Any) -> bytes:
+            raise TaskCrashed("KeyError: 'x'")
+
+        monkeypatch.setattr(CpuPool, "call", crash)
+        assert "its log says why" in refuse(http, [build_body()])["message"]
 
     def test_criteria_are_counted_before_they_are_checked(
         self, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
