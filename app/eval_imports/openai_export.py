@@ -27,13 +27,30 @@ READ_KEYS = {
     "testing_criteria",
     "runs",
 }
+# Those of results too: a run that is created has its own.
+READ_RUN_KEYS = {
+    "id",
+    "object",
+    "created_at",
+    "name",
+    "metadata",
+    "data_source",
+    "eval_id",
+    "status",
+    "model",
+    "error",
+    "report_url",
+    "result_counts",
+    "per_model_usage",
+    "per_testing_criteria_results",
+}
 STORED_KINDS = ("logs", "stored_completions")
 
 
 def plan_openai(document: Any) -> ImportPlan:
     """Plan the import of an export. Raises ImportFault."""
     differences = DifferenceList()
-    objects = list(_list_objects(document, ""))
+    objects = list(_list_objects(document, differences, ""))
     rows = [(place, each) for place, each in objects if "testing_criteria" in each]
     runs = [(place, each) for place, each in objects if "data_source" in each]
     for place, each in objects:
@@ -46,7 +63,8 @@ def plan_openai(document: Any) -> ImportPlan:
     files = _Files()
     evals = []
     for place, row in rows:
-        own = list(_list_objects(row["runs"], f"{place}.runs")) if row.get("runs") else []
+        given = row.get("runs") or []
+        own = list(_list_objects(given, differences, f"{place}.runs"))
         id_ = _read_text(row, "id")
         of_eval = [run for run in runs if id_ and _read_text(run[1], "eval_id") == id_]
         planned = _plan_eval(row, [*own, *of_eval], files, differences, place)
@@ -85,7 +103,9 @@ class _Files:
         return self._numbers.setdefault(lines, len(self._numbers))
 
 
-def _list_objects(document: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _list_objects(
+    document: Any, differences: DifferenceList, place: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """List the objects of a page or a list, or a single one, each with its place."""
     if isinstance(document, dict) and isinstance(document.get("data"), list):
         document, place = document["data"], f"{place}.data".lstrip(".")
@@ -95,6 +115,10 @@ def _list_objects(document: Any, place: str) -> Iterator[tuple[str, dict[str, An
         for number, each in enumerate(document):
             if isinstance(each, dict):
                 yield f"{place}[{number}]", each
+            else:
+                differences.leave_out("object", "It is no object.", f"{place}[{number}]")
+    else:
+        differences.leave_out("object", "It is no object.", place)
 
 
 def _plan_eval(
@@ -119,11 +143,12 @@ def _plan_eval(
         if isinstance(each, dict):
             criteria.append((where, _convert_criterion(each)))
         else:
-            differences.leave_out("criterion", "It is none.", where)
+            differences.leave_out("criterion", "It is no object.", where)
+    name, metadata = _read_labels(row, differences, place)
     planned = [_plan_run(run, files, differences, where) for where, run in runs]
     return PlannedEval(
-        name=_read_text(row, "name"),
-        metadata=row["metadata"] if isinstance(row.get("metadata"), dict) else None,
+        name=name,
+        metadata=metadata,
         data_source_config=config,
         criteria=criteria,
         runs=[run for run in planned if run is not None],
@@ -165,6 +190,9 @@ def _plan_run(
     if not isinstance(data_source, dict) or not isinstance(source, dict):
         differences.leave_out("run", "It has no data source.", place)
         return None
+    for key in _drop_nulls(run):
+        if key not in READ_RUN_KEYS:
+            differences.leave_out(f"'{key}' of runs", "It has no counterpart.", place)
     body = _drop_nulls(data_source)
     body["source"] = _drop_nulls(source)
     if isinstance(body.get("sampling_params"), dict):
@@ -182,13 +210,26 @@ def _plan_run(
             differences.leave_out("run", "It has no items.", place)
             return None
         file = files.add(rows)
+    name, metadata = _read_labels(run, differences, place)
     return PlannedRun(
-        name=_read_text(run, "name"),
-        metadata=run["metadata"] if isinstance(run.get("metadata"), dict) else None,
+        name=name,
+        metadata=metadata,
         data_source=body,
         file=file,
         place=place,
     )
+
+
+def _read_labels(
+    row: Mapping[str, Any], differences: DifferenceList, place: str
+) -> tuple[str | None, dict[str, Any] | None]:
+    """Read the name and the metadata."""
+    name, metadata = row.get("name"), row.get("metadata")
+    if name is not None and not isinstance(name, str):
+        differences.leave_out("name", "It is no text.", place)
+    if metadata is not None and not isinstance(metadata, dict):
+        differences.leave_out("metadata", "It is no object.", place)
+    return _read_text(row, "name"), metadata if isinstance(metadata, dict) else None
 
 
 def _read_text(row: Mapping[str, Any], name: str) -> str | None:

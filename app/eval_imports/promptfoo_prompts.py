@@ -14,6 +14,8 @@ from app.eval_imports.promptfoo_assertions import read_model_name
 ELSEWHERE = re.compile(
     r"(?:exec:|[a-z]+://)\S.*|\S+\.(?:txt|md|j2|json|jsonl|ya?ml|csv|[cm]?[jt]s|py|sh|rb|pl)"
 )
+PROMPT_KEYS = {"id", "label", "prompt", "raw"}
+MESSAGE_KEYS = {"role", "content"}
 DEFAULT_PROMPT = "{{prompt}}"
 MAX_LABEL_CHARS = 80
 SAMPLING = {
@@ -50,26 +52,31 @@ def read_prompts(
     for number, each in enumerate(given if isinstance(given, list) else [given]):
         place = f"prompts[{number}]"
         try:
-            prompts.append(_read_prompt(each, options, place))
+            prompts.append(_read_prompt(each, options, differences, place))
         except Untranslatable as error:
             differences.leave_out("prompt", str(error), place)
     return prompts
 
 
-def _read_prompt(given: Any, options: Mapping[str, Any], place: str) -> Prompt:
+def _read_prompt(
+    given: Any, options: Mapping[str, Any], differences: DifferenceList, place: str
+) -> Prompt:
     fields = given if isinstance(given, dict) else {"raw": given}
     text = fields.get("raw") or fields.get("prompt") or fields.get("id")
     if not isinstance(text, str):
         raise Untranslatable("It is no text.")
     if ELSEWHERE.fullmatch(text.strip()):
         raise Untranslatable("It is in another file or service. Write it into the config.")
-    messages = _read_messages(text)
+    messages = _read_messages(text, differences, place)
     ends = {name: options.get(name) for name in ("prefix", "suffix")}
     if messages is None:
         whole = f"{ends['prefix'] or ''}{text}{ends['suffix'] or ''}"
         messages = [("user", whole)]
     elif any(ends.values()):
         raise Untranslatable("It has messages, and a prefix or suffix.")
+    for name in fields:
+        if name not in PROMPT_KEYS:
+            differences.leave_out("prompt", f"Its '{name[:40]}' is not read.", place)
     label = fields.get("label")
     first_line = messages[-1][1].strip().partition("\n")[0]
     return Prompt(
@@ -80,7 +87,9 @@ def _read_prompt(given: Any, options: Mapping[str, Any], place: str) -> Prompt:
     )
 
 
-def _read_messages(text: str) -> list[tuple[str, str]] | None:
+def _read_messages(
+    text: str, differences: DifferenceList, place: str
+) -> list[tuple[str, str]] | None:
     """Read a prompt that is a list of messages; None if it is a text."""
     if not text.lstrip().startswith(("[", "- role")):
         return None
@@ -94,6 +103,11 @@ def _read_messages(text: str) -> list[tuple[str, str]] | None:
         return None
     if not all(isinstance(each.get("content"), str) for each in document):
         raise Untranslatable("A message has content that is no text.")
+    for each in document:
+        for name in each:
+            if name not in MESSAGE_KEYS:
+                reason = f"The '{name[:40]}' of a message is not read."
+                differences.leave_out("prompt", reason, place)
     return [(each["role"], each["content"]) for each in document]
 
 

@@ -25,6 +25,8 @@ DECISIVE_KEYS = {
     "assertScoringFunction": "It passes by a program.",
     "providerOutput": "Its output is given, and no model is sampled.",
 }
+UNKNOWN_ASSERTION = "It has no type, and names no template that is there."
+DESCRIPTIONS: dict[str, type] = {"description": str, "metadata": dict}
 DECISIVE_OPTIONS = ("transform", "transformVars", "postprocess")
 
 
@@ -70,9 +72,7 @@ class TestReader:
             **_read_object(test.get("vars")),
         }
         assertions = list(self._list_assertions(test, options, place))
-        described = {
-            name: test[name] for name in ("description", "metadata") if test.get(name) is not None
-        }
+        described = self._describe(test, place)
         for combination in self._combine(variables, options):
             yield from self._build(described, combination, options, assertions, place)
 
@@ -83,6 +83,8 @@ class TestReader:
         for fields in (self._default, test):
             if not isinstance(fields.get("vars", {}), dict):
                 return "Its variables are in another file. Write them into the config."
+            if not isinstance(fields.get("assert") or [], list):
+                return "Its assertions are in another file. Write them into the config."
             for key, reason in DECISIVE_KEYS.items():
                 if fields.get(key) is not None:
                     return reason
@@ -104,13 +106,28 @@ class TestReader:
 
     def _report_unread(self, test: Mapping[str, Any], place: str) -> None:
         reason = "It has no counterpart."
-        for fields, where in ((self._default, "defaultTest"), (test, place)):
+        for fields, where, read in (
+            (self._default, "defaultTest", READ_KEYS - DESCRIPTIONS.keys()),
+            (test, place, READ_KEYS),
+        ):
             for key in fields:
-                if key not in READ_KEYS:
+                if key not in read:
                     self._differences.leave_out(f"'{key}' of tests", reason, where)
             for key in _read_object(fields.get("options")):
                 if key not in READ_OPTIONS:
                     self._differences.leave_out(f"'options.{key}' of tests", reason, where)
+
+    def _describe(self, test: Mapping[str, Any], place: str) -> dict[str, Any]:
+        """Read what describes a test, if it has the type that the items' schema says."""
+        described = {}
+        for name, kind in DESCRIPTIONS.items():
+            value = test.get(name)
+            if isinstance(value, kind):
+                described[name] = value
+            elif value is not None:
+                reason = f"Expected {'a text' if kind is str else 'an object'}."
+                self._differences.leave_out(f"'{name}' of tests", reason, place)
+        return described
 
     def _list_assertions(
         self, test: Mapping[str, Any], options: Mapping[str, Any], place: str
@@ -123,11 +140,15 @@ class TestReader:
         self, assertions: Any, place: str, *, is_in_set: bool = False
     ) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """List assertions with their places; those of a set, all of which have to pass, too."""
-        for number, given in enumerate(assertions if isinstance(assertions, list) else []):
+        if assertions and not isinstance(assertions, list):
+            reason = "They are in another file. Write them into the config."
+            self._differences.leave_out("assertions", reason, place)
+            return
+        for number, given in enumerate(assertions or []):
             where = f"{place}[{number}]"
             each = self._resolve(given)
             if each is None:
-                self._differences.leave_out("assertion", "It is none.", where)
+                self._differences.leave_out("assertion", UNKNOWN_ASSERTION, where)
             elif each.get("type") != "assert-set":
                 yield where, each
             elif each.get("threshold") is not None or is_in_set:

@@ -106,7 +106,7 @@ def test_an_assertion_passes_as_its_criterion(
         ({"type": "similar", "value": "x", "threshold": "high"}, "no number"),
         ({"type": "llm-rubric", "value": "x", "rubricPrompt": "y"}, "'rubricPrompt'"),
         ({"type": "assert-set", "threshold": 0.5, "assert": []}, "a part of its assertions"),
-        ({"$ref": "#/assertionTemplates/none"}, "It is none"),
+        ({"$ref": "#/assertionTemplates/none"}, "names no template"),
     ],
 )
 def test_an_assertion_that_has_no_criterion(assertion: dict[str, Any], problem: str) -> None:
@@ -130,6 +130,7 @@ def test_an_assertion_that_has_no_criterion(assertion: dict[str, Any], problem: 
         ({"providerOutput": "x"}, "output is given"),
         ({"options": {"transform": "output.trim()"}}, "A program changes"),
         ({"options": {"prefix": "x"}}, "prefix or suffix of its own"),
+        ({"assert": "file://assertions.yaml"}, "assertions are in another file"),
         ({"assert": []}, "no assertion that could be"),
         ({"assert": [{"type": "equals", "value": "x"}] * 21}, "more than 20"),
         ("file://tests.yaml", "in another file"),
@@ -144,6 +145,30 @@ def test_a_test_that_is_no_item(test: Any, problem: str) -> None:
     (difference,) = planned.differences
     assert problem in difference.reason
     assert difference.places == ["tests[1]"]
+
+
+def test_what_describes_a_test_has_the_types_of_the_schema() -> None:
+    test = build_test({"type": "equals", "value": "x"})
+    planned = plan(
+        test | {"description": "d", "metadata": {"a": 1}},
+        test | {"description": 5, "metadata": [1]},
+        defaultTest={"metadata": {"b": 2}},
+    )
+    first, second = items(planned)
+    assert (first["description"], first["metadata"]) == ("d", {"a": 1})
+    assert second.keys() == {"vars", "expected"}
+    assert [(each.subject, each.places) for each in planned.differences] == [
+        ("'metadata' of tests", ["defaultTest"]),
+        ("'description' of tests", ["tests[1]"]),
+        ("'metadata' of tests", ["tests[1]"]),
+    ]
+
+
+def test_a_set_whose_assertions_are_elsewhere() -> None:
+    elsewhere = {"type": "assert-set", "assert": "file://set.yaml"}
+    planned = plan(build_test({"type": "equals", "value": "x"}, elsewhere))
+    (difference,) = planned.differences
+    assert difference.places == ["tests[0].assert[1].assert"]
 
 
 class TestJudges:
@@ -288,6 +313,15 @@ class TestRuns:
         (difference,) = planned.differences
         assert problem in difference.reason
         assert difference.places == ["prompts[1]"]
+
+    def test_other_keys_of_prompts_and_messages_are_named(self) -> None:
+        messages = json.dumps([{"role": "user", "content": "Hi", "name": "Ada"}])
+        prompt = {"raw": messages, "label": "p", "config": {"a": 1}}
+        planned = plan(build_test({"type": "equals", "value": "x"}), prompts=[prompt])
+        assert [each.reason for each in planned.differences] == [
+            "The 'name' of a message is not read.",
+            "Its 'config' is not read.",
+        ]
 
     def test_prefix_and_suffix_of_all_tests(self) -> None:
         options = {"options": {"prefix": "<", "suffix": "{{b}}>"}}

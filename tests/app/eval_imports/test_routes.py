@@ -131,12 +131,12 @@ class TestOpenAI:
             "runs": [
                 {"data_source": {"type": "jsonl", "source": {"type": "file_id", "id": "file-1"}}},
                 {"data_source": {"type": "jsonl", "source": {"type": "file_content"}}},
-                {"data_source": sampled(content(HELLO), model="gpt-4.1")},
+                {"data_source": sampled(content(HELLO), model="gpt-4.1"), "tags": ["a"]},
                 {"data_source": {"type": "responses", "source": {"type": "responses"}}},
             ],
         }
         other = {"object": "eval.run", "eval_id": "eval_2", "data_source": {}}
-        imported = import_(http, [row, other, {"object": "file"}])
+        imported = import_(http, [row, other, {"object": "file"}, "eval_3"])
         (only,) = imported["data"]
         assert len(only["eval"]["testing_criteria"]) == 1
         assert (only["eval"]["name"], only["eval"]["metadata"]) == ("", None)
@@ -146,15 +146,21 @@ class TestOpenAI:
         assert "does not run clients' programs" in named["[0].testing_criteria[1]"]
         assert "judge 'gpt-4.1' is not here" in named["[0].testing_criteria[2]"]
         assert "nothing" in named["[0].testing_criteria[3]"]
-        assert named["[0].testing_criteria[4]"] == "It is none."
+        assert named["[0].testing_criteria[4]"] == "It is no object."
         assert "Upload it" in named["[0].runs[0]"]
         assert "does not have its items" in named["[0].runs[1]"]
         assert "'gpt-4.1' is not here" in named["[0].runs[2]"]
         assert "stored responses cannot be read" in named["[0].runs[3]"]
         assert named["[1]"] == "Its eval is not in the export."
         assert named["[2]"] == "It is neither an eval nor a run."
+        assert named["[3]"] == "It is no object."
         subjects = {each["subject"] for each in imported["differences"]}
-        assert {"name", "metadata", "'share_with_openai' of evals"} <= subjects
+        assert {
+            "name",
+            "metadata",
+            "'share_with_openai' of evals",
+            "'tags' of runs",
+        } <= subjects
 
     def test_a_judge_can_stand_in(self, http: httpx.Client) -> None:
         row = build_body(
