@@ -97,7 +97,7 @@ class _Files:
         """Add a file; returns its number. Raises ImportFault."""
         lines = "".join(orjson.dumps(_drop_nulls(row)).decode() + "\n" for row in rows)
         if lines not in self._numbers:
-            self._size += len(lines)
+            self._size += len(lines.encode())
             if self._size > MAX_ITEM_BYTES:
                 raise ImportFault("The items of the runs are too many. Import them in parts.")
         return self._numbers.setdefault(lines, len(self._numbers))

@@ -93,14 +93,14 @@ def _group_tests(
             for name in names:
                 # As Nunjucks does.
                 each.item["vars"].setdefault(name, "")
-            line = orjson.dumps({"item": each.item}).decode() + "\n"
+            line = orjson.dumps({"item": each.item}) + b"\n"
             size += len(line)
             if size > MAX_ITEM_BYTES:
                 raise ImportFault(
                     f"The tests become items of more than {MAX_ITEM_BYTES // 2**20} MiB. Split "
                     "the config into several."
                 )
-            _find_group(groups, each).lines.append(line)
+            _find_group(groups, each).lines.append(line.decode())
     return list(groups.values())
 
 

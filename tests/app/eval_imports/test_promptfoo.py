@@ -338,6 +338,8 @@ HUNDRED = ["a", "b"] * 50
 VARIABLES = dict.fromkeys("abc", HUNDRED)
 DISTINCT = [build_test(EQUALS | {"metric": str(number)}) for number in range(51)]
 LONG = {"vars": {"a": "x" * 10_000}}
+# Of 20,000 bytes.
+WIDE = {"vars": {"a": "ä" * 10_000}}
 
 
 @pytest.mark.parametrize(
@@ -347,6 +349,7 @@ LONG = {"vars": {"a": "x" * 10_000}}
         ({"tests": [build_test({"type": "regex"}, **VARIABLES)]}, "10,000 combinations"),
         ({"tests": DISTINCT}, "50 different lists"),
         ({"tests": [build_test(EQUALS)] * 2000, "defaultTest": LONG}, "16 MiB"),
+        ({"tests": [build_test(EQUALS)] * 1000, "defaultTest": WIDE}, "16 MiB"),
         ({"tests": DISTINCT[:30], "prompts": ["a"] * 40}, "1,000 combinations"),
     ],
 )
