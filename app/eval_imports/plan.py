@@ -81,6 +81,8 @@ class DifferenceList:
 
     def __init__(self, differences: Iterable[Difference] = ()) -> None:
         self._by_key = {(each.outcome, each.subject, each.reason): each for each in differences}
+        # All of each, where the difference lists the first ones.
+        self._places = {key: set(each.places) for key, each in self._by_key.items()}
 
     def add(self, outcome: Outcome, subject: str, reason: str, place: str) -> None:
         subject, reason, place = (text[:MAX_TEXT_CHARS] for text in (subject, reason, place))
@@ -93,10 +95,12 @@ class DifferenceList:
             self._by_key[key] = Difference(
                 outcome=outcome, subject=subject, reason=reason, places=[place]
             )
+            self._places[key] = {place}
             return
-        if place in known.places:
-            # As of an assertion of all tests.
+        if place in self._places[key]:
+            # As of an assertion of all tests, or of each combination of a test's variables.
             return
+        self._places[key].add(place)
         known.count += 1
         if len(known.places) < MAX_PLACES:
             known.places.append(place)

@@ -403,6 +403,13 @@ def test_many_differences_are_counted_together() -> None:
     assert len(planned.differences[-1].places) == 20
 
 
+def test_places_are_counted_once() -> None:
+    """Also those behind the first 20, of which each test here has two."""
+    test = build_test(EQUALS, {"type": "regex", "value": "a"}, a=["b", "c"])
+    (difference,) = plan(*[test] * 30).differences
+    assert (difference.subject, difference.count, len(difference.places)) == ("regex", 30, 20)
+
+
 def test_without_prompts_a_variable_is_the_prompt() -> None:
     planned = plan_promptfoo({"tests": [build_test(EQUALS, prompt="Hi")]})
     (run,) = planned.evals[0].runs
