@@ -40,12 +40,17 @@ def import_command(
     ] = None,
     key_file: Annotated[
         Path | None,
-        typer.Option("--key-file", help="File with an API key; that of this home by default."),
+        typer.Option(
+            "--key-file",
+            help="File with an API key; that of this home by default. Needed with --url.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Import evals into a running service, and print what of the file is left out or changed."""
     settings = Settings()
+    if url is not None and key_file is None:
+        raise ApiFailed("--url needs --key-file: the key of this home is for its own service only.")
     body: dict[str, Any] = {"content": _read(file)}
     if format_ is not None:
         body["format"] = format_
@@ -64,14 +69,20 @@ def import_command(
 
 def _read(file: Path) -> str:
     """Read the file. Raises ApiFailed for one that the service would not take."""
+    too_long = f"{file} has more than {MAX_CONTENT_CHARS:,} characters; import parts."
     try:
-        content = file.read_bytes()[: 4 * MAX_CONTENT_CHARS + 1].decode()
+        # A character has up to 4 bytes. A device or a pipe says nothing of its length.
+        with file.open("rb") as opened:
+            read = opened.read(4 * MAX_CONTENT_CHARS + 1)
+        if len(read) > 4 * MAX_CONTENT_CHARS:
+            raise ApiFailed(too_long)
+        content = read.decode()
     except OSError as error:
         raise ApiFailed(f"{file} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise ApiFailed(f"{file} is not a text in UTF-8.") from error
     if len(content) > MAX_CONTENT_CHARS:
-        raise ApiFailed(f"{file} has more than {MAX_CONTENT_CHARS:,} characters; import parts.")
+        raise ApiFailed(too_long)
     return content
 
 

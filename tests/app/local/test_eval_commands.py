@@ -42,3 +42,15 @@ def test_import(
     assert (missing.returncode, "cannot be read" in missing.stderr) == (1, True)
     file.write_bytes(b"\xff")
     assert "not a text in UTF-8" in luthier("evals", "import", str(file), *options).stderr
+    file.write_text("ä" * (2**21 + 1))
+    assert (
+        "more than 1,048,576 characters" in luthier("evals", "import", str(file), *options).stderr
+    )
+
+
+def test_the_key_of_a_home_is_not_sent_to_another_url(luthier: Luthier, tmp_path: Path) -> None:
+    file = tmp_path / "evals.json"
+    file.write_text("[]")
+    refused = luthier("evals", "import", str(file), "--url", "http://127.0.0.1:1")
+    assert refused.returncode == 1
+    assert "--url needs --key-file" in refused.stderr
