@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from app.graders.schemas import MAX_TEMPLATE_CHARS
 from app.graders.template import VARIABLE, RenderedTooLong, Renderer, UnknownVariable
 
 PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*|\[\d{1,6}\])*")
 NAME = re.compile(r"\w+")
 # Where an item has the variables of its test.
 NAMESPACE = "item.vars"
-MAX_RENDERED_CHARS = 128 * 1024
 
 
 class Untranslatable(ValueError):
@@ -49,11 +49,11 @@ def render(template: str, variables: Mapping[str, Any]) -> str:
     if "{" not in template:
         return template
     translated = translate(template)
-    renderer = Renderer({"item": {"vars": variables}, "sample": {}}, MAX_RENDERED_CHARS)
+    renderer = Renderer({"item": {"vars": variables}, "sample": {}}, MAX_TEMPLATE_CHARS)
     try:
         return renderer.render(translated)
     except UnknownVariable as error:
         raise Untranslatable("It names a variable that the test does not have.") from error
     except RenderedTooLong as error:
-        reason = f"It has more than {MAX_RENDERED_CHARS:,} characters when it is rendered."
+        reason = f"It has more than {MAX_TEMPLATE_CHARS:,} characters when it is rendered."
         raise Untranslatable(reason) from error

@@ -8,8 +8,6 @@ from pydantic import BaseModel
 
 MAX_EVALS = 50
 MAX_RUNS = 1000
-# As many as a run has.
-MAX_ITEMS = 10_000
 # Of all files together.
 MAX_ITEM_BYTES = 16 * 2**20
 # Distinct ones; those that follow are counted together.

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from app.eval_imports.plan import MAX_ITEMS, DifferenceList, ImportFault
+from app.eval_imports.plan import DifferenceList, ImportFault
 from app.eval_imports.promptfoo_assertions import TestContext, Unmappable, map_assertion
+from app.evals.run_sources import MAX_ITEMS
+from app.evals.schemas import MAX_CRITERIA
 
-MAX_CRITERIA = 20
 READ_KEYS = {"description", "vars", "assert", "options", "metadata"}
 READ_OPTIONS = {
     "provider",
