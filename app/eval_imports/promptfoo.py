@@ -21,7 +21,7 @@ from app.eval_imports.plan import (
     PlannedRun,
 )
 from app.eval_imports.promptfoo_prompts import Prompt, Provider, read_prompts, read_providers
-from app.eval_imports.promptfoo_tests import TestItem, TestReader
+from app.eval_imports.promptfoo_tests import ItemReader, PlannedItem
 
 NAME = "promptfoo"
 READ_KEYS = {
@@ -52,7 +52,7 @@ def plan_promptfoo(config: Mapping[str, Any]) -> ImportPlan:
     for key in config:
         if key not in READ_KEYS:
             differences.leave_out(f"'{key}'", "It has no counterpart.", key)
-    reader = TestReader(config, differences)
+    reader = ItemReader(config, differences)
     prompts = read_prompts(config, reader.options, differences)
     providers = read_providers(config, differences)
     names = {name for prompt in prompts for name in prompt.names}
@@ -79,7 +79,7 @@ def plan_promptfoo(config: Mapping[str, Any]) -> ImportPlan:
 
 
 def _group_tests(
-    config: Mapping[str, Any], reader: TestReader, names: set[str], differences: DifferenceList
+    config: Mapping[str, Any], reader: ItemReader, names: set[str], differences: DifferenceList
 ) -> list[_Group]:
     given = config.get("tests")
     if not isinstance(given, list):
@@ -104,7 +104,7 @@ def _group_tests(
     return list(groups.values())
 
 
-def _find_group(groups: dict[bytes, _Group], test: TestItem) -> _Group:
+def _find_group(groups: dict[bytes, _Group], test: PlannedItem) -> _Group:
     criteria = [criterion for _, criterion in test.criteria]
     group = groups.setdefault(
         orjson.dumps(criteria), _Group(test.criteria, len(test.item["expected"]))

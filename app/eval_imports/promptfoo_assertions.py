@@ -52,7 +52,7 @@ class Mapped:
 
 
 @dataclass(frozen=True, slots=True)
-class TestContext:
+class AssertionContext:
     """The test that an assertion is of. `first` is the number of its next value in the item."""
 
     variables: Mapping[str, Any]
@@ -69,7 +69,7 @@ class _Assertion:
     is_inverse: bool
     name: str
     fields: Mapping[str, Any]
-    test: TestContext
+    test: AssertionContext
 
     def render_one(self) -> str:
         return self._render(self.fields.get("value"))
@@ -126,7 +126,7 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in (rows[0] if rows else [])]
 
 
-def map_assertion(fields: Mapping[str, Any], test: TestContext) -> Mapped:
+def map_assertion(fields: Mapping[str, Any], test: AssertionContext) -> Mapped:
     """Map an assertion to a criterion. Raises Unmappable."""
     kind = str(fields.get("type"))
     base = kind.removeprefix("not-")

@@ -10,7 +10,7 @@ from app.eval_imports.nunjucks import Untranslatable, find_names, translate
 from app.eval_imports.plan import DifferenceList, ImportFault
 from app.eval_imports.promptfoo_assertions import read_model_name
 
-# A prompt that is none itself, but names where one is.
+# A text that is not a prompt, but names where one is.
 ELSEWHERE = re.compile(
     r"(?:exec:|[a-z]+://)\S.*|\S+\.(?:txt|md|j2|json|jsonl|ya?ml|csv|[cm]?[jt]s|py|sh|rb|pl)"
 )

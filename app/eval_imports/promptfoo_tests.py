@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any
 
 from app.eval_imports.plan import DifferenceList, ImportFault
-from app.eval_imports.promptfoo_assertions import TestContext, Unmappable, map_assertion
+from app.eval_imports.promptfoo_assertions import AssertionContext, Unmappable, map_assertion
 from app.evals.run_sources import MAX_ITEMS
 from app.evals.schemas import MAX_CRITERIA
 
@@ -32,14 +32,14 @@ DECISIVE_OPTIONS = ("transform", "transformVars", "postprocess")
 
 
 @dataclass(frozen=True, slots=True)
-class TestItem:
+class PlannedItem:
     """An item, and the criteria that refer to its `expected` texts, each with its place."""
 
     item: dict[str, Any]
     criteria: list[tuple[str, dict[str, Any]]]
 
 
-class TestReader:
+class ItemReader:
     """Reads the tests of a config, with its default test."""
 
     def __init__(self, config: Mapping[str, Any], differences: DifferenceList) -> None:
@@ -60,7 +60,7 @@ class TestReader:
         """Options of all tests."""
         return _read_object(self._default.get("options"))
 
-    def read(self, test: Any, place: str) -> Iterator[TestItem]:
+    def read(self, test: Any, place: str) -> Iterator[PlannedItem]:
         """Read a test: an item for each combination of its variables' values."""
         reason = self._find_obstacle(test)
         if reason is not None:
@@ -193,13 +193,13 @@ class TestReader:
         options: Mapping[str, Any],
         assertions: list[tuple[str, Mapping[str, Any]]],
         place: str,
-    ) -> Iterator[TestItem]:
+    ) -> Iterator[PlannedItem]:
         expected: list[str] = []
         criteria = []
         for where, fields in assertions:
             kind = str(fields["type"])
             try:
-                mapped = map_assertion(fields, TestContext(variables, options, len(expected)))
+                mapped = map_assertion(fields, AssertionContext(variables, options, len(expected)))
             except Unmappable as error:
                 self._differences.leave_out(kind, str(error), where)
                 continue
@@ -215,7 +215,7 @@ class TestReader:
             self._differences.leave_out("test", reason, place)
         else:
             item = {**described, "vars": dict(variables), "expected": expected}
-            yield TestItem(item, criteria)
+            yield PlannedItem(item, criteria)
 
 
 def _read_object(value: Any) -> Mapping[str, Any]:
