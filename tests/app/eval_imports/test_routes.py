@@ -190,7 +190,10 @@ class TestOpenAI:
 
     def test_ids_that_are_no_texts(self, http: httpx.Client) -> None:
         row = build_body() | {"id": []}
-        row["data_source_config"] = {"type": "custom", "schema": {"properties": {"item": {}}}}
+        row["data_source_config"] = {
+            "type": "custom",
+            "schema": {"properties": {"item": {}, "sample": {}}},
+        }
         run = {"eval_id": {}, "data_source": {}}
         imported = import_(http, [row, run, {"data_source": {}}])
         (difference,) = imported["differences"]
@@ -214,7 +217,10 @@ class TestOpenAI:
             PlanChecker, "_check_criterion", lambda *arguments: checked.append(arguments[-1])
         )
         row = build_body() | {"testing_criteria": [EXACT] * 21}
-        row["data_source_config"] = {"type": "custom", "schema": {"properties": {"item": {}}}}
+        row["data_source_config"] = {
+            "type": "custom",
+            "schema": {"properties": {"item": {}, "sample": {}}},
+        }
         assert "It has more than 20 criteria" in refuse(http, row)["message"]
         assert checked == []
 
@@ -223,7 +229,10 @@ class TestOpenAI:
     ) -> None:
         monkeypatch.setattr(service, "MAX_SCHEMA_SECONDS", -1)
         row = build_body()
-        row["data_source_config"] = {"type": "custom", "schema": {"properties": {"item": {}}}}
+        row["data_source_config"] = {
+            "type": "custom",
+            "schema": {"properties": {"item": {}, "sample": {}}},
+        }
         assert "take too long to check" in refuse(http, row)["message"]
 
 
