@@ -74,9 +74,9 @@ async def create_response(
     """Answer text or items, as one response or as a stream of events."""
     project_id = principal.project_id
     model = await resolve_model(state, project_id, body.model, ModelTask.CHAT)
-    # Its items would otherwise be there twice.
-    is_once = body.conversation is not None and not body.background
-    if is_once:
+    # Equal turns of a conversation are requests of their own: only a key says that one is a retry.
+    is_idempotent = body.conversation is not None and not body.background and attempt.has_key
+    if is_idempotent:
         find = partial(attempt.begin, content=content)
         if (stored := await run_in_transaction(state, find)) is not None:
             return await _answer_again(state, project_id, stored.body, is_stream=body.stream)
@@ -88,17 +88,17 @@ async def create_response(
             return _replay(state, project_id, response["id"], None)
         return _respond(response, idempotency.REPLAYED_HEADERS if earlier else None)
 
-    def keep_once(session: Session, response: ResponseDict) -> None:
-        if is_once and attempt.begin(session, content) is not None:
+    def keep_unless_answered(session: Session, response: ResponseDict) -> None:
+        if is_idempotent and attempt.begin(session, content) is not None:
             raise ServiceUnavailable(ANSWERED_MEANWHILE)
         preparation.keep(session, state.settings, project_id, prepared, response)
-        if is_once and response["status"] != "failed":
+        if is_idempotent and response["status"] != "failed":
             # The rest of a stored one is read again: it may be deleted meanwhile.
             own = {"id": response["id"]} if prepared.is_stored else response
             attempt.finish(idempotency.StoredResponse(HTTPStatus.OK, own))
 
     async def keep(response: ResponseDict) -> None:
-        await run_in_transaction(state, partial(keep_once, response=response))
+        await run_in_transaction(state, partial(keep_unless_answered, response=response))
 
     translator = ResponseTranslator(prepared.response, keep if prepared.is_kept else None)
     return ProxyResponse(
@@ -134,15 +134,18 @@ async def _create_in_background(
 ) -> ResponseDict:
     """Create a response once. Of one that an earlier attempt created, returns what it has of its
     own; otherwise nothing."""
+    # As in `create_response`.
+    is_idempotent = prepared.conversation_id is None or attempt.has_key
 
     def create(session: Session) -> ResponseDict:
-        if (stored := attempt.begin(session, content)) is not None:
+        if is_idempotent and (stored := attempt.begin(session, content)) is not None:
             earlier: ResponseDict = stored.body
             return earlier
         background.create(session, principal.project_id, prepared, api_key_id=principal.key_id)
-        # The rest follows from the request: its texts need not be stored again.
-        own = {name: prepared.response[name] for name in ("id", "created_at")}
-        attempt.finish(idempotency.StoredResponse(HTTPStatus.OK, own))
+        if is_idempotent:
+            # The rest follows from the request: its texts need not be stored again.
+            own = {name: prepared.response[name] for name in ("id", "created_at")}
+            attempt.finish(idempotency.StoredResponse(HTTPStatus.OK, own))
         return {}
 
     return await run_in_transaction(state, create)

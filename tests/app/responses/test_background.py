@@ -73,6 +73,19 @@ class TestRetries:
         other = http.post(PATH, json=BODY)
         assert other.json()["id"] != first.json()["id"]
 
+    def test_equal_turns_of_a_conversation_are_told_apart(
+        self, http: httpx.Client, session: Session
+    ) -> None:
+        conversation = http.post("/v1/conversations", json={}).json()["id"]
+        body = BODY | {"conversation": conversation}
+        first, second = (http.post(PATH, json=body, headers=RETRY) for _ in range(2))
+        assert second.json()["id"] != first.json()["id"]
+        assert count(session, StoredResponse, WorkList) == [2, 2]
+        key = {"Idempotency-Key": "k"}
+        third, again = (http.post(PATH, json=body, headers=key) for _ in range(2))
+        assert again.json() == third.json()
+        assert count(session, StoredResponse, WorkList) == [3, 3]
+
     def test_a_retried_stream_follows_the_first(
         self, http: httpx.Client, session: Session, runner: WorkRunner
     ) -> None:

@@ -213,8 +213,9 @@ class TestConversations:
             "store": is_stored,
             "stream": is_stream,
         }
-        first = http.post(PATH, json=body)
-        again = http.post(PATH, json=body, headers={"x-stainless-retry-count": "1"})
+        key = {"Idempotency-Key": "k"}
+        first = http.post(PATH, json=body, headers=key)
+        again = http.post(PATH, json=body, headers=key | {"x-stainless-retry-count": "1"})
         assert again.headers["Idempotent-Replayed"] == "true"
         if is_stream:
             events = [read_events(answer) for answer in (first, again)]
@@ -227,6 +228,19 @@ class TestConversations:
 
         assert http.post(PATH, json=body).is_success
         assert list_texts(http, conversation) == ["a", "Hello"] * 2, "this is a new request"
+
+    def test_an_equal_turn_is_answered_when_its_first_attempt_was_lost(
+        self, http: httpx.Client, engine: FakeEngine
+    ) -> None:
+        """The SDK's second attempt is the first to arrive; it must not get the turn before."""
+        conversation = http.post("/v1/conversations", json={}).json()["id"]
+        body = {"model": "base", "input": "continue", "conversation": conversation}
+        first = http.post(PATH, json=body)
+        second = http.post(PATH, json=body, headers={"x-stainless-retry-count": "1"})
+        assert "Idempotent-Replayed" not in second.headers
+        assert second.json()["id"] != first.json()["id"]
+        assert contents(engine) == ["continue", "Hello", "continue"]
+        assert list_texts(http, conversation) == ["continue", "Hello"] * 2
 
     def test_attempts_at_the_same_time_add_their_items_once(
         self, http: httpx.Client, api: Api, engine: FakeEngine
