@@ -93,8 +93,11 @@ async def create_response(
             raise ServiceUnavailable(ANSWERED_MEANWHILE)
         preparation.keep(session, state.settings, project_id, prepared, response)
         if is_idempotent and response["status"] != "failed":
-            # The rest of a stored one is read again: it may be deleted meanwhile.
-            own = {"id": response["id"]} if prepared.is_stored else response
+            own = {"id": response["id"]}
+            # A stored one is read again: it may be deleted meanwhile. Others are kept as text: in
+            # JSONB there is no NUL, which an answer may have.
+            if not prepared.is_stored:
+                own["json"] = orjson.dumps(response).decode()
             attempt.finish(idempotency.StoredResponse(HTTPStatus.OK, own))
 
     async def keep(response: ResponseDict) -> None:
@@ -116,9 +119,8 @@ async def _answer_again(
     state: AppState, project_id: str, earlier: ResponseDict, *, is_stream: bool | None
 ) -> Response:
     """Answer with the response of an earlier attempt. Raises NotFound if it was deleted since."""
-    response = earlier
-    if "status" not in earlier:
-        response = orjson.loads((await _read(state, project_id, earlier["id"])).body)
+    content = earlier.get("json") or (await _read(state, project_id, earlier["id"])).body
+    response = orjson.loads(content)
     if not is_stream:
         return _respond(response, idempotency.REPLAYED_HEADERS)
     headers = NO_BUFFERING_HEADERS | idempotency.REPLAYED_HEADERS

@@ -229,6 +229,28 @@ class TestConversations:
         assert http.post(PATH, json=body).is_success
         assert list_texts(http, conversation) == ["a", "Hello"] * 2, "this is a new request"
 
+    @pytest.mark.parametrize("is_stored", [True, False])
+    def test_an_answer_with_a_nul_is_replayed(
+        self, http: httpx.Client, engine: FakeEngine, is_stored: bool
+    ) -> None:
+        """Postgres refuses this character in texts and in JSONB."""
+        conversation = http.post("/v1/conversations", json={}).json()["id"]
+        body = {
+            "model": "base",
+            "input": parts({"delta": {"content": "a\0b"}}, {"finish_reason": "stop"}),
+            "conversation": conversation,
+            "store": is_stored,
+            "stream": True,
+        }
+        key = {"Idempotency-Key": "k"}
+        first, again = (http.post(PATH, json=body, headers=key) for _ in range(2))
+        last, replayed = (read_events(answer)[-1] for answer in (first, again))
+        assert last["type"] == "response.completed"
+        assert last["response"]["output"][0]["content"][0]["text"] == "a\0b"
+        assert again.headers["Idempotent-Replayed"] == "true"
+        assert replayed["response"] == last["response"]
+        assert list_texts(http, conversation)[1:] == ["a\0b"]
+
     def test_an_equal_turn_is_answered_when_its_first_attempt_was_lost(
         self, http: httpx.Client, engine: FakeEngine
     ) -> None:
