@@ -1,12 +1,13 @@
 """Requests of a range of a batch, which are sent to the model's engine at a low priority."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from app import ids
 from app.batches.counts import Total
 from app.batches.input import parse_line
 from app.batches.output import build_line
-from app.errors import ApiError
+from app.errors import ApiError, InvalidRequest
 from app.inference.answer_usage import read_tokens
 from app.inference.endpoints import Endpoint
 from app.inference.engines import EngineClient
@@ -46,11 +47,7 @@ class BatchRange:
         """Send one request. Raises ItemPostponed while the engine is away or has too much to do."""
         request = parse_line(self._lines[index], self._endpoint)
         request_id = ids.request_id()
-        answer = await self._requests.answer(
-            (self._batch_id, index), self._model, self._endpoint, request.body, request_id
-        )
-        usage = _read_usage(answer)
-        answer = await self._translate(request.body, answer)
+        answer, usage = await self._answer(index, request.body, request_id)
         line = build_line(
             self._batch_id,
             index,
@@ -59,16 +56,30 @@ class BatchRange:
             request_id=request_id,
             body=answer.body,
         )
-        is_success = answer.status < 400
-        return ItemResult(index, is_success, line, usage if is_success else {})
+        return ItemResult(index, answer.status < 400, line, usage)
 
-    async def _translate(self, body: object, answer: Answer) -> Answer:
+    async def _answer(
+        self, index: int, document: object, request_id: str
+    ) -> tuple[Answer, dict[str, int]]:
+        """Send a request. Returns its answer, and the usage of what the engine generated, which is
+        there also if the answer cannot be translated."""
+        try:
+            body = self._endpoint.parse(document)
+        except InvalidRequest as error:
+            return Answer.of_error(error), {}
+        answer = await self._requests.answer(
+            (self._batch_id, index), self._model, self._endpoint, body, request_id
+        )
+        usage = _read_usage(answer) if answer.status < 400 else {}
+        return await self._translate(body, answer), usage
+
+    async def _translate(self, body: Any, answer: Answer) -> Answer:
         """Make the endpoint's answer from that of another one, if the engine has only that."""
         make_translator = self._endpoint.make_translator
         if make_translator is None or isinstance(self._model, ApiError):
             return answer
         try:
-            translator = make_translator(self._endpoint.parse(body), self._model)
+            translator = make_translator(body, self._model)
             translated = await translator.translate_body(answer.status, answer.body)
         except ApiError as error:
             return Answer.of_error(error)

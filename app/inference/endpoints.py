@@ -48,7 +48,9 @@ class Endpoint:
     translate_refusal: Callable[[InvalidRequest], InvalidRequest] | None = None
 
     def parse(self, document: object) -> Any:
-        """Validate a body. Raises InvalidRequest."""
+        """Validate a body; one that was validated is returned as it is. Raises InvalidRequest."""
+        if isinstance(document, self.schema):
+            return document
         try:
             return self.schema.model_validate(document)
         except ValidationError as error:

@@ -89,7 +89,9 @@ class UnattendedRequests:
         body: object,
         request_id: str,
     ) -> Answer:
-        """Validate a body and send it. The answer is the engine's own, or an error.
+        """Validate a body, unless it was validated, and send it.
+
+        The answer is the engine's own, or an error.
 
         `key` tells the requests of all work apart. `model` is the error of the request if there is
         no such model any more. Raises ItemPostponed.

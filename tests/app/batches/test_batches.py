@@ -27,6 +27,7 @@ from app.files import quota
 from app.inference.unattended_requests import MAX_ENGINE_FAILURES
 from app.operations import reconciler
 from app.organization import projects
+from app.responses.endpoint import BatchedResponse
 from app.storage import ObjectStore
 from app.work import claims, leases, range_run
 from app.work import runner as work_runner
@@ -134,10 +135,11 @@ class TestAnswers:
         assert engine.bodies == [body]
 
     def test_of_responses(self, openai: OpenAI, engine: FakeEngine, runner: WorkRunner) -> None:
+        unreadable_answer = '{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}'
         body = {"model": "gpt-4o-mini", "instructions": "Be brief.", "max_output_tokens": 16}
         lines = [
             make_line(number, url="/v1/responses", body=body | {"input": content})
-            for number, content in enumerate(["hi", "too long", 'answer 200 {"choices": []}'])
+            for number, content in enumerate(["hi", "too long", f"answer 200 {unreadable_answer}"])
         ]
         lines[2]["body"].pop("instructions")
         batch = wait_for_end(openai, create_batch(openai, to_jsonl(lines), "/v1/responses").id)
@@ -168,7 +170,25 @@ class TestAnswers:
             "max_completion_tokens": 16,
         }
         assert batch.usage is not None
-        assert (batch.usage.input_tokens, batch.usage.output_tokens) == (1, 1)
+        used = (batch.usage.input_tokens, batch.usage.output_tokens)
+        assert used == (1 + 3, 1 + 4), "the unreadable answer was generated too"
+
+    def test_bodies_are_validated_once_to_be_checked_and_once_to_be_sent(
+        self, openai: OpenAI, run_work: RunWork, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        validate, validated = BatchedResponse.model_validate, []
+
+        def count(document: Any) -> BatchedResponse:
+            validated.append(document)
+            return validate(document)
+
+        monkeypatch.setattr(BatchedResponse, "model_validate", count)
+        line = make_line(0, url="/v1/responses", body={"model": "gpt-4o-mini", "input": "hi"})
+        batch = create_batch(openai, to_jsonl([line]), "/v1/responses")
+        with run_work():
+            wait_for_end(openai, batch.id)
+        assert counts_of(openai, batch.id) == (1, 1, 0)
+        assert len(validated) == 2
 
 
 class TestInput:
