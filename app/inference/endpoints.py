@@ -32,8 +32,8 @@ class Endpoint:
     """An endpoint: `build` makes the engine's body from a valid one. It raises InvalidRequest.
 
     An engine has it at the same path, unless its requests are sent to `engine_path`. Then
-    `make_translator` is for the answer to a valid body, and `translate_refusal` for what is wrong
-    with the engine's.
+    `make_translator` makes the translator of the answer to a valid body, and `translate_refusal`
+    makes an error about the engine's body one about the client's.
     """
 
     path: str
