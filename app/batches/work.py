@@ -30,7 +30,7 @@ from app.monitoring.recorder import TrafficRecorder
 from app.settings import Settings
 from app.storage import ObjectStore, work_part_key
 from app.work import leases, lists
-from app.work.kinds import LeaseLost, ListClaim, RangeClaim
+from app.work.kinds import ItemPostponed, LeaseLost, ListClaim, RangeClaim
 
 log = logs.get_logger(__name__)
 
@@ -237,8 +237,12 @@ class BatchWork:
             batch = session.get(Batch, batch_id)
             if batch is None:
                 raise LeaseLost
+            endpoint = BATCH_ENDPOINTS.get(batch.endpoint)
+            if endpoint is None:
+                # It is of a newer version, whose processes do it.
+                raise ItemPostponed
             file = session.get_one(File, batch.input_file_id)
-            return _Input(file.storage_key, BATCH_ENDPOINTS[batch.endpoint], batch.model)
+            return _Input(file.storage_key, endpoint, batch.model)
 
     def _read_range(
         self, source: _Input, first: int, end: int, place: Mapping[str, Any]

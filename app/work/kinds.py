@@ -79,8 +79,8 @@ class RangeWork(Protocol):
 class WorkKind(Protocol):
     """A kind of work. All methods but `RangeWork.run` are called in a thread.
 
-    They may raise StorageUnavailable, DatabaseUnavailable and LeaseLost. After any other exception
-    the work is claimed again, a few times.
+    They may raise StorageUnavailable, DatabaseUnavailable, LeaseLost, and ItemPostponed for what
+    only a newer version can do. After any other exception the work is claimed again, a few times.
     """
 
     # Items of one range that are done at a time.

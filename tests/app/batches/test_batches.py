@@ -24,6 +24,7 @@ from app.db.tables import (
     WorkResult,
 )
 from app.files import quota
+from app.inference.endpoints import ENDPOINTS
 from app.inference.unattended_requests import MAX_ENGINE_FAILURES
 from app.operations import reconciler
 from app.organization import projects
@@ -342,6 +343,32 @@ class TestStops:
         with run_work():
             ended = wait_for_end(openai, batch.id)
         assert (ended.status, error_codes(ended)) == ("failed", ["server_error"])
+
+
+class TestUpgrades:
+    def test_a_batch_to_an_endpoint_of_a_newer_version_waits_for_its_process(
+        self,
+        openai: OpenAI,
+        run_work: RunWork,
+        sessions: SessionMaker,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(work_runner, "MAX_FAILURES", 1)
+        monkeypatch.setattr(work_runner, "POSTPONED_DELAY_SECONDS", 0.05)
+        line = make_line(0, url="/v1/responses", body={"model": "gpt-4o-mini", "input": "hi"})
+        batch = create_batch(openai, to_jsonl([line]), "/v1/responses")
+
+        def read_attempt() -> int:
+            with transaction(sessions) as session:
+                return session.get_one(WorkList, batch.id).attempt
+
+        with monkeypatch.context() as older, run_work():
+            older.setattr(work, "BATCH_ENDPOINTS", ENDPOINTS)
+            # Each claim and each release is one.
+            wait_until("it was claimed several times", lambda: read_attempt() > 6)
+            assert openai.batches.retrieve(batch.id).status == "validating"
+        with run_work():
+            assert wait_for_end(openai, batch.id).status == "completed"
 
 
 class TestRecovery:
