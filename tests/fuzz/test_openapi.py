@@ -18,7 +18,9 @@ import pytest
 
 from app.db.session import create_database_engine, session_maker
 from app.main import create_app
+from app.operations import storage_identity
 from app.settings import Settings
+from app.storage import open_store
 from tests.conftest import ROOT
 from tests.fuzz.scenario import DocumentedEngine, make_seeds
 from tests.live_server import run_server
@@ -86,6 +88,8 @@ def api(
         app = create_app(settings)
         with run_server(app) as url:
             database = create_database_engine(database_url, pool_size=2)
+            # Before there are rows whose objects the storage does not have.
+            storage_identity.adopt(session_maker(database), open_store(settings))
             with session_maker(database)() as session:
                 tenant, seeds = make_seeds(session, url)
             database.dispose()

@@ -69,7 +69,7 @@ class TestRejected:
         [
             ("messages", []),
             ("temperature", 3),
-            ("n", 33),
+            ("n", 65),
             ("logit_bias", {"263": 1}),
         ],
     )
