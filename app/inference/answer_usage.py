@@ -33,16 +33,20 @@ class TokenCounts:
 
 
 def request_usage(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Ask for the usage of a stream too, whatever its client asked for."""
-    if not body.get("stream"):
+    """Ask for the usage of a stream too, whatever its client asked for.
+
+    Options that are no object are left as they are: the engine refuses them.
+    """
+    options = body.get("stream_options")
+    if not body.get("stream") or not isinstance(options, Mapping | None):
         return body
-    options = body.get("stream_options") or {}
-    return {**body, "stream_options": {**options, "include_usage": True}}
+    return {**body, "stream_options": {**(options or {}), "include_usage": True}}
 
 
 def wants_usage(body: Mapping[str, Any]) -> bool:
     """True if the client of a stream gets its usage."""
-    return bool((body.get("stream_options") or {}).get("include_usage"))
+    options = body.get("stream_options")
+    return isinstance(options, Mapping) and bool(options.get("include_usage"))
 
 
 def read_usage(body: bytes) -> UsageCounts | None:

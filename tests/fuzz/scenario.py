@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app import ids
 from app.db.tables import Job, Project
 from app.organization import projects
+from app.wire.sampling import Usage
 from tests.app.jobs.test_routes import make_model
 from tests.factories import make_job
 from tests.live_server import FakeEngine
@@ -28,6 +29,7 @@ JOBS_PATH = "/v1/fine_tuning/jobs"
 UPLOAD_PATH = "/v1/uploads/{upload_id}"
 # Routes that also accept a base model.
 BASE_MODEL_PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", JOBS_PATH)
+USAGE = Usage.of(1, 1).model_dump(mode="json")
 # A public address without a receiver.
 RECEIVER_URL = "https://192.0.43.10/hook"
 
@@ -43,6 +45,12 @@ class DocumentedEngine(FakeEngine):
         app.add_api_route("/models/{model:path}", self.infer, methods=["POST"])
         app.include_router(super().app().router)
         return app
+
+    async def chat(self, request: Request) -> Response:
+        response = await super().chat(request)
+        if response.status_code != 200 or not isinstance(response, JSONResponse):
+            return response
+        return JSONResponse(json.loads(response.body) | {"usage": USAGE})
 
     async def completions(self, request: Request) -> Response:
         body = await request.json()
@@ -64,8 +72,7 @@ class DocumentedEngine(FakeEngine):
 
 
 def _engine_response(kind: str, model: str, **rest: Any) -> JSONResponse:
-    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-    body = {"id": "x", "object": kind, "created": 1, "model": model, "usage": usage}
+    body = {"id": "x", "object": kind, "created": 1, "model": model, "usage": USAGE}
     return JSONResponse(body | rest)
 
 

@@ -10,6 +10,7 @@ from app.inference.answer_usage import (
     read_tokens,
     read_usage,
     request_usage,
+    wants_usage,
 )
 from app.usage.ledger import UsageCounts
 
@@ -102,3 +103,10 @@ def test_a_stream_is_asked_for_usage_and_nothing_else_changes() -> None:
         "include_usage": True,
     }
     assert request_usage({"stream": False}) == {"stream": False}
+
+
+@pytest.mark.parametrize("options", ["AAA", 1, ["include_usage"]])
+def test_options_that_are_no_object_are_left_to_the_engine(options: object) -> None:
+    body = {"stream": True, "stream_options": options}
+    assert request_usage(body) == body
+    assert not wants_usage(body)
