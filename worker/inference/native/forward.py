@@ -174,6 +174,9 @@ class NativeForward:
     def _make_ranges(self, sizes: Sequence[int]) -> ctypes.Array[RowRange]:
         """Split the rows of each chunk into blocks of queries."""
         most = max(1, MAX_QUERIES * self._shape.kv_heads // self._shape.heads)
+        # Of few blocks the threads would get unequal shares, and wait for the last one.
+        if sum(sizes) < 2 * most:
+            most = (most + 1) // 2
         ranges = []
         begin = 0
         for size in sizes:
