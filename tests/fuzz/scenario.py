@@ -55,7 +55,7 @@ class DocumentedEngine(FakeEngine):
     async def completions(self, request: Request) -> Response:
         body = await request.json()
         choice = {"text": "Hello", "index": 0, "logprobs": None, "finish_reason": "stop"}
-        return _engine_response("text_completion", body["model"], choices=[choice])
+        return _engine_response("text_completion", body["model"], choices=[choice], usage=USAGE)
 
     async def embed(self, request: Request) -> Response:
         body = await request.json()
@@ -72,7 +72,8 @@ class DocumentedEngine(FakeEngine):
 
 
 def _engine_response(kind: str, model: str, **rest: Any) -> JSONResponse:
-    body = {"id": "x", "object": kind, "created": 1, "model": model, "usage": USAGE}
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    body = {"id": "x", "object": kind, "created": 1, "model": model, "usage": usage}
     return JSONResponse(body | rest)
 
 
