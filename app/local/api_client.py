@@ -47,8 +47,17 @@ class ApiClient:
 
     def _read(self, response: httpx.Response) -> Any:
         if response.is_error:
-            raise ApiFailed(f"The service returned {response.status_code}: {response.text}")
+            message = _read_message(response)
+            raise ApiFailed(f"The service returned {response.status_code}: {message}")
         return response.json()
+
+
+def _read_message(response: httpx.Response) -> str:
+    """Read the sentence of an error; the whole text of one that is not the API's."""
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text
 
 
 @contextmanager

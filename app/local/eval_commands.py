@@ -11,6 +11,7 @@ from app.eval_imports.plan import ImportFormat
 from app.eval_imports.schemas import MAX_CONTENT_CHARS
 from app.local import process_specs
 from app.local.api_client import ApiFailed, connect
+from app.local.home import Home
 from app.local.up import key_path
 from app.settings import Settings
 
@@ -56,7 +57,9 @@ def import_command(
         body["format"] = format_
     if judge_model is not None:
         body["judge_model"] = judge_model
-    with connect(url or process_specs.api_url(settings), key_file or key_path(settings)) as api:
+    running = Home(settings.home).running_stack()
+    own_url = running.url if running else process_specs.api_url(settings)
+    with connect(url or own_url, key_file or key_path(settings)) as api:
         imported = api.post("/v1/evals/import", body)
     if as_json:
         typer.echo(json.dumps(imported, indent=2))

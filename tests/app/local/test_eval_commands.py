@@ -5,6 +5,8 @@ from pathlib import Path
 
 import httpx
 
+from app.local.home import Home
+from app.settings import Settings
 from tests.app.eval_imports.test_routes import HELLO_CONFIG
 from tests.app.test_cli import Luthier, luthier
 from tests.live_api import Account, Api
@@ -35,7 +37,8 @@ def test_import(
     file.write_text("[]")
     refused = luthier("evals", "import", str(file), *options)
     assert refused.returncode == 1
-    assert "Nothing of 'content' can be imported" in refused.stderr
+    # A sentence, not the JSON around it.
+    assert refused.stderr == ("The service returned 400: Nothing of 'content' can be imported.\n")
     unknown = luthier("evals", "import", str(file), "--format", "openai", "--judge-model", "x")
     assert (unknown.returncode, unknown.stderr.startswith("No API key in ")) == (1, True)
     missing = luthier("evals", "import", str(tmp_path / "none"), *options)
@@ -46,6 +49,26 @@ def test_import(
     assert (
         "more than 1,048,576 characters" in luthier("evals", "import", str(file), *options).stderr
     )
+
+
+def test_a_running_home_is_asked_at_its_own_url(
+    luthier: Luthier,
+    settings: Settings,
+    api: Api,
+    account: Account,
+    http: httpx.Client,
+    tmp_path: Path,
+) -> None:
+    """Whatever PORT is: it may have been another one when the service was started."""
+    home = Home(settings.home)
+    home.record_stack(api.url, "postgresql://unused", "redis://unused")
+    key = tmp_path / "key"
+    key.write_text(account.secret)
+    file = tmp_path / "promptfooconfig.json"
+    file.write_text(json.dumps(HELLO_CONFIG))
+    done = luthier("evals", "import", str(file), "--key-file", str(key))
+    assert done.returncode == 0, done.stderr
+    assert http.get("/v1/evals").json()["data"]
 
 
 def test_the_key_of_a_home_is_not_sent_to_another_url(luthier: Luthier, tmp_path: Path) -> None:
