@@ -15,8 +15,8 @@ from app.wire.base import page_cursors
 router = APIRouter(prefix="/v1/organization", tags=["organization"], route_class=DocumentedRoute)
 
 MAX_VALUES = 100
-# Unix seconds that Postgres and Python know, to the end of the year 9999.
-MAX_TIME = 253_402_300_799
+# Unix seconds whose next one Postgres and Python know too, at the end of the year 9999.
+MAX_TIME = 253_402_300_798
 Values = Annotated[list[Annotated[str, Query(max_length=256)]] | None, Query(max_length=MAX_VALUES)]
 
 

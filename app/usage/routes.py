@@ -12,6 +12,7 @@ from app.db import clock
 from app.db.tables import UsageKind
 from app.errors import InvalidRequest
 from app.http.dependencies import AdminDep, ReadSessionDep
+from app.http.openapi import DocumentedRoute
 from app.usage import costs
 from app.usage.costs import Cost
 from app.usage.dependencies import PricesDep
@@ -34,7 +35,7 @@ from app.usage.schemas import (
 )
 from app.usage.time_buckets import BucketWidth, TimeRange, select_page
 
-router = APIRouter(prefix="/v1/organization", tags=["usage"])
+router = APIRouter(prefix="/v1/organization", tags=["usage"], route_class=DocumentedRoute)
 Group = TypeVar("Group", UsageGroup, Cost)
 
 

@@ -12,6 +12,7 @@ from app.db.session import SessionMaker, transaction
 from app.db.tables import AuditLog, Project
 from app.operations.retention import RetentionPolicy, sweep
 from app.organization import operator_changes
+from app.organization.audit_routes import MAX_TIME
 from tests.app.http.test_admission import expect_error
 from tests.app.jobs.test_routes import make_model
 from tests.factories import make_job
@@ -146,6 +147,8 @@ class TestFilters:
         everything = len(records)
         assert len(events(admin, effective_at={"gte": oldest, "lte": newest})) == everything
         assert events(admin, effective_at={"gt": newest}) == []
+        assert events(admin, effective_at={"gt": MAX_TIME}) == []
+        assert len(events(admin, effective_at={"lte": MAX_TIME})) == everything
         assert events(admin, effective_at={"lt": oldest}) == []
 
     def test_pages_in_both_directions(self, admin: OpenAI, changed: dict[str, str]) -> None:
@@ -168,7 +171,14 @@ class TestFilters:
 
     @pytest.mark.parametrize(
         "query",
-        ["limit=-1", "limit=101", "effective_at[gt]=-1", "effective_at[gt]=x", "tenant_only=x"],
+        [
+            "limit=-1",
+            "limit=101",
+            "effective_at[gt]=-1",
+            f"effective_at[gt]={MAX_TIME + 1}",
+            "effective_at[gt]=x",
+            "tenant_only=x",
+        ],
     )
     def test_invalid_queries(self, admin_http: httpx.Client, query: str) -> None:
         expect_error(admin_http.get(f"{PATH}?{query}"), 400)
