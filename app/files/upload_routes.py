@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 
 from app import ids
-from app.errors import ApiError, PayloadTooLarge
+from app.errors import ApiError, InsufficientStorage, PayloadTooLarge
 from app.files import quota, serializers, uploads
 from app.files.intake import CheckRoom, open_writer
 from app.files.room import Room, check_disk, reserve_room
@@ -23,7 +23,7 @@ from app.http.dependencies import (
 )
 from app.http.idempotency import IDEMPOTENT, IdempotentRoute
 from app.http.multipart import FormParser, openapi_form, read_form
-from app.http.openapi import BINARY_SCHEMA
+from app.http.openapi import BINARY_SCHEMA, error_responses
 from app.storage import ObjectWriter, upload_part_key
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"], route_class=IdempotentRoute)
@@ -33,16 +33,17 @@ COMPLETION_POLL_INTERVAL_SECONDS = 0.5
 PART_FORM = openapi_form({"data": BINARY_SCHEMA}, required=["data"])
 
 
-@router.post("", dependencies=[IDEMPOTENT])
+@router.post("", dependencies=[IDEMPOTENT], responses=error_responses(InsufficientStorage))
 def create(
     body: CreateUpload, state: AppStateDep, principal: PrincipalDep, session: SessionDep
 ) -> UploadObject:
     """Create a multi-part upload. It expires after an hour."""
     max_bytes = state.settings.max_upload_bytes
-    check_disk(state.settings, state.store, body.bytes)
     quota.check_open_uploads(session, principal.project_id, state.settings)
     quota.check_declared(session, principal.project_id, state.settings, size=body.bytes)
     upload = uploads.create(session, principal.project_id, body, max_bytes=max_bytes)
+    # Last: a size that is never accepted is a mistake of the request, which no retry can mend.
+    check_disk(state.settings, state.store, body.bytes)
     return serializers.serialize_upload(upload, None)
 
 

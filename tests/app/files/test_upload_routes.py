@@ -153,6 +153,11 @@ class TestInvalidCreate:
         }
         assert expect_error(http.post("/v1/uploads", json=body | change), 400)["param"] == param
 
+    def test_more_than_any_disk_has(self, openai: OpenAI) -> None:
+        """The request is wrong, rather than the disk full: no retry would help."""
+        with pytest.raises(BadRequestError):
+            create_upload(openai, size=2**57)
+
     def test_batch_file_over_200_mib(self, openai: OpenAI) -> None:
         with pytest.raises(Exception, match="209715200"):
             create_upload(openai, 200 * 2**20 + 1, purpose="batch")

@@ -67,7 +67,7 @@ def test_every_error_is_documented_with_the_envelope(document: dict[str, Any]) -
         ("get", "/healthz", "200 400 431 500"),
         ("get", "/v1/models", "200 400 401 403 429 431 500 503"),
         ("get", "/v1/files/{file_id}/content", "200 400 401 403 404 429 431 500 503"),
-        ("post", "/v1/uploads", "200 400 401 403 408 413 415 429 431 500 503"),
+        ("post", "/v1/uploads", "200 400 401 403 408 413 415 429 431 500 503 507"),
         ("post", "/v1/chat/completions", "200 400 401 403 404 408 413 415 429 431 500 503"),
     ],
 )
