@@ -1,7 +1,7 @@
 """Causal attention over a packed token stream: pad into blocks, attend, unpad.
 
-The pad/unpad pair is that of FlashAttention's `bert_padding`, with one difference: a shared
-prefix is stored once and copied into every row.
+The pad/unpad pair is that of FlashAttention's `bert_padding`, with one difference: a prefix that
+rows share is stored once and copied into each of them.
 """
 
 import math
@@ -43,7 +43,7 @@ def varlen_attention(qkv: Tensor, batch: MicroBatch, shape: AttentionShape) -> T
 class _PadInput(torch.autograd.Function):
     """Gather the stream [T, C] into padded blocks [rows, length, C].
 
-    In the backward pass a token takes the gradient of its only slot; a prefix token takes the sum
+    In the backward pass a token takes the gradient of its only slot; a shared token takes the sum
     over its slots in all rows, accumulated in float32. A scatter-add would round to bfloat16 after
     every row.
     """
@@ -58,10 +58,9 @@ class _PadInput(torch.autograd.Function):
         batch: MicroBatch = ctx.batch
         flat = torch.cat([grad.flatten(0, 1) for grad in upstream])
         out = flat[batch.unpad_index]
-        if batch.prefix_len:
-            out[: batch.prefix_len] = sum(
-                grad[:, : batch.prefix_len].sum(0, dtype=torch.float32) for grad in upstream
-            )
+        for shared in batch.shared:
+            total = flat[shared.slots].sum(0, dtype=torch.float32)
+            out[shared.tokens] = total.to(out.dtype)
         return out, None
 
 

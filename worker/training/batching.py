@@ -1,8 +1,9 @@
 """Sequence packing: splits a batch into micro-batches and lays each out as one token stream.
 
-A micro-batch is the concatenation of its rows without padding; a prefix common to all rows (a
-system prompt) is stored once. Matrix products run on the stream. Attention needs rows of equal
-length: it pads the stream into blocks of rows of similar length, and unpads the result.
+A micro-batch is the concatenation of its rows without padding; a prefix that several rows begin
+with (a system prompt, the prompt of a preference pair) is stored once. Matrix products run on the
+stream. Attention needs rows of equal length: it pads the stream into blocks of rows of similar
+length, and unpads the result.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,8 @@ Indices = NDArray[np.int64]
 # A row joins a block if its length is at most GROWTH times the shortest row's, plus SLACK.
 MAX_BLOCK_GROWTH = 1.25
 BLOCK_SLACK = 16
+# A shorter prefix costs more to share than to compute in each row.
+MIN_SHARED_PREFIX = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,22 +52,34 @@ ItemT = TypeVar("ItemT", bound=HasNumTokens)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SharedTokens:
+    """Tokens of the stream that the same number of rows, at least two, contain.
+
+    tokens  [S]: their stream indices
+    slots   [rows, S]: all their slots, numbered as in `MicroBatch.unpad_index`
+    """
+
+    tokens: Tensor
+    slots: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MicroBatch:
     """Rows packed into a stream of T tokens, with N labels in the loss.
 
     ids, positions   [T]: token ids of the stream, and the position of each token in its row
-    prefix_len       tokens at the start of the stream that every row begins with
     pad_indices      one [rows, length] per block: the stream index of each slot
-    unpad_index      [T]: for each stream index, its slot in all blocks laid end to end
+    unpad_index      [T]: for each stream index, its first slot in all blocks laid end to end
+    shared           tokens that have further slots, by the number of these
     logit_positions  [N]: stream indices whose output predicts a label, row by row
     labels           [N]: the token ids to predict
     """
 
     ids: Tensor
     positions: Tensor
-    prefix_len: int
     pad_indices: tuple[Tensor, ...]
     unpad_index: Tensor
+    shared: tuple[SharedTokens, ...]
     logit_positions: Tensor
     labels: Tensor
 
@@ -91,74 +106,110 @@ def split_by_tokens(
 
 def collate(rows: Sequence[Row], device: torch.device, *, share_prefix: bool = True) -> MicroBatch:
     """Pack `rows`, sorted by length as `split_by_tokens` yields them, into a micro-batch."""
-    prefix_len = _common_prefix_length(rows) if share_prefix else 0
-    stream_indices = _stream_indices(rows, prefix_len)
-    blocks = list(_pad_blocks(stream_indices))
-    suffixes = [row.ids[prefix_len : row.num_tokens] for row in rows]
-    positions = [np.arange(prefix_len, row.num_tokens) for row in rows]
+    stream_indices = _share_prefixes(rows) if share_prefix else _concatenate(rows)
+    row_blocks = list(_group_by_length(stream_indices))
+    tokens = np.concatenate(stream_indices)
+    slots = _find_slots(row_blocks)
+    first = np.unique(tokens, return_index=True)[1]
+    lengths = [len(indices) for indices in stream_indices]
+    ids = np.concatenate([row.ids[:length] for row, length in zip(rows, lengths, strict=True)])
+    positions = np.concatenate([np.arange(length) for length in lengths])
     logit_positions = [
         indices[row.label_positions - 1] for row, indices in zip(rows, stream_indices, strict=True)
     ]
 
-    def tensor(*parts: NDArray[np.integer]) -> Tensor:
-        return torch.from_numpy(np.concatenate(parts).astype(np.int64)).to(device)
+    def tensor(numbers: NDArray[np.integer]) -> Tensor:
+        return torch.from_numpy(numbers.astype(np.int64)).to(device)
 
     return MicroBatch(
-        ids=tensor(rows[0].ids[:prefix_len], *suffixes),
-        positions=tensor(np.arange(prefix_len), *positions),
-        prefix_len=prefix_len,
-        pad_indices=tuple(tensor(block) for block in blocks),
-        unpad_index=tensor(_unpad_index(blocks)),
-        logit_positions=tensor(*logit_positions),
-        labels=tensor(*(row.ids[row.label_positions] for row in rows)),
+        ids=tensor(ids[first]),
+        positions=tensor(positions[first]),
+        pad_indices=tuple(tensor(_pad_rows(block)) for block in row_blocks),
+        unpad_index=tensor(slots[first]),
+        shared=tuple(
+            SharedTokens(tensor(shared), tensor(all_slots))
+            for shared, all_slots in _find_shared(tokens, slots)
+        ),
+        logit_positions=tensor(np.concatenate(logit_positions)),
+        labels=tensor(np.concatenate([row.ids[row.label_positions] for row in rows])),
     )
 
 
-def _common_prefix_length(rows: Sequence[Row]) -> int:
-    """Measure the longest common prefix of all rows; 0 for a single row."""
-    if len(rows) < 2:
-        return 0
-    limit = min(row.num_tokens for row in rows)
-    prefixes = np.stack([row.ids[:limit] for row in rows])
-    differing = np.flatnonzero((prefixes != prefixes[0]).any(axis=0))
+def common_prefix_length(one: NDArray[np.int32], other: NDArray[np.int32]) -> int:
+    """Count the tokens that both begin with."""
+    limit = min(len(one), len(other))
+    differing = np.flatnonzero(one[:limit] != other[:limit])
     return int(differing[0]) if len(differing) else limit
 
 
-def _stream_indices(rows: Sequence[Row], prefix_len: int) -> list[Indices]:
-    """Compute the stream indices of the tokens of each row."""
-    stream_indices = []
-    start = prefix_len
-    for row in rows:
-        end = start + row.num_tokens - prefix_len
-        stream_indices.append(np.concatenate([np.arange(prefix_len), np.arange(start, end)]))
-        start = end
+def _concatenate(rows: Sequence[Row]) -> list[Indices]:
+    """Compute the stream indices of the tokens of each row, of which none is shared."""
+    ends = np.cumsum([row.num_tokens for row in rows])
+    return [np.arange(end - row.num_tokens, end) for row, end in zip(rows, ends, strict=True)]
+
+
+def _share_prefixes(rows: Sequence[Row]) -> list[Indices]:
+    """Compute the stream indices of the tokens of each row; equal prefixes have the same ones.
+
+    In lexical order, no row has a longer prefix in common with an earlier one than with the last.
+    """
+    inputs = [row.ids[: row.num_tokens] for row in rows]
+    stream_indices: list[Indices] = [np.empty(0, np.int64)] * len(rows)
+    last_ids, last_indices = np.empty(0, np.int32), np.empty(0, np.int64)
+    end = 0
+    for place in sorted(range(len(rows)), key=lambda place: inputs[place].tobytes()):
+        ids = inputs[place]
+        shared = common_prefix_length(last_ids, ids)
+        shared = shared if shared >= MIN_SHARED_PREFIX else 0
+        start, end = end, end + len(ids) - shared
+        last_indices = np.concatenate([last_indices[:shared], np.arange(start, end)])
+        last_ids = ids
+        stream_indices[place] = last_indices
     return stream_indices
 
 
-def _pad_blocks(stream_indices: Sequence[Indices]) -> Iterator[Indices]:
-    """Group rows of similar length and right-pad each group to its longest row.
-
-    Padding needs no mask: under causal attention no token sees what comes after it.
-    """
+def _group_by_length(stream_indices: Sequence[Indices]) -> Iterator[list[Indices]]:
+    """Group rows, which are sorted by length, into blocks of similar length."""
     block: list[Indices] = []
     for indices in stream_indices:
         if block and len(indices) > len(block[0]) * MAX_BLOCK_GROWTH + BLOCK_SLACK:
-            yield _pad_rows(block)
+            yield block
             block = []
         block.append(indices)
-    yield _pad_rows(block)
+    yield block
 
 
 def _pad_rows(block: Sequence[Indices]) -> Indices:
+    """Right-pad the rows of a block to its longest row.
+
+    Padding needs no mask: under causal attention no token sees what comes after it.
+    """
     padded = np.zeros((len(block), max(map(len, block))), dtype=np.int64)
     for row, indices in zip(padded, block, strict=True):
         row[: len(indices)] = indices
     return padded
 
 
-def _unpad_index(blocks: Sequence[Indices]) -> Indices:
-    """Find the slot of each stream index; for a prefix token, its slot in the first row.
+def _find_slots(blocks: Sequence[Sequence[Indices]]) -> Indices:
+    """Number the slots of the rows' tokens, row by row, in all blocks laid end to end."""
+    slots = []
+    start = 0
+    for block in blocks:
+        width = max(map(len, block))
+        for indices in block:
+            slots.append(np.arange(start, start + len(indices)))
+            start += width
+    return np.concatenate(slots)
 
-    Padding slots hold stream index 0, whose first slot is slot 0 with or without them.
+
+def _find_shared(tokens: Indices, slots: Indices) -> Iterator[tuple[Indices, Indices]]:
+    """Yield the tokens that several rows contain, with their slots, by the number of rows.
+
+    `tokens` are the stream indices at `slots`.
     """
-    return np.unique(np.concatenate([block.ravel() for block in blocks]), return_index=True)[1]
+    counts = np.bincount(tokens)
+    by_token = slots[np.argsort(tokens, kind="stable")]
+    starts = np.cumsum(counts) - counts
+    for count in np.unique(counts[counts > 1]):
+        shared = np.flatnonzero(counts == count)
+        yield shared, by_token[starts[shared] + np.arange(count)[:, None]]

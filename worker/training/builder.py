@@ -257,8 +257,15 @@ def _build_best_weights(spec: RunSpec, weights: AdapterWeights) -> BestWeights:
 def _with_ref_logprobs(loop: TrainingLoop[Any], objective: DpoObjective) -> TrainingLoop[Any]:
     """Add a first phase that computes reference log-probabilities, saved with each checkpoint."""
     checkpointer = replace(loop.checkpointer, extra_files=objective.ref_logprobs.to_files)
+    first_epoch = [loop.sampler.batch(step + 1) for step in range(loop.sampler.steps_per_epoch)]
+    validation = [] if loop.validation is None else [loop.validation.rows]
     precomputer = RefLogprobsPrecomputer(
-        objective.ref_logprobs, objective, loop.folder, checkpointer, loop.stop
+        objective.ref_logprobs,
+        [*first_epoch, *validation],
+        objective,
+        loop.folder,
+        checkpointer,
+        loop.stop,
     )
     return replace(loop, checkpointer=checkpointer, prepare=precomputer.run)
 

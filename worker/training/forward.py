@@ -18,7 +18,7 @@ from worker.training.recomputation import recompute_layers
 class CausalLM(Protocol):
     """Interface of a causal language model with an adapter."""
 
-    # True if micro-batches may store a common prefix of all rows only once.
+    # True if micro-batches may store a prefix that rows share only once.
     supports_shared_prefix: bool
 
     def token_nll(

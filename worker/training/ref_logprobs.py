@@ -1,7 +1,11 @@
 """DPO's reference log-probabilities, precomputed with the initial model before the first step.
 
-They are stored with every checkpoint: an attempt that resumes does not compute them again, and
-trains against bit-identical values.
+Each row is computed in the micro-batch in which training first uses it. Matrix products of other
+sizes round in another way, over hundreds of tokens by more than the first steps change; in the same
+micro-batch both models round alike, and the first loss is that of indifference.
+
+The values are stored with every checkpoint: an attempt that resumes does not compute them again,
+and trains against bit-identical ones.
 """
 
 import time
@@ -22,8 +26,6 @@ RowT = TypeVar("RowT")
 
 REF_LOGPROBS_FILE = "reference.safetensors"
 LOGPROBS_TENSOR = "log_probabilities"
-# Rows per unit of progress; each chunk is computed in micro-batches of similar length.
-CHUNK_ROWS = 64
 # A computation that took longer is checkpointed before the first training step.
 MIN_SECONDS_TO_CHECKPOINT = 60.0
 # The supervisor kills a process that writes no events as hung.
@@ -39,40 +41,48 @@ class LogprobModel(Protocol[RowT]):
 
 
 class RefLogprobs(Generic[RowT]):
-    """Log-probabilities [rows, 2] of the initial model, of which `num_computed` are filled in."""
+    """Log-probabilities [rows, 2] of the initial model; not a number where not computed yet."""
 
     def __init__(self, rows: Sequence[RowT]) -> None:
         self.rows = rows
-        self.num_computed = 0
         self._index = {row: index for index, row in enumerate(rows)}
-        self._values = torch.zeros(len(rows), 2)
+        self._values = torch.full((len(rows), 2), torch.nan)
+
+    @property
+    def num_computed(self) -> int:
+        return int(self._values.isfinite().all(1).sum())
+
+    def has(self, rows: Iterable[RowT]) -> bool:
+        """True if all of these rows are computed."""
+        return bool(self.get(rows).isfinite().all())
 
     def get(self, rows: Iterable[RowT]) -> Tensor:
         """Return the log-probabilities of computed rows: [rows, 2] in float32."""
         return self._values[[self._index[row] for row in rows]]
 
     def set(self, rows: Sequence[RowT], values: Tensor) -> None:
-        """Fill in some rows; they count once `num_computed` covers them."""
+        """Fill in some rows."""
         self._values[[self._index[row] for row in rows]] = values.float().cpu()
 
     def to_files(self) -> dict[str, bytes]:
         """Files to store in a checkpoint."""
-        return {
-            REF_LOGPROBS_FILE: save({LOGPROBS_TENSOR: self._values[: self.num_computed].clone()})
-        }
+        return {REF_LOGPROBS_FILE: save({LOGPROBS_TENSOR: self._values})}
 
     def load(self, folder: Path) -> None:
-        """Load the values stored in a checkpoint."""
+        """Load the values stored in a checkpoint; earlier versions stored the first rows only."""
         values = load_file(folder / REF_LOGPROBS_FILE)[LOGPROBS_TENSOR]
-        self.num_computed = len(values)
-        self._values[: self.num_computed] = values
+        self._values[: len(values)] = values
 
 
 @dataclass(frozen=True, slots=True)
 class RefLogprobsPrecomputer(Generic[RowT]):
-    """Fills in the reference log-probabilities before any checkpoint's weights are restored."""
+    """Fills in the reference log-probabilities before any checkpoint's weights are restored.
+
+    `batches` has each row of `ref_logprobs` in the batch in which it is first used.
+    """
 
     ref_logprobs: RefLogprobs[RowT]
+    batches: Iterable[Sequence[RowT]]
     model: LogprobModel[RowT]
     folder: RunFolder
     checkpointer: Checkpointer
@@ -94,16 +104,17 @@ class RefLogprobsPrecomputer(Generic[RowT]):
 
     @torch.no_grad()
     def _fill(self) -> bool:
-        rows = self.ref_logprobs.rows
+        total = len(self.ref_logprobs.rows)
         reported_at = self.clock()
-        for start in range(self.ref_logprobs.num_computed, len(rows), CHUNK_ROWS):
-            chunk = rows[start : start + CHUNK_ROWS]
-            for part in self.model.split(chunk):
+        for batch in self.batches:
+            for part in self.model.split(batch):
+                if self.ref_logprobs.has(part):
+                    continue
                 if self.stop:
                     return False
                 self.ref_logprobs.set(part, self.model.logprobs(part))
                 if self.clock() - reported_at > PROGRESS_INTERVAL_SECONDS:
-                    self.folder.append_event(Preparing(done=start, total=len(rows)))
+                    done = self.ref_logprobs.num_computed
+                    self.folder.append_event(Preparing(done=done, total=total))
                     reported_at = self.clock()
-            self.ref_logprobs.num_computed = start + len(chunk)
         return True

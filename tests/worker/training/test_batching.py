@@ -1,4 +1,4 @@
-"""Sequence packing: no token is lost, none is padded, and a common prefix is stored once."""
+"""Sequence packing: no token is lost, none is padded, and a shared prefix is stored once."""
 
 import numpy as np
 import pytest
@@ -70,19 +70,32 @@ class TestCollate:
 
     def test_a_common_prefix_is_stored_once(self) -> None:
         rows = random_rows(2, shared=12)
-        batch = collate(rows, CPU)
-        own = sum(row.num_tokens - batch.prefix_len for row in rows)
-        assert batch.prefix_len >= min(12, rows[0].num_tokens)
-        assert len(batch.ids) == batch.prefix_len + own
+        own = sum(row.num_tokens - 12 for row in rows)
+        assert len(collate(rows, CPU).ids) <= 12 + own
         apart = collate(rows, CPU, share_prefix=False)
-        assert apart.prefix_len == 0
+        assert apart.shared == ()
         assert len(apart.ids) == sum(row.num_tokens for row in rows)
 
+    def test_each_prompt_of_several_is_stored_once(self) -> None:
+        """Two pairs with prompts of their own after a system prompt of 10 tokens."""
+        system = list(range(10))
+        rows = [
+            row([*system, *range(prompt, prompt + 20), answer, answer + 1, 7], [31, 32])
+            for prompt in (100, 200)
+            for answer in (300, 400)
+        ]
+        batch = collate(rows, CPU)
+        assert len(batch.ids) == 10 + 2 * 20 + 4 * 2
+        assert [tuple(shared.slots.shape) for shared in batch.shared] == [(2, 40), (4, 10)]
+        slot_tokens = torch.cat([block.flatten() for block in batch.pad_indices])
+        for shared in batch.shared:
+            assert torch.equal(slot_tokens[shared.slots], shared.tokens.expand_as(shared.slots))
+
     def test_equal_rows_share_one_stream_and_keep_all_labels(self) -> None:
-        batch = collate([row([7, 8, 9], [1, 2])] * 3, CPU)
-        assert batch.ids.tolist() == [7, 8]
+        batch = collate([row([5, 6, 7, 8, 9], [3, 4])] * 3, CPU)
+        assert batch.ids.tolist() == [5, 6, 7, 8]
         assert batch.labels.tolist() == [8, 9] * 3
-        assert batch.logit_positions.tolist() == [0, 1] * 3
+        assert batch.logit_positions.tolist() == [2, 3] * 3
 
     @pytest.mark.parametrize("shared", [0, 12])
     def test_unpadding_inverts_padding(self, shared: int) -> None:

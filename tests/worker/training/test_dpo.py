@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.worker.training.test_attempt import THOROUGH, adapter_bits, failure, 
 from worker.modeling import load_adapter
 from worker.run_folder import CheckpointWritten, ExitCode, RunFolder, Started
 from worker.training.attempt import run_attempt
+from worker.training.objectives.dpo import DpoObjective, PreferencePair
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_settings")]
 
@@ -77,6 +79,31 @@ class TestLearning:
         )
         assert last["full_valid_loss"] < 0.5
         assert "train_mean_token_accuracy" not in last
+
+    def test_the_first_epoch_is_laid_out_as_its_reference_was(
+        self, make_preferences: MakeRun, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """bfloat16 rounds in another way where a micro-batch has other rows; the loss shows it."""
+        computed: list[tuple[bool, list[bytes]]] = []
+        logprobs = DpoObjective.logprobs
+
+        def record(self: DpoObjective, pairs: Sequence[PreferencePair]) -> torch.Tensor:
+            ids = [row.ids.tobytes() for pair in pairs for row in (pair.chosen, pair.rejected)]
+            computed.append((torch.is_grad_enabled(), ids))
+            return logprobs(self, pairs)
+
+        monkeypatch.setattr(DpoObjective, "logprobs", record)
+        rate = {"learning_rate_multiplier": 1e-9}
+        folder = make_preferences(
+            hyperparameters={"n_epochs": 1, "batch_size": 4, **rate}, micro_batch=2
+        )
+        assert run_attempt(folder) == ExitCode.DONE
+        trained = [ids for has_gradient, ids in computed if has_gradient]
+        assert len(trained) == 6
+        assert [ids for _, ids in computed[:6]] == trained
+        for event in metrics(folder):
+            assert event.values["train_loss"] == pytest.approx(math.log(2), abs=1e-4)
+        assert metrics(folder)[-1].values["full_valid_loss"] == pytest.approx(math.log(2), abs=1e-4)
 
     def test_label_smoothing_is_conservative_dpo(self, make_preferences: MakeRun) -> None:
         chosen = {**THOROUGH, "learning_rate_multiplier": 30, "beta": 0.5}

@@ -107,6 +107,32 @@ def run_causal_lm(
     return losses.detach(), gradients(model)
 
 
+def preference_rows() -> list[Row]:
+    """Two answers to each of three prompts, sorted by length: 30 tokens of prompt are in two."""
+    random = np.random.default_rng(2)
+    pairs = []
+    for number in range(3):
+        prompt = random.integers(0, 120, 30 + number)
+        for answer in (8, 40):
+            ids = np.concatenate([prompt, random.integers(0, 120, answer)]).astype(np.int32)
+            pairs.append(Row(ids, np.arange(len(prompt), len(ids), dtype=np.int32)))
+    return sorted(pairs, key=lambda row: row.num_tokens)
+
+
+@pytest.mark.parametrize("config", [LLAMA, QWEN3])
+def test_prompts_that_two_rows_share_are_computed_once_with_the_same_result(
+    config: PretrainedConfig,
+) -> None:
+    model = model_with_adapter(config)
+    batch = preference_rows()
+    assert len(collate(batch, CPU).ids) == sum(row.num_tokens for row in batch) - 30 - 31 - 32
+    expected, expected_gradients = run_transformers(model, batch)
+    losses, found = run_causal_lm(choose_causal_lm(model), model, batch)
+    torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-4)
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+
+
 @pytest.mark.parametrize(
     ("config", "lengths", "shared"),
     [

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from worker.run_folder import CheckpointWritten, Preparing, RunFolder
@@ -13,6 +14,9 @@ from worker.training.environment import StopSignal
 from worker.training.ref_logprobs import RefLogprobs, RefLogprobsPrecomputer
 
 ROWS = 150
+# Rows in the order of their first use, in batches of 50.
+ORDER = [row * 7 % ROWS for row in range(ROWS)]
+BATCHES = [ORDER[start : start + 50] for start in range(0, ROWS, 50)]
 
 
 class Weights:
@@ -62,7 +66,13 @@ def prepare(
     checkpoints = Checkpointer(folder, Weights(), optimizer, {}, extra_files=ref_logprobs.to_files)
     times = iter(n * seconds_per_call for n in range(10**6))
     run = RefLogprobsPrecomputer(
-        ref_logprobs, model, folder, checkpoints, StopSignal(folder), clock=lambda: next(times)
+        ref_logprobs,
+        BATCHES,
+        model,
+        folder,
+        checkpoints,
+        StopSignal(folder),
+        clock=lambda: next(times),
     )
     return ref_logprobs, run.run()
 
@@ -71,16 +81,16 @@ def test_each_row_is_computed_once_and_a_short_computation_is_not_saved(folder: 
     model = Model(folder)
     ref_logprobs, is_complete = prepare(folder, model)
     assert is_complete
-    assert model.computed == list(range(ROWS))
+    assert model.computed == ORDER
     assert ref_logprobs.get([7, 149, 0]).tolist() == [[7, -7], [149, -149], [0, 0]]
     assert not folder.events.exists(), "the computation took no time"
     assert folder.list_checkpoint_steps() == []
 
 
-def test_a_stop_saves_complete_chunks_and_the_next_attempt_continues_after_them(
+def test_a_stop_saves_complete_parts_and_the_next_attempt_continues_after_them(
     folder: RunFolder,
 ) -> None:
-    _, is_complete = prepare(folder, Model(folder, stop_at=70))
+    _, is_complete = prepare(folder, Model(folder, stop_at=ORDER[60]))
     assert not is_complete
     assert folder.list_checkpoint_steps() == [0]
     (written,) = [event for event, _ in folder.read_events()]
@@ -89,8 +99,17 @@ def test_a_stop_saves_complete_chunks_and_the_next_attempt_continues_after_them(
     model = Model(folder)
     ref_logprobs, is_complete = prepare(folder, model)
     assert is_complete
-    assert model.computed == list(range(64, ROWS)), "the interrupted chunk is computed again"
+    assert model.computed == ORDER[70:], "the micro-batch in which the stop came was completed"
     assert ref_logprobs.get([1, 149]).tolist() == [[1, -1], [149, -149]]
+
+
+def test_values_of_an_earlier_version_are_of_the_first_rows(tmp_path: Path) -> None:
+    save_file({"log_probabilities": torch.ones(64, 2)}, tmp_path / "reference.safetensors")
+    ref_logprobs = RefLogprobs(range(ROWS))
+    ref_logprobs.load(tmp_path)
+    assert ref_logprobs.num_computed == 64
+    assert ref_logprobs.has([0, 63])
+    assert not ref_logprobs.has([63, 64])
 
 
 def test_a_long_computation_reports_progress_and_is_saved(folder: RunFolder) -> None:

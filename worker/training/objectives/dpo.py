@@ -34,7 +34,7 @@ from worker.model.rendering.file_examples import (
     find_rows_to_compare,
     render_outputs,
 )
-from worker.training.batching import Row, collate, split_by_tokens
+from worker.training.batching import Row, collate, common_prefix_length, split_by_tokens
 from worker.training.chat_data import (
     ChatData,
     LongRowPolicy,
@@ -57,8 +57,10 @@ class PreferencePair:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens that go through the model, for both answers."""
-        return self.chosen.num_tokens + self.rejected.num_tokens
+        """Tokens that go through the model: those of the input once for both answers."""
+        chosen, rejected = self.chosen.num_tokens, self.rejected.num_tokens
+        shared = common_prefix_length(self.chosen.ids[:chosen], self.rejected.ids[:rejected])
+        return chosen + rejected - shared
 
 
 class DpoObjective:
