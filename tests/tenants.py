@@ -98,6 +98,8 @@ def _files_and_jobs(
     file = make_file(session, project, sha256=project.id)
     job = make_job(session, project, base_model="base", training_file_id=file.id)
     model = make_model(session, job, f"ft:base:{organization}::{ids.model_tag()}")
+    # The list of jobs has a filter by the model that they start from.
+    make_job(session, project, start_model=model.name, state="succeeded")
     permissions = []
     for number, permitted in enumerate((other, project)):
         event, checkpoint = _event(job, number), _checkpoint(job, number)

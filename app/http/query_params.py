@@ -1,9 +1,12 @@
 """Query strings as clients write them: null as an empty value, lists with brackets."""
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
 from urllib.parse import unquote_to_bytes
 
-from fastapi import Request
+from fastapi import Query, Request
 
 from app.errors import InvalidRequest
 from app.wire.base import MAX_METADATA_PAIRS
@@ -26,6 +29,16 @@ METADATA_PARAMETER: dict[str, Any] = {
         "maxProperties": MAX_METADATA_PAIRS,
     },
 }
+# Unix seconds whose next one Postgres and Python know too, at the end of the year 9999.
+MAX_TIME = 253_402_300_798
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """Times from `since` on and before `before`; None is no bound."""
+
+    since: datetime | None
+    before: datetime | None
 
 
 def normalize(query: bytes) -> bytes:
@@ -73,3 +86,39 @@ def parse_metadata_filter(request: Request) -> dict[str, str] | None:
             code="invalid_value",
         )
     return pairs
+
+
+def time_range(name: str) -> Callable[..., Awaitable[TimeRange]]:
+    """Build the dependency that reads `name[gt]`, `name[gte]`, `name[lt]` and `name[lte]`."""
+    names = frozenset(f"{name}[{bound}]" for bound in ("gt", "gte", "lt", "lte"))
+
+    def bound(key: str) -> Any:
+        return Query(alias=f"{name}[{key}]", ge=0, le=MAX_TIME, description="Unix seconds")
+
+    async def read(
+        request: Request,
+        gt: Annotated[int | None, bound("gt")] = None,
+        gte: Annotated[int | None, bound("gte")] = None,
+        lt: Annotated[int | None, bound("lt")] = None,
+        lte: Annotated[int | None, bound("lte")] = None,
+    ) -> TimeRange:
+        if any(each.startswith(name) and each not in names for each in request.query_params):
+            # Ignoring it would list others.
+            raise InvalidRequest(
+                f"Invalid '{name}': write `{name}[gte]=…`; the bounds are gt, gte, lt and lte, in "
+                "Unix seconds.",
+                param=name,
+                code="invalid_value",
+            )
+        # Times on the wire are whole seconds, of which records have fractions.
+        since = [each for each in (gte, None if gt is None else gt + 1) if each is not None]
+        before = [each for each in (lt, None if lte is None else lte + 1) if each is not None]
+        return TimeRange(
+            _from_unix(max(since, default=None)), _from_unix(min(before, default=None))
+        )
+
+    return read
+
+
+def _from_unix(seconds: int | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -161,20 +161,23 @@ HYPERPARAMETERS_BY_METHOD: Mapping[str, type[Hyperparameters]] = {
 }
 
 
+MethodName = Literal[
+    "supervised",
+    "dpo",
+    "reinforcement",
+    "classification",
+    "token_classification",
+    "question_answering",
+    "embedding",
+]
+
+
 class Method(BaseModel):
     """The training method. Blocks of other methods than `type` are accepted and ignored."""
 
     model_config = ConfigDict(extra="allow")
 
-    type: Literal[
-        "supervised",
-        "dpo",
-        "reinforcement",
-        "classification",
-        "token_classification",
-        "question_answering",
-        "embedding",
-    ]
+    type: MethodName
     supervised: SupervisedMethod | None = None
     dpo: DpoMethod | None = None
     classification: EncoderMethod | None = None

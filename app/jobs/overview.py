@@ -1,16 +1,16 @@
 """Overview of all projects' jobs for operators: progress, and the reason why a job waits."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
-from sqlalchemy import Row, Select, func, select, true
+from sqlalchemy import Row, Select, select
 from sqlalchemy.orm import Session
 
-from app.db.tables import TERMINAL_STATES, Job, JobLease, JobMetric, JobState, Project
-from app.jobs import scheduling
+from app.db.tables import TERMINAL_STATES, Job, JobState, Project
+from app.jobs import progress_report
 from app.jobs.lifecycle import build_job_not_found
+from app.jobs.progress_report import ProgressReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,29 +36,39 @@ class JobOverview:
 def list_jobs(
     session: Session,
     *,
+    organization_id: str | None = None,
     project_id: str | None = None,
     job_states: Collection[JobState] = (),
     limit: int,
     max_running: int = 0,
+    heartbeat_seconds: float,
 ) -> list[JobOverview]:
-    """List the newest jobs of all projects, or of one; by default those that have not ended.
+    """List the newest jobs of all projects, or of those of one organization, or of one project; by
+    default those that have not ended.
 
-    `max_running` is the quota of projects without one of their own; 0 is unlimited.
+    `max_running` is the quota of projects without one of their own, 0 is unlimited;
+    `heartbeat_seconds` the interval of trainers' heartbeats.
     """
     chosen = job_states or [state for state in JobState if state not in TERMINAL_STATES]
-    statement = _select_overview(max_running).where(Job.state.in_(chosen))
+    statement = _select_overview().where(Job.state.in_(chosen))
+    if organization_id is not None:
+        statement = statement.where(Project.organization_id == organization_id)
     if project_id is not None:
         statement = statement.where(Job.project_id == project_id)
     statement = statement.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
-    return [_build_overview(row) for row in session.execute(statement)]
+    rows = session.execute(statement).all()
+    return _build_overviews(session, rows, max_running, heartbeat_seconds)
 
 
-def get(session: Session, job_id: str, *, max_running: int = 0) -> JobOverview:
+def get(
+    session: Session, job_id: str, *, max_running: int = 0, heartbeat_seconds: float
+) -> JobOverview:
     """Get a job of any project. Raises NotFound."""
-    row = session.execute(_select_overview(max_running).where(Job.id == job_id)).one_or_none()
-    if row is None:
+    rows = session.execute(_select_overview().where(Job.id == job_id)).all()
+    overviews = _build_overviews(session, rows, max_running, heartbeat_seconds)
+    if not overviews:
         raise build_job_not_found(job_id)
-    return _build_overview(row)
+    return overviews[0]
 
 
 def find_project_id(session: Session, job_id: str) -> str:
@@ -69,29 +79,31 @@ def find_project_id(session: Session, job_id: str) -> str:
     return project_id
 
 
-def _select_overview(max_running: int) -> Select[Any]:
-    step = select(func.max(JobMetric.step)).where(JobMetric.job_id == Job.id).scalar_subquery()
-    running = scheduling.select_running()
+def _select_overview() -> Select[Job, Project]:
     return (
-        select(
-            Job,
-            Project,
-            JobLease,
-            func.coalesce(step, 0).label("step"),
-            running.c.count.label("running"),
-            func.coalesce(Project.max_running_jobs, max_running).label("limit"),
-            (Job.run_after > func.clock_timestamp()).label("is_delayed"),
-        )
-        .select_from(Job)
+        select(Job, Project)
         .join(Project, Project.id == Job.project_id)
-        .join(running, true())
-        .outerjoin(JobLease, JobLease.job_id == Job.id)
         .execution_options(populate_existing=True)
     )
 
 
-def _build_overview(row: Row[Any]) -> JobOverview:
-    job, project, lease = row.Job, row.Project, row.JobLease
+def _build_overviews(
+    session: Session, rows: Sequence[Row[Job, Project]], max_running: int, heartbeat_seconds: float
+) -> list[JobOverview]:
+    reports = progress_report.report(
+        session,
+        [row.Job for row in rows],
+        max_running=max_running,
+        heartbeat_seconds=heartbeat_seconds,
+    )
+    return [
+        _build_overview(row.Job, row.Project, reports[row.Job.id])
+        for row in rows
+        if row.Job.id in reports
+    ]
+
+
+def _build_overview(job: Job, project: Project, progress: ProgressReport) -> JobOverview:
     return JobOverview(
         id=job.id,
         project_id=project.id,
@@ -103,30 +115,14 @@ def _build_overview(row: Row[Any]) -> JobOverview:
         started_at=job.started_at,
         finished_at=job.finished_at,
         trained_seconds=job.trained_seconds,
-        step=row.step,
+        step=progress.step,
         total_steps=job.total_steps,
-        trainer=None if lease is None else lease.trainer,
-        reason=_describe_reason(row),
+        trainer=progress.trainer,
+        reason=_describe_reason(job, progress),
     )
 
 
-def _describe_reason(row: Row[Any]) -> str | None:
-    job, lease = row.Job, row.JobLease
-    match job.state:
-        case JobState.VALIDATING_FILES:
-            return "Its files are about to be checked by the io process."
-        case JobState.QUEUED if row.is_delayed:
-            return f"It is tried again at {job.run_after.astimezone(UTC):%H:%M:%S} UTC."
-        case JobState.QUEUED if row.limit and row.running >= row.limit:
-            return f"Its project runs its maximum of {row.limit} job(s)."
-        case JobState.QUEUED:
-            return "It waits for a free trainer and its project's turn."
-        case JobState.PAUSING:
-            return "It is being paused: its trainer stores a checkpoint."
-        case JobState.PAUSED:
-            return "It is paused until it is resumed."
-        case JobState.RUNNING if lease is not None and lease.yield_requested_at is not None:
-            return "It is yielding its trainer to another project at its next checkpoint."
-        case JobState.FAILED:
-            return str(job.error_message)
-    return None
+def _describe_reason(job: Job, progress: ProgressReport) -> str | None:
+    if job.state == JobState.FAILED:
+        return job.error_message
+    return None if progress.wait is None else progress.wait.message

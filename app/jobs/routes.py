@@ -1,13 +1,31 @@
 """Routes of /v1/fine_tuning/jobs."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
+from sqlalchemy.orm import Session
 
-from app.http.dependencies import AfterCursor, AppStateDep, PrincipalDep, ReadSessionDep, SessionDep
+from app.db.tables import Job
+from app.http.dependencies import (
+    AfterCursor,
+    AppState,
+    AppStateDep,
+    PrincipalDep,
+    ReadSessionDep,
+    SessionDep,
+)
 from app.http.idempotency import IDEMPOTENT, IDEMPOTENT_BY_KEY, IdempotentRoute
-from app.http.query_params import METADATA_PARAMETER, parse_metadata_filter
-from app.jobs import lifecycle, serializers, service
+from app.http.query_params import (
+    METADATA_PARAMETER,
+    TimeRange,
+    parse_metadata_filter,
+    time_range,
+)
+from app.jobs import lifecycle, progress_report, serializers, service
+from app.jobs.hyperparameters import MethodName
+from app.jobs.job_filter import JobFilter, JobStatusFilter
+from app.jobs.progress_report import ProgressReport
 from app.jobs.schemas import CheckpointList, CreateJob, EventList, JobList, JobObject
 from app.jobs.wandb_policy import WandbPolicy
 from app.wire.base import fill_page, page_cursors
@@ -15,6 +33,25 @@ from app.wire.base import fill_page, page_cursors
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=IdempotentRoute)
 
 Limit = Annotated[int, Query(ge=0, le=1000)]
+Include = Annotated[
+    list[Literal["progress"]] | None,
+    Query(
+        max_length=10,
+        description="Extension: `progress` adds the job's steps, time left, and why it waits.",
+    ),
+]
+ModelFilter = Annotated[
+    str | None,
+    Query(max_length=256, description="Extension: the model that jobs start from, or its alias"),
+]
+Search = Annotated[
+    str | None,
+    Query(
+        min_length=1,
+        max_length=128,
+        description="Extension: a part of the id, the suffix or the fine-tuned model's name",
+    ),
+]
 
 
 @router.post("", dependencies=[IDEMPOTENT])
@@ -40,27 +77,50 @@ def list_jobs(
     request: Request,
     principal: PrincipalDep,
     session: ReadSessionDep,
+    state: AppStateDep,
+    created_at: Annotated[TimeRange, Depends(time_range("created_at"))],
     after: AfterCursor = None,
     limit: Limit = 20,
+    status: Annotated[list[JobStatusFilter] | None, Query(max_length=9)] = None,
+    model: ModelFilter = None,
+    method: MethodName | None = None,
+    search: Search = None,
+    include: Include = None,
 ) -> JobList:
     """List jobs, newest first. `metadata[key]=value` keeps jobs with that pair, `metadata=null`
     jobs without any."""
-    page = service.list_jobs(
-        session,
-        principal.project_id,
+    chosen = JobFilter(
         metadata=parse_metadata_filter(request),
-        after=after,
-        limit=limit,
+        statuses=status,
+        model=model,
+        method=method,
+        search=search,
+        created_since=created_at.since,
+        created_before=created_at.before,
     )
-    jobs = (serializers.serialize_job(row, principal.organization_id) for row in page.rows)
+    page = service.list_jobs(
+        session, state.catalog, principal.project_id, chosen, after=after, limit=limit
+    )
+    reports = _report_progress(session, state, page.rows, include)
+    jobs = (
+        serializers.serialize_job(row, principal.organization_id, reports.get(row.id))
+        for row in page.rows
+    )
     data, has_more = fill_page(jobs, has_more=page.has_more)
     return JobList(data=data, has_more=has_more)
 
 
 @router.get("/{job_id}")
-def retrieve(job_id: str, principal: PrincipalDep, session: ReadSessionDep) -> JobObject:
+def retrieve(
+    job_id: str,
+    state: AppStateDep,
+    principal: PrincipalDep,
+    session: ReadSessionDep,
+    include: Include = None,
+) -> JobObject:
     job = service.get(session, principal.project_id, job_id)
-    return serializers.serialize_job(job, principal.organization_id)
+    reports = _report_progress(session, state, [job], include)
+    return serializers.serialize_job(job, principal.organization_id, reports.get(job.id))
 
 
 @router.post("/{job_id}/cancel", dependencies=[IDEMPOTENT_BY_KEY])
@@ -114,3 +174,18 @@ def list_checkpoints(
     page = service.list_checkpoints(session, principal.project_id, job_id, after=after, limit=limit)
     data = [serializers.serialize_checkpoint(row) for row in page.rows]
     return CheckpointList(data=data, has_more=page.has_more, **page_cursors(data))
+
+
+def _report_progress(
+    session: Session, state: AppState, jobs: Sequence[Job], include: Sequence[str] | None
+) -> dict[str, ProgressReport]:
+    """Report the progress of jobs by id, if the request includes it."""
+    if not include:
+        return {}
+    settings = state.settings
+    return progress_report.report(
+        session,
+        jobs,
+        max_running=settings.max_running_jobs_per_project,
+        heartbeat_seconds=settings.heartbeat_interval_seconds,
+    )

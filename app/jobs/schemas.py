@@ -15,6 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from app.db.tables import JobState
 from app.jobs.hyperparameter_values import Auto
 from app.jobs.hyperparameters import Hyperparameters, Method, merge, validate_known
 from app.wire.base import CursorListing, Listing, Metadata, UnixTime, bounded_int, max_items
@@ -43,6 +44,10 @@ def _validate_name(value: str) -> str:
     if value.strip():
         return value
     raise PydanticCustomError("name", "expected a name or an id")
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 # Ids and model names; errors repeat them.
@@ -209,6 +214,53 @@ class ResolvedHyperparameters(BaseModel):
     learning_rate_multiplier: float | Auto = "auto"
 
 
+class WaitReason(StrEnum):
+    """Reasons why a job does not train at present.
+
+    file_check     its files are about to be checked
+    retry          its last attempt ended early, and the next one is delayed
+    project_quota  its project runs as many jobs as it may
+    no_trainer     no trainer takes jobs
+    queue          it waits for earlier jobs, or for a free trainer and its project's turn
+    pausing        it is being paused
+    paused         it is paused until it is resumed
+    yielding       its trainer is about to turn to another project
+    """
+
+    FILE_CHECK = "file_check"
+    RETRY = "retry"
+    PROJECT_QUOTA = "project_quota"
+    NO_TRAINER = "no_trainer"
+    QUEUE = "queue"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    YIELDING = "yielding"
+
+
+class JobWait(BaseModel):
+    """`message` is a sentence for users."""
+
+    reason: WaitReason
+    message: str
+
+
+class JobProgress(BaseModel):
+    """Progress of a job. `state` tells apart what `status` shows as `running`.
+
+    `step` is the last one reported, `seconds_left` an estimate, `queue_position` the place among
+    the queued jobs of the project, from 1.
+    """
+
+    state: JobState
+    step: int
+    total_steps: int | None
+    seconds_left: int | None
+    attempts: int
+    trained_seconds: float
+    queue_position: int | None
+    waiting: JobWait | None
+
+
 class JobObject(BaseModel):
     id: str
     object: Literal["fine_tuning.job"] = "fine_tuning.job"
@@ -235,6 +287,8 @@ class JobObject(BaseModel):
     test_file: str | None = None
     test_results: dict[str, Any] | None = None
     evaluations: list[JobEvaluation] | None = None
+    # Only where the request includes it.
+    progress: Annotated[JobProgress | None, Field(exclude_if=_is_none)] = None
     shared_with_openai: bool = False
 
 

@@ -1,12 +1,15 @@
 """Serializers of jobs, events and checkpoints: rows to wire objects."""
 
 from app.db.tables import TERMINAL_STATES, Checkpoint, Job, JobEvent, JobState
+from app.jobs.progress_report import ProgressReport
 from app.jobs.schemas import (
     CheckpointObject,
     EventObject,
     JobError,
     JobObject,
+    JobProgress,
     JobStatus,
+    JobWait,
     ResolvedHyperparameters,
 )
 
@@ -24,8 +27,10 @@ STATUS_BY_STATE: dict[JobState, JobStatus] = {
 }
 
 
-def serialize_job(row: Job, organization_id: str) -> JobObject:
-    """Serialize a job.
+def serialize_job(
+    row: Job, organization_id: str, progress: ProgressReport | None = None
+) -> JobObject:
+    """Serialize a job, with its progress if it is given.
 
     Results are exposed only in the state they belong to; their columns are populated earlier.
     """
@@ -58,6 +63,21 @@ def serialize_job(row: Job, organization_id: str) -> JobObject:
         test_file=row.test_file_id,
         test_results=row.test_results if succeeded else None,
         evaluations=row.evaluations,
+        progress=None if progress is None else _serialize_progress(row, progress),
+    )
+
+
+def _serialize_progress(row: Job, progress: ProgressReport) -> JobProgress:
+    wait, seconds_left = progress.wait, progress.seconds_left
+    return JobProgress(
+        state=row.state,
+        step=progress.step,
+        total_steps=progress.total_steps,
+        seconds_left=None if seconds_left is None else round(seconds_left),
+        attempts=progress.attempts,
+        trained_seconds=round(row.trained_seconds, 1),
+        queue_position=progress.queue_position,
+        waiting=None if wait is None else JobWait(reason=wait.reason, message=wait.message),
     )
 
 

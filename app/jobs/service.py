@@ -26,6 +26,7 @@ from app.db.tables import (
 from app.errors import InvalidRequest, NotFound
 from app.files import service as files
 from app.jobs import attached_evals, lifecycle, limits, option_checks, scheduling, unknown_fields
+from app.jobs.job_filter import JobFilter
 from app.jobs.schemas import CreateJob
 from app.jobs.unknown_fields import IgnoredFields
 from app.jobs.wandb_policy import WandbPolicy
@@ -146,23 +147,29 @@ def get(session: Session, project_id: str, job_id: str) -> Job:
 
 def list_jobs(
     session: Session,
+    catalog: Catalog,
     project_id: str,
+    chosen: JobFilter,
     *,
-    metadata: Mapping[str, str] | None,
     after: str | None,
     limit: int,
 ) -> Page[Job]:
-    """List a page of a project's jobs, newest first.
-
-    Lists only jobs that have all pairs of `metadata`, or with None, only jobs without metadata.
-    """
+    """List a page of a project's jobs, newest first."""
     jobs = select(Job).where(Job.project_id == project_id)
-    if metadata:
-        matching, sort_columns = _select_with_metadata(session, project_id, metadata)
+    conditions = chosen.conditions(catalog)
+    if chosen.metadata:
+        matching, sort_columns = _select_with_metadata(session, project_id, chosen.metadata)
         return pagination.fetch_page_by_age(
-            session, matching, cursor_rows=jobs, after=after, limit=limit, sort_columns=sort_columns
+            session,
+            matching.where(*conditions),
+            cursor_rows=jobs,
+            after=after,
+            limit=limit,
+            sort_columns=sort_columns,
         )
-    matching = jobs if metadata is not None else jobs.where(text(WITHOUT_METADATA_SQL))
+    matching = jobs.where(*conditions)
+    if chosen.metadata is None:
+        matching = matching.where(text(WITHOUT_METADATA_SQL))
     return pagination.fetch_page_by_age(
         session, matching, cursor_rows=jobs, after=after, limit=limit
     )

@@ -45,6 +45,7 @@ def list_command(
             job_states=states or (),
             limit=limit,
             max_running=settings.max_running_jobs_per_project,
+            heartbeat_seconds=settings.heartbeat_interval_seconds,
         )
     if as_json:
         typer.echo(json.dumps([_to_json(job) for job in jobs], indent=2))
@@ -58,7 +59,12 @@ def show_command(job_id: JobId, as_json: AsJson = False) -> None:
     """Show one job."""
     settings = Settings()
     with open_database(settings) as url, one_off_transaction(url) as session:
-        job = overview.get(session, job_id, max_running=settings.max_running_jobs_per_project)
+        job = overview.get(
+            session,
+            job_id,
+            max_running=settings.max_running_jobs_per_project,
+            heartbeat_seconds=settings.heartbeat_interval_seconds,
+        )
     values = _to_json(job)
     if as_json:
         typer.echo(json.dumps(values, indent=2))

@@ -4,7 +4,7 @@ from sqlalchemy.orm import Session
 
 from app.db.tables import ExportState, ModelExport
 from app.exports import conversions
-from app.operations import trainers
+from app.jobs import trainers
 
 
 def describe_wait(session: Session, export: ModelExport, *, heartbeat_seconds: float) -> str:

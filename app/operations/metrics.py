@@ -12,7 +12,8 @@ from sqlalchemy import extract, func, select
 from sqlalchemy.orm import Session
 
 from app.db.tables import Job, JobState, Outbox, StorageUsage, TrainerState
-from app.operations import periodic_task_runs, trainers
+from app.jobs import trainers
+from app.operations import periodic_task_runs
 from app.operations.disk_space import DiskSpace
 
 

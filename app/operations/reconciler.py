@@ -22,12 +22,13 @@ from app.jobs import (
     lifecycle,
     scheduling,
     time_slices,
+    trainers,
     validation_errors,
     validation_queue,
 )
 from app.jobs.option_checks import GENERATIVE_METHODS
 from app.monitoring import traffic
-from app.operations import periodic_task_runs, trainers
+from app.operations import periodic_task_runs
 from app.operations.leader_election import acquire_leader_lock
 from app.operations.periodic_task_runs import TaskName
 from app.sweeps import advance

@@ -18,8 +18,9 @@ from app.http.dependencies import (
 from app.http.openapi import TEXT_SCHEMA, DocumentedRoute, success_response
 from app.inference import metrics as inference_metrics
 from app.inference.dependencies import EnginesDep
+from app.jobs import trainers
 from app.monitoring.dependencies import RecorderDep
-from app.operations import disk_space, health, trainers
+from app.operations import disk_space, health
 from app.operations.health import Probe
 from app.operations.metrics import DiskCollector, ServiceCollector
 from app.operations.schemas import Alive, Check, Readiness, ReadinessStatus

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, Select, false, or_, select, tuple_
 from sqlalchemy.orm import Session
@@ -15,10 +15,10 @@ from app.organization.serializers import OPERATOR_EMAIL, OPERATOR_ID
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Records of these values; None is any. Times are in Unix seconds, `before` exclusive."""
+    """Records of these values; None is any. `before` is exclusive."""
 
-    since: int | None = None
-    before: int | None = None
+    since: datetime | None = None
+    before: datetime | None = None
     project_ids: Sequence[str] | None = None
     events: Sequence[str] | None = None
     actor_ids: Sequence[str] | None = None
@@ -45,9 +45,9 @@ class AuditFilter:
             # None is of OpenAI's tenants.
             found.append(false())
         if self.since is not None:
-            found.append(AuditLog.created_at >= _from_unix(self.since))
+            found.append(AuditLog.created_at >= self.since)
         if self.before is not None:
-            found.append(AuditLog.created_at < _from_unix(self.before))
+            found.append(AuditLog.created_at < self.before)
         return found
 
 
@@ -90,7 +90,3 @@ def find_project_names(session: Session, rows: Sequence[AuditLog]) -> dict[str, 
         Project.id.in_({row.project_id for row in rows if row.project_id is not None})
     )
     return {row.id: row.name for row in session.execute(projects)}
-
-
-def _from_unix(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

@@ -1,28 +1,16 @@
-"""Drop the index of open lists of work, which the queues of projects replaced."""
+"""Do nothing: 0099 drops the index of open lists of work, after the additions that followed."""
 
 from collections.abc import Sequence
-
-import sqlalchemy as sa
-from alembic import op
 
 revision: str = "0040"
 down_revision: str | None = "0039"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-# Processes of the version before claim by it.
-contracting = True
-
 
 def upgrade() -> None:
-    # It is not there where an early form of the migration before dropped it.
-    op.drop_index("ix_work_lists_open", table_name="work_lists", if_exists=True)
+    pass
 
 
 def downgrade() -> None:
-    op.create_index(
-        "ix_work_lists_open",
-        "work_lists",
-        ["served_at"],
-        postgresql_where=sa.text("phase <> 'ended'"),
-    )
+    pass

@@ -7,9 +7,8 @@ from threading import Semaphore
 from app import logs
 from app.db.session import DatabaseUnavailable, transaction
 from app.db.tables import TrainerState
-from app.jobs import lease_expiry, leases, scheduling
+from app.jobs import lease_expiry, leases, scheduling, trainers
 from app.jobs.leases import JobAssignment
-from app.operations import trainers
 from worker.supervisor import run_folders
 from worker.supervisor.attempt import Attempt, TrainerContext
 from worker.supervisor.circuit_breaker import CircuitBreaker

@@ -143,6 +143,13 @@ class Job(Base):
     __table_args__ = (
         CheckConstraint(f"state IN {format_sql_values(JobState)}", name="state"),
         Index("ix_jobs_project_page", "project_id", text("created_at DESC"), text("id DESC")),
+        Index(
+            "ix_jobs_project_state",
+            "project_id",
+            "state",
+            text("created_at DESC"),
+            text("id DESC"),
+        ),
         # For retention, and for the foreign keys when a file's row is deleted.
         _index_set("finished_at"),
         Index(None, "training_file_id"),

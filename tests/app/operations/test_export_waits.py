@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from app.db import clock
 from app.db.tables import ModelExport, TrainerProcess, TrainerState
 from app.exports import conversions
-from app.operations import trainers
+from app.jobs import trainers
 from app.operations.export_waits import describe_wait
 from tests.app.exports.rows import add_export
 from tests.factories import make_project

@@ -6,7 +6,8 @@ from sqlalchemy.orm import Session
 
 from app.db import clock
 from app.db.tables import Outbox, OutboxKind, TrainerState
-from app.operations import periodic_task_runs, trainers
+from app.jobs import trainers
+from app.operations import periodic_task_runs
 from app.organization import admin_keys
 from tests import http_client
 from tests.factories import make_job

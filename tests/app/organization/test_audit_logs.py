@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from app.db.session import SessionMaker, transaction
 from app.db.tables import AuditLog, Project
+from app.http.query_params import MAX_TIME
 from app.operations.retention import RetentionPolicy, sweep
 from app.organization import operator_changes
-from app.organization.audit_routes import MAX_TIME
 from tests.app.http.test_admission import expect_error
 from tests.app.jobs.test_routes import make_model
 from tests.factories import make_job

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 
 from app.db.session import transaction
 from app.db.tables import AttemptOutcome, JobAttempt
-from app.operations import trainers
+from app.jobs import trainers
 from tests.worker.supervisor.fake_trainer import TrainerFixture
 from worker.run_folder import ExitCode
 from worker.supervisor.circuit_breaker import CircuitBreaker

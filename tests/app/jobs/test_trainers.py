@@ -6,7 +6,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from app.db.tables import TrainerProcess, TrainerState
-from app.operations import trainers
+from app.jobs import trainers
 
 ACTIVE, UNHEALTHY = TrainerState.ACTIVE, TrainerState.UNHEALTHY
 
