@@ -9,7 +9,7 @@ PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 endif
 
-.PHONY: help up test test-full upgrade-test attacks neighbours soak faults fault-smoke golden engines clients sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean sbom
+.PHONY: help up test test-full upgrade-test attacks neighbours soak faults fault-smoke golden engines clients console-test sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean sbom
 
 help:
 	@echo 'make up         install, start everything, fine-tune the example, and serve until Ctrl-C'
@@ -24,6 +24,7 @@ help:
 	@echo 'make golden     train, serve and export models of each family, and load the exports in the libraries they are for'
 	@echo 'make engines    serve tuned models by vLLM (its build for CPUs), and start it as `luthier up` does'
 	@echo 'make clients    call the API by LangChain, instructor, pydantic-ai, OpenAI'"'"'s Agents and Node SDKs, and the AI SDK'
+	@echo 'make console-test  drive the web console by Chromium: every screen, attacks, and accessibility'
 	@echo 'make sdk-suite  run the OpenAI SDK'"'"'s own tests against this API'
 	@echo 'make fuzz       generate requests from the OpenAPI document and check every response'
 	@echo 'make mutants    mutation testing: remove safeguards one at a time and check that a test fails'
@@ -47,10 +48,10 @@ test: check
 	$(PARALLEL_PYTEST) $(PYTEST)
 
 test-full: check
-	$(PARALLEL_PYTEST) -m 'not attack and not fault and not fault_smoke and not sdk_suite and not fuzz and not golden and not engines and not clients' $(PYTEST)
+	$(PARALLEL_PYTEST) -m 'not attack and not fault and not fault_smoke and not sdk_suite and not fuzz and not golden and not engines and not clients and not console' $(PYTEST)
 
 attacks: install-dev
-	.venv/bin/pytest tests -n 2 --attacks -m 'not sdk_suite and not fuzz and not upgrade and not golden and not engines and not clients' $(PYTEST)
+	.venv/bin/pytest tests -n 2 --attacks -m 'not sdk_suite and not fuzz and not upgrade and not golden and not engines and not clients and not console' $(PYTEST)
 
 neighbours: install-dev
 	.venv/bin/python -m bench.neighbours
@@ -103,6 +104,11 @@ $(CLIENTS_VENV)/.installed: requirements/clients.lock
 	$(PYTHON) -m venv $(CLIENTS_VENV)
 	$(CLIENTS_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/clients.lock
 	touch $@
+
+# Chromium is Debian's; where it cannot be installed, name another: LUTHIER_TEST_CHROMIUM=/path/to/chromium make console-test
+console-test: install-dev
+	@command -v chromium >/dev/null || [ -n "$$LUTHIER_TEST_CHROMIUM" ] || { apt-get update -qq && apt-get install -y -qq chromium; }
+	$(PARALLEL_PYTEST) tests/app/console -m 'console or not console' $(PYTEST)
 
 sdk-suite: install-dev
 	.venv/bin/pytest tests/sdk_suite -m sdk_suite $(PYTEST)

@@ -21,6 +21,10 @@ def file_id() -> str:
     return f"file-{random_alphanumeric(24)}"
 
 
+def console_session_id() -> str:
+    return f"csess_{random_alphanumeric(24)}"
+
+
 def upload_id() -> str:
     return f"upload_{random_alphanumeric(24)}"
 

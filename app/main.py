@@ -15,6 +15,7 @@ from app import logs
 from app.batches import routes as batches
 from app.broker import TaskNotifier
 from app.catalog import Catalog
+from app.console import routes as console
 from app.conversations import routes as conversations
 from app.cpu_pool.pool import CpuPool
 from app.db.outbox import notify_after_commit
@@ -141,6 +142,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         webhooks.router,
     ):
         app.include_router(router)
+    if settings.console:
+        console.register(app)
     return app
 
 

@@ -293,6 +293,13 @@ class Settings(BaseSettings):
         description="Origins, separated by commas, whose pages may call the API from a browser; "
         "`*` for all",
     )
+    console: bool = Field(True, description="Serve the web console at /console")
+    path_prefix: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="Path under which a reverse proxy serves the API, and which it removes from "
+        "requests; the console's links start with it",
+    )
     max_body_bytes: ByteSize = Field(
         ByteSize(16 * 2**20),
         ge=1,

@@ -14,7 +14,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.auth import principals, secrets
+from app.auth import console_sessions, principals, secrets
 from app.auth.principals import AdminPrincipal, Principal
 from app.auth.rejected_keys import explain_rejection
 from app.errors import (
@@ -29,6 +29,12 @@ from app.errors import (
 from app.http import audit, metrics
 from app.http.access_log import AccessLog
 from app.http.client_address import ProxyHeader, find_client_address, rate_limit_name
+from app.http.console_cookie import (
+    CONSOLE_API_PATH,
+    CONSOLE_PATH,
+    CONSOLE_STATIC_PATH,
+    read_session_secret,
+)
 from app.http.dependencies import AppState, run_autocommit
 from app.http.fair_limiter import FairLimiter, request_owner
 from app.http.openapi import requires_key
@@ -148,6 +154,9 @@ class AdmissionMiddleware:
         if requires_key(path):
             context.principal = await self._authenticate(context)
             context.scope["principal"] = context.principal
+        elif path.startswith(CONSOLE_PATH) and not path.startswith(CONSOLE_STATIC_PATH):
+            context.principal = await self._authenticate_session(context)
+        if context.principal is not None:
             request_owner.set(_owner_id(context.principal))
         if context.headers.get("content-encoding", "identity") != "identity":
             raise UnsupportedMediaType(
@@ -231,7 +240,29 @@ class AdmissionMiddleware:
             if not self._in_flight_by_key[principal.key_id]:
                 del self._in_flight_by_key[principal.key_id]
 
+    async def _authenticate_session(
+        self, context: RequestContext
+    ) -> Principal | AdminPrincipal | None:
+        """Find the user of the console's cookie; None for one who has to log in."""
+        secret = read_session_secret(context.scope)
+        if secret is None:
+            return None
+        request_owner.set(secrets.compute_digest(secret).hex())
+        identity = await run_autocommit(
+            self._state, lambda session: console_sessions.authenticate(session, secret)
+        )
+        if identity is None:
+            self._rate_limit_failed_auth(context)
+            return None
+        context.scope["console_identity"] = identity
+        return identity.principal
+
     async def _authenticate(self, context: RequestContext) -> Principal | AdminPrincipal:
+        # The console calls the API in this process, for a user whose session was checked above. A
+        # client cannot add keys to the scope.
+        caller: Principal | AdminPrincipal | None = context.scope.get("console_principal")
+        if caller is not None:
+            return caller
         secret = _bearer_token(context)
         # Until the project is known, those who send the same secret wait for each other alone.
         request_owner.set(secrets.compute_digest(secret).hex())
@@ -267,11 +298,12 @@ class AdmissionMiddleware:
 
     def _max_body_bytes(self, scope: Scope) -> int:
         settings = self._state.settings
-        if scope["method"] == "POST" and scope["path"] == "/v1/files":
+        path = scope["path"].removeprefix(CONSOLE_API_PATH)
+        if scope["method"] == "POST" and path == "/v1/files":
             return settings.max_file_bytes + FORM_OVERHEAD_BYTES
-        if UPLOAD_PART_PATH.fullmatch(scope["path"]):
+        if UPLOAD_PART_PATH.fullmatch(path):
             return self._max_part_bytes + FORM_OVERHEAD_BYTES
-        if scope["path"].startswith(LONG_BODY_PATHS):
+        if path.startswith(LONG_BODY_PATHS):
             return settings.max_body_bytes
         return min(settings.max_body_bytes, MAX_SHORT_BODY_BYTES)
 

@@ -211,7 +211,8 @@ class RequestContext:
         headers["openai-processing-ms"] = str(self._elapsed_ms())
         headers["x-content-type-options"] = "nosniff"
         # Answers belong to a key, and some contain a secret: no browser or proxy may keep them.
-        headers["cache-control"] = "no-store"
+        # Only the console's static files, the same for everyone, say otherwise.
+        headers.setdefault("cache-control", "no-store")
         if self.rate_limit_status is not None:
             headers.update(self.rate_limit_status.headers())
         if self._has_unread_body():

@@ -15,7 +15,7 @@ from sqlalchemy import Column, ColumnElement, Select, delete, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app import logs
-from app.auth import audit_log
+from app.auth import audit_log, console_sessions
 from app.batches.deletion import delete_batches
 from app.conversations import deletion as conversations
 from app.db import clock
@@ -118,6 +118,7 @@ def _build_rules(policy: RetentionPolicy) -> Iterator[Rule]:
         yield Rule(partial(conversations.delete_unchanged, days=days, limit=BATCH_SIZE))
     if days := policy.audit_log_days:
         yield Rule(partial(audit_log.delete_old, days=days, limit=BATCH_SIZE))
+    yield Rule(partial(console_sessions.delete_expired, limit=BATCH_SIZE))
     yield Rule(partial(delete_exports, hours=policy.export_hours))
     yield Rule(delete_test_answers)
     yield Rule(partial(evals.delete_items, limit=BATCH_SIZE))

@@ -3,6 +3,7 @@
 from app.db.tables.audit_logs import AuditActor, AuditEvent, AuditLog
 from app.db.tables.batches import ENDED_BATCH_STATES, Batch, BatchState
 from app.db.tables.checkpoints import Checkpoint, CheckpointKind
+from app.db.tables.console import ConsoleLoginCode, ConsoleSession
 from app.db.tables.conversations import Conversation, ConversationItem
 from app.db.tables.evals import (
     ENDED_RUN_STATES,
@@ -86,6 +87,8 @@ __all__ = [
     "Checkpoint",
     "CheckpointKind",
     "CheckpointPermission",
+    "ConsoleLoginCode",
+    "ConsoleSession",
     "Conversation",
     "ConversationItem",
     "DeliveryState",

@@ -1,0 +1,279 @@
+"""Sessions of the web console: a random secret in a cookie that stands for a user's keys.
+
+The keys themselves are not kept: a session refers to them by id, and ends when they do.
+"""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import and_, bindparam, delete, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from app import ids
+from app.auth import principals, secrets
+from app.auth.principals import AdminPrincipal, Principal
+from app.db.tables import (
+    AdminKey,
+    ApiKey,
+    ConsoleLoginCode,
+    ConsoleSession,
+    Organization,
+    Project,
+)
+
+SESSION_PREFIX = "csess-"
+CODE_PREFIX = "code-"
+SESSION_SECONDS = 12 * 3600
+LOGIN_CODE_SECONDS = 3600
+MAX_SECRET_CHARS = 100
+
+# Built once: every request of the console runs it. Each row has the session's roles that are still
+# valid: a role ends with its key, and a project's also when the project is archived.
+IDENTITY_QUERY = (
+    select(
+        ConsoleSession.id,
+        ConsoleSession.subject,
+        ConsoleSession.expires_at,
+        Organization.id,
+        Organization.slug,
+        Organization.created_at,
+        Project.id,
+        Project.name,
+        ApiKey.id,
+        and_(
+            ConsoleSession.is_admin,
+            or_(ConsoleSession.admin_key_id.is_(None), AdminKey.id.is_not(None)),
+        ),
+        AdminKey.id,
+    )
+    .join(Organization, Organization.id == ConsoleSession.organization_id)
+    .outerjoin(ApiKey, and_(ApiKey.id == ConsoleSession.api_key_id, *secrets.is_active(ApiKey)))
+    .outerjoin(
+        Project,
+        and_(
+            Project.id == ConsoleSession.project_id,
+            Project.archived_at.is_(None),
+            or_(ConsoleSession.api_key_id.is_(None), ApiKey.id.is_not(None)),
+        ),
+    )
+    .outerjoin(
+        AdminKey, and_(AdminKey.id == ConsoleSession.admin_key_id, *secrets.is_active(AdminKey))
+    )
+    .where(
+        ConsoleSession.secret_sha256 == bindparam("digest"),
+        ConsoleSession.revoked_at.is_(None),
+        ConsoleSession.expires_at > func.clock_timestamp(),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleIdentity:
+    """The user of a session: a project's member, an admin of the organization, or both."""
+
+    session_id: str
+    expires_at: datetime
+    # Must come with each request that changes something; derived from the session's secret, which
+    # other sites cannot read.
+    csrf_token: str
+    project: Principal | None
+    project_name: str | None
+    admin: AdminPrincipal | None
+    # The user's name at the identity provider; None for a user who logged in with a key.
+    subject: str | None
+
+    @property
+    def principal(self) -> Principal | AdminPrincipal:
+        """The role that the console's own limits are counted for."""
+        principal = self.project or self.admin
+        assert principal is not None
+        return principal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """The rights that a session gets at its start. `subject` is None for those of keys."""
+
+    organization_id: str
+    project_id: str | None = None
+    api_key_id: str | None = None
+    is_admin: bool = False
+    admin_key_id: str | None = None
+    subject: str | None = None
+
+
+def authenticate(session: Session, secret: str) -> ConsoleIdentity | None:
+    """Find the user of a session's secret; None if the session has ended or has no role left."""
+    if not secret.startswith(SESSION_PREFIX) or len(secret) > MAX_SECRET_CHARS:
+        return None
+    parameters = {"digest": secrets.compute_digest(secret)}
+    row = session.connection().execute(IDENTITY_QUERY, parameters).one_or_none()
+    if row is None:
+        return None
+    (
+        session_id,
+        subject,
+        expires_at,
+        organization_id,
+        slug,
+        organization_created_at,
+        project_id,
+        project_name,
+        api_key_id,
+        is_admin,
+        admin_key_id,
+    ) = row
+    if project_id is None and not is_admin:
+        return None
+    return ConsoleIdentity(
+        session_id=session_id,
+        expires_at=expires_at,
+        csrf_token=compute_csrf_token(secret),
+        project=None
+        if project_id is None
+        else Principal(api_key_id or session_id, project_id, organization_id, slug),
+        project_name=project_name,
+        admin=AdminPrincipal(
+            admin_key_id or session_id, organization_id, slug, organization_created_at
+        )
+        if is_admin
+        else None,
+        subject=subject,
+    )
+
+
+def compute_csrf_token(secret: str) -> str:
+    """Derive the token of a session's forms: an HMAC, from which the secret cannot be computed."""
+    return hmac.new(secret.encode(), b"csrf", hashlib.sha256).hexdigest()
+
+
+def find_grant(session: Session, key: str) -> Grant | None:
+    """Find the rights of an API key or admin key; None if no active key has this secret."""
+    principal = principals.authenticate(session, key)
+    if isinstance(principal, Principal):
+        return Grant(
+            organization_id=principal.organization_id,
+            project_id=principal.project_id,
+            api_key_id=principal.key_id,
+        )
+    if isinstance(principal, AdminPrincipal):
+        return Grant(
+            organization_id=principal.organization_id,
+            is_admin=True,
+            admin_key_id=principal.key_id,
+        )
+    return None
+
+
+def merge(current: Grant | None, added: Grant) -> Grant:
+    """Add the role of another key of the same organization; the added one replaces its own kind."""
+    if current is None or current.organization_id != added.organization_id:
+        return added
+    has_project = added.project_id is not None
+    return Grant(
+        organization_id=added.organization_id,
+        project_id=added.project_id if has_project else current.project_id,
+        api_key_id=added.api_key_id if has_project else current.api_key_id,
+        is_admin=added.is_admin or current.is_admin,
+        admin_key_id=added.admin_key_id if added.is_admin else current.admin_key_id,
+        subject=added.subject or current.subject,
+    )
+
+
+def get_grant(session: Session, session_id: str) -> Grant:
+    """The rights that a session was started with."""
+    row = session.get_one(ConsoleSession, session_id)
+    return Grant(
+        organization_id=row.organization_id,
+        project_id=row.project_id,
+        api_key_id=row.api_key_id,
+        is_admin=row.is_admin,
+        admin_key_id=row.admin_key_id,
+        subject=row.subject,
+    )
+
+
+def create(session: Session, grant: Grant) -> str:
+    """Start a session; return its secret, for the cookie."""
+    secret = secrets.generate(SESSION_PREFIX)
+    session.add(
+        ConsoleSession(
+            id=ids.console_session_id(),
+            secret_sha256=secrets.compute_digest(secret),
+            organization_id=grant.organization_id,
+            project_id=grant.project_id,
+            is_admin=grant.is_admin,
+            api_key_id=grant.api_key_id,
+            admin_key_id=grant.admin_key_id,
+            subject=grant.subject,
+            expires_at=secrets.compute_expiry(SESSION_SECONDS),
+        )
+    )
+    session.flush()
+    return secret
+
+
+def revoke(session: Session, session_id: str) -> None:
+    """End a session with this commit."""
+    session.execute(
+        update(ConsoleSession)
+        .where(ConsoleSession.id == session_id)
+        .values(revoked_at=func.coalesce(ConsoleSession.revoked_at, func.clock_timestamp()))
+    )
+
+
+def create_login_code(session: Session, grant: Grant) -> str:
+    """Create a code that starts one session with these rights, within the next hour."""
+    secret = secrets.generate(CODE_PREFIX)
+    session.add(
+        ConsoleLoginCode(
+            secret_sha256=secrets.compute_digest(secret),
+            organization_id=grant.organization_id,
+            project_id=grant.project_id,
+            is_admin=grant.is_admin,
+            api_key_id=grant.api_key_id,
+            admin_key_id=grant.admin_key_id,
+            expires_at=secrets.compute_expiry(LOGIN_CODE_SECONDS),
+        )
+    )
+    session.flush()
+    return secret
+
+
+def use_login_code(session: Session, code: str) -> Grant | None:
+    """Use up a code; None if it is unknown, used or expired."""
+    row = session.execute(
+        delete(ConsoleLoginCode)
+        .where(ConsoleLoginCode.secret_sha256 == secrets.compute_digest(code))
+        .returning(
+            ConsoleLoginCode.organization_id,
+            ConsoleLoginCode.project_id,
+            ConsoleLoginCode.is_admin,
+            ConsoleLoginCode.api_key_id,
+            ConsoleLoginCode.admin_key_id,
+            ConsoleLoginCode.expires_at > func.clock_timestamp(),
+        )
+    ).one_or_none()
+    if row is None or not row[-1]:
+        return None
+    organization_id, project_id, is_admin, api_key_id, admin_key_id, _ = row
+    return Grant(
+        organization_id=organization_id,
+        project_id=project_id,
+        is_admin=is_admin,
+        api_key_id=api_key_id,
+        admin_key_id=admin_key_id,
+    )
+
+
+def delete_expired(session: Session, *, limit: int) -> int:
+    """Delete a batch of sessions and codes whose time is over."""
+    count = 0
+    for table in (ConsoleSession, ConsoleLoginCode):
+        digest = table.secret_sha256
+        batch = select(digest).where(table.expires_at < func.clock_timestamp()).limit(limit)
+        deleted = delete(table).where(digest.in_(batch)).returning(digest)
+        count += len(session.execute(deleted).all())
+    return count

@@ -1,0 +1,33 @@
+"""Registration of the console with the application."""
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import RedirectResponse
+
+from app.console import api_proxy, assets, error_pages, home_routes, login_routes
+from app.console.live import LiveHub
+from app.console.page import get_prefix
+from app.console.page_security import PageHeaders
+from app.http.console_cookie import CONSOLE_PATH
+
+root = APIRouter(include_in_schema=False)
+
+
+@root.get("/")
+@root.get(CONSOLE_PATH)
+async def redirect_to_console(request: Request) -> RedirectResponse:
+    return RedirectResponse(f"{get_prefix(request)}{CONSOLE_PATH}/", 307)
+
+
+def register(app: FastAPI) -> None:
+    """Add the console's routes, error pages and headers to the application."""
+    app.state.live_hub = LiveHub()
+    app.add_middleware(PageHeaders)
+    error_pages.register(app)
+    for router in (
+        root,
+        assets.router,
+        login_routes.router,
+        home_routes.router,
+        api_proxy.router,
+    ):
+        app.include_router(router)

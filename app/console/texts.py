@@ -1,0 +1,57 @@
+"""Words of the console that several pages show."""
+
+from enum import StrEnum
+
+
+class Tone(StrEnum):
+    """Kind of a state, which chooses its colour and symbol."""
+
+    GOOD = "good"
+    BAD = "bad"
+    BUSY = "busy"
+    WAITING = "waiting"
+    NEUTRAL = "neutral"
+
+
+STATE_WORDS = {
+    "validating_files": "Checking files",
+    "queued": "Queued",
+    "running": "Running",
+    "paused": "Paused",
+    "succeeded": "Succeeded",
+    "failed": "Failed",
+    "cancelled": "Cancelled",
+    "uploaded": "Uploaded",
+    "processed": "Ready",
+    "error": "Invalid",
+    "completed": "Completed",
+    "canceled": "Cancelled",
+    "in_progress": "Running",
+    "ok": "Healthy",
+    "degraded": "Degraded",
+    "unavailable": "Unavailable",
+}
+STATE_TONES = {
+    "succeeded": Tone.GOOD,
+    "completed": Tone.GOOD,
+    "processed": Tone.GOOD,
+    "ok": Tone.GOOD,
+    "failed": Tone.BAD,
+    "error": Tone.BAD,
+    "unavailable": Tone.BAD,
+    "running": Tone.BUSY,
+    "in_progress": Tone.BUSY,
+    "queued": Tone.WAITING,
+    "validating_files": Tone.WAITING,
+    "paused": Tone.WAITING,
+    "degraded": Tone.WAITING,
+}
+
+
+def name_state(state: str) -> str:
+    """The word for a state of the API; the API's own, with spaces, for one that has none here."""
+    return STATE_WORDS.get(state, state.replace("_", " ").capitalize())
+
+
+def choose_tone(state: str) -> Tone:
+    return STATE_TONES.get(state, Tone.NEUTRAL)

@@ -1,0 +1,86 @@
+"""Fixtures: Chromium, and pages of the console with a user logged in.
+
+Playwright drives the browser that the system has; its own builds come from elsewhere.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from app.auth import console_sessions
+from app.db.session import SessionMaker, transaction
+from app.http.console_cookie import COOKIE_NAME
+from tests.live_api import Account, Api, create_admin_key
+
+CHROMIUM = os.environ.get("LUTHIER_TEST_CHROMIUM") or shutil.which("chromium")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium; `make console-test` installs it where it can")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser, api: Api) -> Iterator[BrowserContext]:
+    """A browser profile of its own, in which nobody has logged in."""
+    context = browser.new_context(base_url=api.url, viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(20_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Iterator[Page]:
+    """A page that fails the test if a script of it failed, or the CSP blocked something."""
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "console",
+        lambda message: problems.append(message.text) if message.type == "error" else None,
+    )
+    yield page
+    # A status of the server is logged as an error by the browser, and is the test's business.
+    faults = [text for text in problems if "Failed to load resource" not in text]
+    assert faults == []
+
+
+@pytest.fixture
+def start_session(sessions: SessionMaker, api: Api) -> Callable[..., str]:
+    """Start a session by keys; returns the secret for the cookie."""
+
+    def start(*keys: str) -> str:
+        with transaction(sessions) as session:
+            grant = None
+            for key in keys:
+                added = console_sessions.find_grant(session, key)
+                assert added is not None
+                grant = console_sessions.merge(grant, added)
+            assert grant is not None
+            return console_sessions.create(session, grant)
+
+    return start
+
+
+@pytest.fixture
+def user(
+    page: Page,
+    account: Account,
+    start_session: Callable[..., str],
+    sessions: SessionMaker,
+    api: Api,
+) -> Page:
+    """A page of a member of `account`'s project, who is an admin of its organization too."""
+    secret = start_session(account.secret, create_admin_key(sessions, "acme"))
+    page.context.add_cookies([{"name": COOKIE_NAME, "value": secret, "url": api.url + "/console"}])
+    return page

@@ -1,0 +1,109 @@
+"""Log-in, log-out, and what ends a session."""
+
+from collections.abc import Callable
+
+import httpx
+from playwright.sync_api import Page, expect
+from sqlalchemy import update
+
+from app.auth import console_sessions, secrets
+from app.db.session import SessionMaker, transaction
+from app.db.tables import ApiKey, ConsoleSession
+from app.http.console_cookie import COOKIE_NAME
+from tests.live_api import Account, Api, create_admin_key
+
+
+def log_in(api: Api, **form: str) -> httpx.Response:
+    return httpx.post(f"{api.url}/console/login", data=form)
+
+
+def open_home(api: Api, secret: str) -> httpx.Response:
+    return httpx.get(f"{api.url}/console/", cookies={COOKIE_NAME: secret})
+
+
+def test_a_key_typed_once_opens_the_console(page: Page, account: Account) -> None:
+    page.goto("/")
+    page.get_by_label("API key or admin key").fill(account.secret)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Home")).to_be_visible()
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("button", name="Log in")).to_be_visible()
+
+
+def test_the_log_in_returns_to_the_page_that_was_asked_for(page: Page, account: Account) -> None:
+    page.goto("/console/?tab=waiting")
+    page.get_by_label("API key or admin key").fill(account.secret)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Home")).to_be_visible()
+    assert page.url.endswith("/console/?tab=waiting")
+
+
+def test_the_key_is_in_no_cookie_and_no_page(api: Api, account: Account) -> None:
+    response = log_in(api, key=account.secret)
+    assert response.status_code == 303
+    cookie = response.headers["set-cookie"]
+    assert account.secret not in cookie
+    for flag in ("HttpOnly", "SameSite=Strict", "Path=/console", "Max-Age=43200"):
+        assert flag in cookie
+    assert account.secret not in open_home(api, response.cookies[COOKIE_NAME]).text
+
+
+def test_a_wrong_key_is_refused_with_a_sentence(api: Api) -> None:
+    response = log_in(api, key="sk-luthier-wrong")
+    assert response.status_code == 401
+    assert "This key is not valid" in response.text
+    assert "set-cookie" not in response.headers
+
+
+def test_a_login_code_works_once(api: Api, account: Account, sessions: SessionMaker) -> None:
+    with transaction(sessions) as session:
+        grant = console_sessions.find_grant(session, account.secret)
+        assert grant is not None
+        code = console_sessions.create_login_code(session, grant)
+    # Opening the link does not use it up.
+    assert httpx.get(f"{api.url}/console/login", params={"code": code}).status_code == 200
+    assert log_in(api, code=code).status_code == 303
+    assert log_in(api, code=code).status_code == 401
+
+
+def test_a_session_ends_with_its_key(
+    api: Api, account: Account, sessions: SessionMaker, start_session: Callable[..., str]
+) -> None:
+    secret = start_session(account.secret)
+    assert open_home(api, secret).status_code == 200
+    with transaction(sessions) as session:
+        secrets.revoke(session, ApiKey, ApiKey.id == account.principal.key_id)
+    assert open_home(api, secret).status_code == 303
+
+
+def test_a_session_ends_after_its_time_and_by_logging_out(
+    api: Api, account: Account, sessions: SessionMaker, start_session: Callable[..., str]
+) -> None:
+    expired, ended = start_session(account.secret), start_session(account.secret)
+    with transaction(sessions) as session:
+        session.execute(
+            update(ConsoleSession)
+            .where(ConsoleSession.secret_sha256 == secrets.compute_digest(expired))
+            .values(expires_at=secrets.compute_expiry(-1))
+        )
+    assert open_home(api, expired).status_code == 303
+    token = console_sessions.compute_csrf_token(ended)
+    cookies = {COOKIE_NAME: ended}
+    httpx.post(f"{api.url}/console/logout", data={"csrf_token": token}, cookies=cookies)
+    assert open_home(api, ended).status_code == 303
+
+
+def test_a_log_in_replaces_the_secret_of_the_session(
+    api: Api, account: Account, sessions: SessionMaker, start_session: Callable[..., str]
+) -> None:
+    """A secret that someone else put into the browser gains no rights."""
+    planted = start_session(account.secret)
+    admin_key = create_admin_key(sessions, "acme")
+    response = httpx.post(
+        f"{api.url}/console/login", data={"key": admin_key}, cookies={COOKIE_NAME: planted}
+    )
+    assert response.cookies[COOKIE_NAME] != planted
+    assert open_home(api, planted).status_code == 303
+    both = open_home(api, response.cookies[COOKIE_NAME])
+    assert "default" in both.text
+    assert ">admin<" in both.text
