@@ -18,7 +18,9 @@ from tests.live_api import Account, Api, create_admin_key
 CHROMIUM = os.environ.get("LUTHIER_TEST_CHROMIUM") or shutil.which("chromium")
 
 
-@pytest.fixture(scope="session")
+# Not for the whole run: Playwright keeps an event loop running in this thread, in which tests of
+# other files could not start theirs.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("needs Chromium; `make console-test` installs it where it can")
