@@ -49,7 +49,7 @@ def upgrade() -> None:
         ),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("revoked_at", sa.DateTime(timezone=True)),
-        sa.CheckConstraint("project_id IS NOT NULL OR is_admin", name="ck_console_sessions_role"),
+        sa.CheckConstraint("project_id IS NOT NULL OR is_admin", name="role"),
         *_foreign_keys("console_sessions"),
         sa.PrimaryKeyConstraint("id", name="pk_console_sessions"),
     )
