@@ -277,7 +277,7 @@ class TestExpandAndContract:
     ) -> None:
         url = get_url(empty_database)
         upgrade(url, revision="0038")
-        upgrade(url, contract=False, revision="0040")
+        upgrade(url, contract=False)
         assert {"ix_work_lists_open", "ix_work_lists_turn"} <= list_indexes(
             empty_database, "work_lists"
         )
