@@ -7,7 +7,7 @@
 # CUDA and on a CPU alike; on a CPU alone its size is wasted.
 
 FROM python:3.11-slim AS api-packages
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore UV_NO_CACHE=1 \
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 \
     PYTHONUNBUFFERED=1 PYTHONPATH=/srv/luthier LUTHIER_HOME=/var/lib/luthier
 WORKDIR /srv/luthier
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/luthier luthier

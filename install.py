@@ -10,6 +10,7 @@ import argparse
 import ast
 import fcntl
 import hashlib
+import os
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,15 @@ PYTHON = VENV / "bin" / "python"
 UV = VENV / "bin" / "uv"
 # Exists while packages are being installed: a run that finds it starts from an empty .venv.
 UNFINISHED = VENV / ".unfinished"
+
+
+# What the service's processes import. Their bytecode is written at installation: a training process
+# may not write here, and would compile for seconds at each start.
+IMPORTED = (
+    *("app.main", "worker.main", "worker.inference.main", "worker.training.process"),
+    *("worker.training.encoders.builder", "sklearn.metrics"),
+    "transformers.models.llama.modeling_llama",
+)
 
 
 class InstallError(Exception):
@@ -129,11 +139,19 @@ def install(*, dev: bool) -> None:
     run(UV, "pip", "sync", "--python", PYTHON, "--require-hashes", "--no-build", *options, *locks)
     editable = ("--no-deps", "--no-build-isolation", "--editable", ROOT)
     run(UV, "pip", "install", "--python", PYTHON, "--quiet", *editable)
+    compile_bytecode()
     for old in VENV.glob(".installed-*"):
         old.unlink()
     stamp(dev=dev).touch()
     stamp(dev=False).touch()
     UNFINISHED.unlink()
+
+
+def compile_bytecode() -> None:
+    """Write the bytecode of what the processes import; without it they only start slower."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    command = [str(PYTHON), "-c", f"import {', '.join(IMPORTED)}, os; os._exit(0)"]
+    subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
 
 
 def main() -> int:

@@ -282,7 +282,7 @@ class Attempt:
             self._heartbeat.step = relay.step
             # Raises the error of an upload; after LeaseLost further training is useless.
             _ = uploader.is_done
-            time.sleep(POLL_INTERVAL_SECONDS)
+            process.wait(POLL_INTERVAL_SECONDS)
         return code
 
     def _stop_if_due(self, process: TrainingProcess, relay: EventRelay) -> None:
@@ -334,7 +334,10 @@ class Attempt:
         while not (relay.relay(force=True) and uploader.is_done):
             if self._is_past_deadline():
                 return False
-            time.sleep(POLL_INTERVAL_SECONDS)
+            if uploader.is_done:
+                time.sleep(POLL_INTERVAL_SECONDS)
+            else:
+                uploader.wait(POLL_INTERVAL_SECONDS)
         return True
 
     def _store_results(self) -> ResultFile:

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import threading
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -70,6 +71,10 @@ class CheckpointUploader:
         """True if all uploads are stored. Raises the error of a failed one, e.g. LeaseLost."""
         self._queue = [entry for entry in self._queue if not _is_finished(entry[1])]
         return not self._queue
+
+    def wait(self, seconds: float) -> None:
+        """Return when all uploads have ended, or after so many seconds."""
+        futures.wait([upload for _, upload in self._queue], seconds)
 
     def _store_with_retry(self, written: CheckpointWritten) -> None:
         backoff = MIN_BACKOFF_SECONDS

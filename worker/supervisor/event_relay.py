@@ -104,6 +104,9 @@ class EventRelay:
                     self.started = event
                     self.step = event.from_step
                 case Metrics():
+                    if not self.has_trained:
+                        # The first step is what its owner waits for.
+                        self._next_relay_at = 0.0
                     self.step = event.step
                     self.has_trained = True
                 case Failed():

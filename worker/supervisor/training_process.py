@@ -1,6 +1,7 @@
 """The training subprocess: minimal environment, graceful stop, killed with its whole group."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -110,6 +111,21 @@ class TrainingProcess:
         if self._kill_at is not None and time.monotonic() > self._kill_at:
             return self.kill()
         return None
+
+    def wait(self, seconds: float) -> None:
+        """Return when the process has ended, or after so many seconds."""
+        try:
+            descriptor = os.pidfd_open(self.pid)
+        except (AttributeError, OSError):
+            # Not Linux, or it has ended and `poll` has said so.
+            time.sleep(seconds)
+            return
+        try:
+            ended = select.poll()
+            ended.register(descriptor, select.POLLIN)
+            ended.poll(seconds * 1000)
+        finally:
+            os.close(descriptor)
 
     def stop(self, *, grace_seconds: float) -> None:
         """Request a checkpoint and exit; `poll` kills it after the grace period.

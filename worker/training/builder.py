@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from peft import PeftModel
 from transformers import PreTrainedModel
 
 from app.catalog import CatalogModel
+from worker.encoding.task import Method
 from worker.model.generation_config import read_generation_config
 from worker.model.rendering import Renderer, RenderingOptions
 from worker.model_sources import materialize
@@ -40,8 +41,6 @@ from worker.training.chat_data import (
 )
 from worker.training.checkpoint import Checkpointer
 from worker.training.divergence import DivergenceDetector
-from worker.training.encoders.builder import build_training_loop as build_encoder_loop
-from worker.training.encoders.methods import METHODS as ENCODER_METHODS
 from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.errors import user_error
 from worker.training.loop import TrainingLoop
@@ -86,8 +85,11 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
 
     Raises TrainingError and ModelUnavailable.
     """
-    if spec.method in ENCODER_METHODS:
-        return build_encoder_loop(folder, spec, stop)
+    if spec.method in get_args(Method):
+        # Not before it is needed: scikit-learn and SciPy take long to import.
+        from worker.training.encoders import builder
+
+        return builder.build_training_loop(folder, spec, stop)
     if spec.method not in CHAT_METHODS:
         raise user_error("invalid_method", f"Unknown method {spec.method!r}.", "method")
     method = CHAT_METHODS[spec.method]

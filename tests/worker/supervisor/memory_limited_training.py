@@ -29,4 +29,4 @@ def run_limited(self: "TrainingLoop[object]") -> ExitCode:
 
 if __name__ == "__main__":
     TrainingLoop.run = run_limited  # type: ignore[method-assign]
-    sys.exit(process.main(Path(sys.argv[1])))
+    process.main(Path(sys.argv[1]))

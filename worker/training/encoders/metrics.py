@@ -13,17 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import pearsonr, rankdata, spearmanr
-from sklearn.metrics import (
-    accuracy_score,
-    classification_report,
-    confusion_matrix,
-    f1_score,
-    multilabel_confusion_matrix,
-    precision_score,
-    recall_score,
-    roc_auc_score,
-)
 from torch import Tensor
 
 from app.formats.token_classification import EntitySpan
@@ -35,6 +24,19 @@ PUNCTUATION = frozenset(string.punctuation)
 MAX_CONFUSION_LABELS = 200
 # The k of retrieval_at_k.
 RETRIEVAL_KS = (1, 5, 10)
+
+
+def _sklearn_metrics() -> Any:
+    # Imported where they are used: both take long, and training needs neither before it evaluates.
+    from sklearn import metrics
+
+    return metrics
+
+
+def _scipy_stats() -> Any:
+    from scipy import stats
+
+    return stats
 
 
 def scalar_metrics(report: Mapping[str, Any]) -> dict[str, float]:
@@ -49,12 +51,12 @@ def single_label_metrics(
     predictions = probabilities.argmax(1)
     label_indices = np.arange(len(labels))
     report = {
-        "accuracy": float(accuracy_score(truth, predictions)),
+        "accuracy": float(_sklearn_metrics().accuracy_score(truth, predictions)),
         **_averages(truth, predictions, np.union1d(truth, predictions)),
         "per_label": _per_label(truth, predictions, labels),
     }
     if len(labels) <= MAX_CONFUSION_LABELS:
-        matrix = confusion_matrix(truth, predictions, labels=label_indices)
+        matrix = _sklearn_metrics().confusion_matrix(truth, predictions, labels=label_indices)
         report["confusion_matrix"] = {"labels": list(labels), "rows": matrix.tolist()}
     return report | _roc_auc(truth, probabilities, labels)
 
@@ -66,20 +68,24 @@ def multi_label_metrics(
     predictions = (probabilities >= 0.5).astype(int)
     occurring = np.flatnonzero(truth.any(0) | predictions.any(0))
     report = {
-        "accuracy": float(accuracy_score(truth, predictions)),
+        "accuracy": float(_sklearn_metrics().accuracy_score(truth, predictions)),
         **_averages(truth, predictions, occurring if len(occurring) else np.arange(len(labels))),
         "per_label": _per_label(truth, predictions, labels),
         "confusion_matrix": {
             label: matrix.tolist()
             for label, matrix in zip(
-                labels, multilabel_confusion_matrix(truth, predictions), strict=True
+                labels,
+                _sklearn_metrics().multilabel_confusion_matrix(truth, predictions),
+                strict=True,
             )
         },
     }
     # ROC AUC is undefined for a label that all texts have, or none.
     mixed = (truth.min(0) == 0) & (truth.max(0) == 1)
     if mixed.any():
-        report["roc_auc"] = float(roc_auc_score(truth[:, mixed], probabilities[:, mixed]))
+        report["roc_auc"] = float(
+            _sklearn_metrics().roc_auc_score(truth[:, mixed], probabilities[:, mixed])
+        )
     return report
 
 
@@ -197,14 +203,14 @@ def correlation_metrics(scores: Sequence[float], cosines: Array) -> dict[str, fl
     if len(set(scores)) < 2 or len(np.unique(cosines)) < 2:
         return {}
     return {
-        "spearman": float(spearmanr(scores, cosines).statistic),
-        "pearson": float(pearsonr(scores, cosines).statistic),
+        "spearman": float(_scipy_stats().spearmanr(scores, cosines).statistic),
+        "pearson": float(_scipy_stats().pearsonr(scores, cosines).statistic),
     }
 
 
 def rank_differences(scores: Sequence[float], cosines: Array) -> Array:
     """Distance between each row's ranks by score and by cosine [rows]."""
-    distances: Array = np.abs(rankdata(scores) - rankdata(cosines))
+    distances: Array = np.abs(_scipy_stats().rankdata(scores) - _scipy_stats().rankdata(cosines))
     return distances
 
 
@@ -213,7 +219,12 @@ def _averages(truth: Array, predictions: Array, labels: Array) -> dict[str, floa
 
     A label that occurs only in the training file would otherwise count with a score of 0.
     """
-    measures = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
+    metrics = _sklearn_metrics()
+    measures = {
+        "precision": metrics.precision_score,
+        "recall": metrics.recall_score,
+        "f1": metrics.f1_score,
+    }
     return {
         f"{name}_{kind}": float(
             measure(truth, predictions, labels=labels, average=kind, zero_division=0)
@@ -224,7 +235,7 @@ def _averages(truth: Array, predictions: Array, labels: Array) -> dict[str, floa
 
 
 def _per_label(truth: Array, predictions: Array, labels: Sequence[str]) -> dict[str, Any]:
-    table = classification_report(
+    table = _sklearn_metrics().classification_report(
         truth,
         predictions,
         labels=np.arange(len(labels)),
@@ -243,4 +254,4 @@ def _roc_auc(truth: Array, probabilities: Array, labels: Sequence[str]) -> dict[
     if len(np.unique(truth)) < len(labels):
         return {}
     scores = probabilities[:, 1] if len(labels) == 2 else probabilities
-    return {"roc_auc": float(roc_auc_score(truth, scores, multi_class="ovr"))}
+    return {"roc_auc": float(_sklearn_metrics().roc_auc_score(truth, scores, multi_class="ovr"))}
