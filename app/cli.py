@@ -29,6 +29,7 @@ from app.http_server.protocol import MAX_CONNECTIONS, BoundedHttpProtocol
 from app.jobs import scheduling
 from app.local import (
     backup_commands,
+    console_link,
     data_commands,
     demo,
     doctor,
@@ -225,6 +226,20 @@ def revoke_key(
         echo_error(f"No such API key: {key_id}. See `luthier keys list`.")
         raise typer.Exit(1)
     echo(f"Revoked {key.id} ({key.name}, {key.redacted}).")
+
+
+@app.command("console")
+def console_command(
+    project: Annotated[
+        str | None,
+        typer.Option(help="Project to work in; the oldest one if not given.", metavar="PROJECT_ID"),
+    ] = None,
+) -> None:
+    """Print a link that logs in to the web console once, within an hour, as an admin."""
+    settings = Settings()
+    with open_database(settings) as url, one_off_transaction(url) as session:
+        link = console_link.create_link(session, settings, project)
+    echo(link)
 
 
 @app.command("doctor")

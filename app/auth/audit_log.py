@@ -37,15 +37,15 @@ def record(
     Values of None were not given, and are left out.
     """
     details = {"data": data, "changes_requested": changes}
-    is_key = isinstance(actor, AdminPrincipal)
+    user = actor.user if isinstance(actor, AdminPrincipal) else actor.name
     session.add(
         AuditLog(
             id=ids.audit_log_id(),
             organization_id=actor.organization_id,
             project_id=project_id,
             event=event,
-            actor=AuditActor.API_KEY if is_key else AuditActor.SESSION,
-            actor_id=actor.key_id if isinstance(actor, AdminPrincipal) else actor.name,
+            actor=AuditActor.API_KEY if user is None else AuditActor.SESSION,
+            actor_id=actor.key_id if isinstance(actor, AdminPrincipal) and user is None else user,
             resource_id=resource_id,
             details={
                 name: {key: value for key, value in values.items() if value is not None}

@@ -81,7 +81,7 @@ class ConsoleIdentity:
     project: Principal | None
     project_name: str | None
     admin: AdminPrincipal | None
-    # The user's name at the identity provider; None for a user who logged in with a key.
+    # A user of the machine, or of an identity provider; None for a user who logged in with a key.
     subject: str | None
 
     @property
@@ -136,7 +136,11 @@ def authenticate(session: Session, secret: str) -> ConsoleIdentity | None:
         else Principal(api_key_id or session_id, project_id, organization_id, slug),
         project_name=project_name,
         admin=AdminPrincipal(
-            admin_key_id or session_id, organization_id, slug, organization_created_at
+            admin_key_id or session_id,
+            organization_id,
+            slug,
+            organization_created_at,
+            user=None if admin_key_id else subject,
         )
         if is_admin
         else None,
@@ -235,6 +239,7 @@ def create_login_code(session: Session, grant: Grant) -> str:
             is_admin=grant.is_admin,
             api_key_id=grant.api_key_id,
             admin_key_id=grant.admin_key_id,
+            subject=grant.subject,
             expires_at=secrets.compute_expiry(LOGIN_CODE_SECONDS),
         )
     )
@@ -253,18 +258,20 @@ def use_login_code(session: Session, code: str) -> Grant | None:
             ConsoleLoginCode.is_admin,
             ConsoleLoginCode.api_key_id,
             ConsoleLoginCode.admin_key_id,
+            ConsoleLoginCode.subject,
             ConsoleLoginCode.expires_at > func.clock_timestamp(),
         )
     ).one_or_none()
     if row is None or not row[-1]:
         return None
-    organization_id, project_id, is_admin, api_key_id, admin_key_id, _ = row
+    organization_id, project_id, is_admin, api_key_id, admin_key_id, subject, _ = row
     return Grant(
         organization_id=organization_id,
         project_id=project_id,
         is_admin=is_admin,
         api_key_id=api_key_id,
         admin_key_id=admin_key_id,
+        subject=subject,
     )
 
 

@@ -54,6 +54,8 @@ class AdminPrincipal:
     organization_id: str
     organization_slug: str
     organization_created_at: datetime
+    # Who acts without a key: a user of the machine, or of an identity provider, in the console.
+    user: str | None = None
 
 
 def authenticate(session: Session, secret: str) -> Principal | AdminPrincipal | None:

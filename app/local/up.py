@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from app.catalog import Catalog
 from app.db.migrate import upgrade
 from app.db.session import one_off_transaction
-from app.local import ports, process_specs
+from app.local import console_link, ports, process_specs
 from app.local.ballast import Ballast
 from app.local.home import Home, write_private
 from app.local.operator_commands import get_user_name
@@ -102,7 +102,15 @@ def start(
     logs = display_path(settings.home / "logs")
     echo(f"Serving at {process_specs.api_url(settings)} until Ctrl-C   (logs: {logs})")
     echo(f"Metrics: {', '.join(list_metrics_urls(settings))}")
+    if settings.console:
+        echo(f"Console, for one log-in: {_create_console_link(settings)}")
     return settings
+
+
+def _create_console_link(settings: Settings) -> str:
+    assert settings.database_url is not None
+    with one_off_transaction(settings.database_url) as session:
+        return console_link.create_link(session, settings)
 
 
 def list_metrics_urls(settings: Settings) -> list[str]:

@@ -18,6 +18,7 @@ def _owner_columns() -> list[sa.Column[str] | sa.Column[bool]]:
         sa.Column("is_admin", sa.Boolean(), nullable=False),
         sa.Column("api_key_id", sa.String()),
         sa.Column("admin_key_id", sa.String()),
+        sa.Column("subject", sa.String()),
     ]
 
 
@@ -40,7 +41,6 @@ def upgrade() -> None:
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("secret_sha256", sa.LargeBinary(), nullable=False),
         *_owner_columns(),
-        sa.Column("subject", sa.String()),
         sa.Column(
             "created_at",
             sa.DateTime(timezone=True),

@@ -10,7 +10,8 @@ class ConsoleSession(Base):
     """A browser that has logged in. The secret in its cookie is stored as a hash.
 
     It acts for a project, for the organization (an admin), or for both. With a key, it ends when
-    the key does; without one, an identity provider vouched for the user `subject`.
+    the key does; without one, it is that of `subject`: a user of the machine, who ran
+    `luthier console`, or one whom an identity provider vouched for.
     """
 
     __tablename__ = "console_sessions"
@@ -41,4 +42,5 @@ class ConsoleLoginCode(Base):
     is_admin: Mapped[bool]
     api_key_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id"))
     admin_key_id: Mapped[str | None] = mapped_column(ForeignKey("admin_keys.id"))
+    subject: Mapped[str | None]
     expires_at: Mapped[Timestamp] = mapped_column(index=True)

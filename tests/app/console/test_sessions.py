@@ -1,6 +1,7 @@
 """Log-in, log-out, and what ends a session."""
 
 from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 from playwright.sync_api import Page, expect
@@ -10,6 +11,7 @@ from app.auth import console_sessions, secrets
 from app.db.session import SessionMaker, transaction
 from app.db.tables import ApiKey, ConsoleSession
 from app.http.console_cookie import COOKIE_NAME
+from app.local import console_link
 from tests.live_api import Account, Api, create_admin_key
 
 
@@ -107,3 +109,15 @@ def test_a_log_in_replaces_the_secret_of_the_session(
     both = open_home(api, response.cookies[COOKIE_NAME])
     assert "default" in both.text
     assert ">admin<" in both.text
+
+
+def test_the_operators_link_logs_in_as_an_admin_and_a_member(
+    api: Api, account: Account, sessions: SessionMaker
+) -> None:
+    with transaction(sessions) as session:
+        settings = api.state.settings.model_copy(update={"organization_slug": "acme"})
+        link = console_link.create_link(session, settings)
+    code = parse_qs(urlsplit(link).query)["code"][0]
+    home = open_home(api, log_in(api, code=code).cookies[COOKIE_NAME])
+    assert "default" in home.text
+    assert ">admin<" in home.text

@@ -1,0 +1,160 @@
+"""Attacks on the console: forged requests, frames, redirects, and text that wants to be HTML."""
+
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from app.auth import console_sessions
+from app.console.page_security import CSRF_HEADER
+from app.db.session import SessionMaker
+from app.http.console_cookie import COOKIE_NAME
+from tests.live_api import Account, Api, create_account
+
+HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
+ROW = b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}\n'
+JOBS = "/console/api/v1/fine_tuning/jobs"
+
+
+@pytest.fixture
+def secret(account: Account, start_session: Callable[..., str]) -> str:
+    return start_session(account.secret)
+
+
+class TestForgedRequests:
+    def test_without_the_token(self, api: Api, secret: str) -> None:
+        for headers in ({}, {CSRF_HEADER: "0" * 64}):
+            for path in (JOBS, "/console/logout"):
+                response = httpx.post(
+                    api.url + path, headers=headers, cookies={COOKIE_NAME: secret}
+                )
+                assert response.status_code == 403, path
+
+    def test_with_the_token_from_another_site(self, api: Api, secret: str) -> None:
+        token = console_sessions.compute_csrf_token(secret)
+        for origin in (
+            {"sec-fetch-site": "cross-site"},
+            {"sec-fetch-site": "same-site"},
+            {"origin": "https://evil.example"},
+        ):
+            response = httpx.post(
+                api.url + JOBS,
+                headers={CSRF_HEADER: token, **origin},
+                cookies={COOKIE_NAME: secret},
+            )
+            assert response.status_code == 403
+
+    def test_the_token_of_another_session(
+        self, api: Api, secret: str, account: Account, start_session: Callable[..., str]
+    ) -> None:
+        token = console_sessions.compute_csrf_token(start_session(account.secret))
+        response = httpx.post(
+            api.url + JOBS, headers={CSRF_HEADER: token}, cookies={COOKIE_NAME: secret}
+        )
+        assert response.status_code == 403
+
+    def test_a_log_in_from_another_site(self, api: Api, account: Account) -> None:
+        response = httpx.post(
+            f"{api.url}/console/login",
+            data={"key": account.secret},
+            headers={"origin": "https://evil.example"},
+        )
+        assert response.status_code == 403
+        assert "set-cookie" not in response.headers
+
+    def test_the_cookie_is_no_key_of_the_api(self, api: Api, secret: str) -> None:
+        """Otherwise any request of a browser to the API would carry the session's rights."""
+        url = f"{api.url}/v1/models"
+        assert httpx.get(url, cookies={COOKIE_NAME: secret}).status_code == 401
+        assert httpx.get(url, headers={"authorization": f"Bearer {secret}"}).status_code == 401
+
+
+def test_pages_cannot_be_framed_and_run_no_inline_scripts(api: Api, secret: str) -> None:
+    for path in ("/console/", "/console/login", "/console/nothing"):
+        headers = httpx.get(api.url + path, cookies={COOKIE_NAME: secret}).headers
+        policy = headers["content-security-policy"]
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["cache-control"] == "no-store"
+
+
+def test_answers_of_the_api_are_data_to_a_browser(
+    api: Api, secret: str, http: httpx.Client
+) -> None:
+    upload = http.post(
+        "/v1/files",
+        files={"file": ("page.html", b"<script>window.hacked=1</script>")},
+        data={"purpose": "user_data"},
+    )
+    file_id = upload.json()["id"]
+    response = httpx.get(
+        f"{api.url}/console/api/v1/files/{file_id}/content", cookies={COOKIE_NAME: secret}
+    )
+    assert response.status_code == 200
+    assert "sandbox" in response.headers["content-security-policy"]
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "html" not in response.headers.get("content-type", "")
+
+
+@pytest.mark.parametrize(
+    "next_path",
+    ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:alert(1)"],
+)
+def test_the_log_in_leads_to_no_other_site(api: Api, account: Account, next_path: str) -> None:
+    response = httpx.post(
+        f"{api.url}/console/login", data={"key": account.secret, "next": next_path}
+    )
+    assert response.headers["location"] == "/console/"
+
+
+def test_parameters_of_the_url_are_text(page: Page) -> None:
+    page.goto(f"/console/login?{urlencode({'next': HOSTILE, 'code': HOSTILE})}")
+    expect(page.get_by_role("button", name="Open the console")).to_be_visible()
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_attributes_of_htmx_work_only_with_the_nonce_of_the_page(
+    context: BrowserContext, api: Api, secret: str
+) -> None:
+    """HTML that an attacker gets into a page cannot make htmx send requests."""
+    context.add_cookies([{"name": COOKIE_NAME, "value": secret, "url": f"{api.url}/console"}])
+    # Not the fixture `page`, which takes htmx's report of the attack for a fault.
+    page = context.new_page()
+    page.goto("/console/")
+    page.evaluate(
+        """() => {
+        const link = document.createElement("button");
+        link.setAttribute("hx-post", "/console/logout");
+        link.id = "injected";
+        document.querySelector("main").append(link);
+        htmx.process(link);
+    }"""
+    )
+    assert page.locator("#injected").get_attribute("hx-post") is None
+
+
+def test_projects_do_not_see_each_other(
+    api: Api,
+    http: httpx.Client,
+    sessions: SessionMaker,
+    secret: str,
+    start_session: Callable[..., str],
+) -> None:
+    upload = http.post(
+        "/v1/files", files={"file": ("mine.jsonl", ROW)}, data={"purpose": "fine-tune"}
+    )
+    path = f"/console/api/v1/files/{upload.json()['id']}"
+    other = start_session(create_account(sessions, "others").secret)
+    assert httpx.get(api.url + path, cookies={COOKIE_NAME: secret}).status_code == 200
+    assert httpx.get(api.url + path, cookies={COOKIE_NAME: other}).status_code == 404
+
+
+def test_a_session_secret_is_in_no_page_and_no_log(
+    api: Api, secret: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert secret not in httpx.get(f"{api.url}/console/", cookies={COOKIE_NAME: secret}).text
+    assert secret not in "".join(capfd.readouterr())
