@@ -237,9 +237,8 @@ def console_command(
 ) -> None:
     """Print a link that logs in to the web console once, within an hour, as an admin."""
     settings = Settings()
-    with open_database(settings) as url, one_off_transaction(url) as session:
-        link = console_link.create_link(session, settings, project)
-    echo(link)
+    with open_database(settings) as url:
+        echo(console_link.create_link(url, settings, project))
 
 
 @app.command("doctor")

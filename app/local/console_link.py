@@ -1,9 +1,8 @@
 """One-time links that log an operator in to the web console."""
 
-from sqlalchemy.orm import Session
-
 from app.auth import console_sessions, projects
 from app.auth.console_sessions import Grant
+from app.db.session import one_off_transaction
 from app.http.console_cookie import CONSOLE_PATH
 from app.local.operator_commands import get_user_name
 from app.local.process_specs import api_url
@@ -11,22 +10,25 @@ from app.organization import bootstrap
 from app.settings import Settings
 
 
-def create_link(session: Session, settings: Settings, project_id: str | None = None) -> str:
+def create_link(database_url: str, settings: Settings, project_id: str | None = None) -> str:
     """Create a link for one log-in within the next hour: as an admin, and a member of a project.
 
     The project is the organization's oldest one unless given. Raises NotFound or InvalidRequest
     for one that does not exist or is archived.
     """
-    organization = bootstrap.ensure_organization(session, settings.organization_slug)
-    if project_id is None:
-        project = bootstrap.ensure_default_project(session, settings.organization_slug)
-    else:
-        project = projects.get_active(session, organization.id, project_id)
-    grant = Grant(
-        organization_id=organization.id,
-        project_id=project.id,
-        is_admin=True,
-        subject=get_user_name(),
-    )
-    code = console_sessions.create_login_code(session, grant)
+    slug = settings.organization_slug
+    with one_off_transaction(database_url) as session:
+        organization = bootstrap.ensure_organization(session, slug)
+        project = (
+            bootstrap.ensure_default_project(session, slug)
+            if project_id is None
+            else projects.get_active(session, organization.id, project_id)
+        )
+        grant = Grant(
+            organization_id=organization.id,
+            project_id=project.id,
+            is_admin=True,
+            subject=get_user_name(),
+        )
+        code = console_sessions.create_login_code(session, grant)
     return f"{api_url(settings)}{settings.path_prefix}{CONSOLE_PATH}/login?code={code}"

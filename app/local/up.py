@@ -103,14 +103,9 @@ def start(
     echo(f"Serving at {process_specs.api_url(settings)} until Ctrl-C   (logs: {logs})")
     echo(f"Metrics: {', '.join(list_metrics_urls(settings))}")
     if settings.console:
-        echo(f"Console, for one log-in: {_create_console_link(settings)}")
+        link = console_link.create_link(settings.database_url, settings)
+        echo(f"Console, for one log-in: {link}")
     return settings
-
-
-def _create_console_link(settings: Settings) -> str:
-    assert settings.database_url is not None
-    with one_off_transaction(settings.database_url) as session:
-        return console_link.create_link(session, settings)
 
 
 def list_metrics_urls(settings: Settings) -> list[str]:

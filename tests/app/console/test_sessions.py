@@ -112,11 +112,10 @@ def test_a_log_in_replaces_the_secret_of_the_session(
 
 
 def test_the_operators_link_logs_in_as_an_admin_and_a_member(
-    api: Api, account: Account, sessions: SessionMaker
+    api: Api, account: Account, database_url: str
 ) -> None:
-    with transaction(sessions) as session:
-        settings = api.state.settings.model_copy(update={"organization_slug": "acme"})
-        link = console_link.create_link(session, settings)
+    settings = api.state.settings.model_copy(update={"organization_slug": "acme"})
+    link = console_link.create_link(database_url, settings)
     code = parse_qs(urlsplit(link).query)["code"][0]
     home = open_home(api, log_in(api, code=code).cookies[COOKIE_NAME])
     assert "default" in home.text
