@@ -27,6 +27,7 @@ TRANSACTION_OWNERS = {
     "app.local.model_commands",
     "app.local.project_commands",
     "app.local.sweep_commands",
+    "app.local.console_link",
     "app.local.up",
     "app.monitoring.recorder",
     "app.operations.health",
