@@ -18,11 +18,11 @@ from tests.worker.conftest import PAD, words_tokenizer
 from tests.worker.conftest import make_texts as texts
 from worker.encoding.backbone import compute_hidden_states, load_backbone, read_shape
 from worker.encoding.pooling import pool
+from worker.encoding.rows.row import TextRow
 from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.training.encoders.classification import ClassificationObjective
 from worker.training.encoders.model import Encoder, EncoderWeights, add_lora, enable_full_tuning
-from worker.training.encoders.rows import TextRow
 from worker.training.recipe import LoraSettings
 
 CPU = torch.device("cpu")

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 
 from app.catalog import CatalogModel
+from app.formats.long_rows import LongRowPolicy, get_default_policy
 from worker.encoding.backbone import find_linear_layers, load_backbone, read_shape
 from worker.encoding.pooling import read_pooling
+from worker.encoding.rows.methods import ROW_METHODS
 from worker.encoding.task import Method
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.model_sources import materialize
@@ -17,7 +19,6 @@ from worker.modeling import choose_device, choose_dtype, load_adapter, load_toke
 from worker.run_folder import EVALUATION_FILE, RunFolder, RunSpec
 from worker.training.adapter_settings import inherit_settings
 from worker.training.best_weights import BestWeights
-from worker.training.chat_data import LongRowPolicy
 from worker.training.checkpoint import Checkpointer
 from worker.training.divergence import DivergenceDetector
 from worker.training.encoders import classification, methods
@@ -56,7 +57,7 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
 
     Raises TrainingError and ModelUnavailable.
     """
-    method: Method = next(name for name in methods.METHODS if name == spec.method)
+    method: Method = next(name for name in ROW_METHODS if name == spec.method)
     base = CatalogModel.from_json(spec.model)
     model_folder = materialize(base, Path(spec.model_cache))
     initial_task = read_initial_task(folder.init_adapter, method)
@@ -67,7 +68,7 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
     )
     explicit = drop_auto(hyperparameters)
     max_length = min(base.context_length, explicit.get("max_length", base.context_length))
-    long_rows = LongRowPolicy(explicit.get("long_rows", LongRowPolicy.TRUNCATE))
+    long_rows = LongRowPolicy(explicit.get("long_rows", get_default_policy(method)))
     tokenizer = EncoderTokenizer(load_tokenizer(model_folder), max_length)
     training = read_training_examples(folder, method, tokenizer, max_length, long_rows)
     hidden_size, model_type = read_shape(model_folder)
@@ -104,7 +105,7 @@ def _build_loop(
         has_balanced_classes=recipe.extra.get("class_weights") == "balanced",
         label_smoothing=recipe.extra.get("label_smoothing", 0.0),
     )
-    objective = methods.METHODS[inputs.task.method].build_objective(
+    objective = methods.OBJECTIVE_BUILDERS[inputs.task.method](
         encoder, train, valid, limits, options
     )
     sampler = LengthGroupedSampler(train.rows, batch_size, recipe.n_epochs, spec.seed)

@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,58 +10,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from app.formats import FormatName, iter_examples
-from app.formats.classification import LabelledText, to_example
+from app.formats.classification import LabelledText
+from worker.encoding.rows.row import TextRow
 from worker.encoding.task import EncoderTask
-from worker.encoding.tokenizer import EncoderTokenizer
 from worker.training.encoders import metrics
+from worker.training.encoders.micro_batches import Array
 from worker.training.encoders.model import Encoder
 from worker.training.encoders.objective import (
     EvaluationReport,
     LengthGroupedObjective,
     list_wrong_examples,
 )
-from worker.training.encoders.rows import Array, TextRow
 from worker.training.objectives import LossOutput
 
 # Bound of multi-label class weights. Without it a label of one row in a hundred thousand would
 # dominate its step, and a label of every row would have weight 0.
 MAX_CLASS_WEIGHT = 100.0
-
-
-def read_examples(path: Path) -> list[LabelledText]:
-    """Read a classification file. Raises InvalidTrainingFile."""
-    return list(iter_examples(path, {FormatName.CLASSIFICATION: to_example}))
-
-
-def infer_task(
-    examples: Sequence[LabelledText], length: int, tokenizer: EncoderTokenizer
-) -> EncoderTask:
-    """Infer the task. Labels are sorted, so that they do not depend on the order of the rows."""
-    labels = sorted({label for example in examples for label in example.labels})
-    return EncoderTask(
-        method="classification",
-        labels=tuple(labels),
-        multi_label=examples[0].multi_label,
-        max_length=length,
-    )
-
-
-def build_rows(
-    examples: Sequence[LabelledText], task: EncoderTask, tokenizer: EncoderTokenizer
-) -> list[TextRow]:
-    """Tokenize the examples. Targets: index of the label [1], or a multi-hot vector [labels]."""
-    label_index = {label: index for index, label in enumerate(task.labels)}
-    texts = tokenizer.tokenize([example.text for example in examples])
-    rows = []
-    for example_index, (example, text) in enumerate(zip(examples, texts, strict=True)):
-        indices = [label_index[label] for label in example.labels if label in label_index]
-        target = np.array(indices, dtype=np.int64)
-        if task.multi_label:
-            target = np.zeros(len(label_index), dtype=np.int64)
-            target[indices] = 1
-        rows.append(TextRow(text, target, example_index))
-    return rows
 
 
 def compute_balanced_class_weights(examples: Sequence[LabelledText], task: EncoderTask) -> Tensor:

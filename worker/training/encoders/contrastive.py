@@ -9,8 +9,8 @@ from torch.utils.checkpoint import checkpoint
 
 from worker.encoding.backbone import l2_normalize
 from worker.encoding.tokenizer import TokenizedText
+from worker.training.encoders.micro_batches import RowT, group_by_length
 from worker.training.encoders.objective import LengthGroupedObjective
-from worker.training.encoders.rows import RowT, group_by_length
 
 # Factor of cosines before the softmax (inverse temperature), as in sentence-transformers.
 SIMILARITY_SCALE = 20.0

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 
 from app.formats.question_answering import QuestionExample
 from worker.encoding.answer_spans import MAX_ANSWER_TOKENS, tokens_in_span
+from worker.encoding.rows.question_answering import target_answer_span
+from worker.encoding.rows.row import TextRow
 from worker.encoding.segmentation import Segmentation, find_units
 from worker.encoding.tags import count_unspelled
 from worker.encoding.task import EncoderTask
 from worker.training.encoders.methods import DataSplit
-from worker.training.encoders.question_answering import target_answer_span
-from worker.training.encoders.rows import TextRow
 
 
 def answer_length_warnings(

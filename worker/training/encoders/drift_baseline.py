@@ -7,10 +7,10 @@ from typing import Any
 
 from app import histogram_bins
 from worker.encoding import vocab_coverage
+from worker.encoding.rows.row import EncoderRow, TextRow
 from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import TokenizedText
 from worker.encoding.vocab_coverage import VocabCoverage
-from worker.training.encoders.rows import EncoderRow, TextRow
 
 
 def build_drift_baseline(

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from app.formats.long_rows import LongRowPolicy
 from worker.encoding.pooling import Pooling
+from worker.encoding.rows.methods import ROW_METHODS, Examples
 from worker.encoding.task import EncoderTask, Method, Tuning
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.run_folder import RunFolder
-from worker.training.chat_data import LongRowPolicy
 from worker.training.encoders import long_texts, methods
 from worker.training.encoders.data_warnings import (
     answer_length_warnings,
@@ -26,7 +27,7 @@ class TrainingExamples:
     `numbers` are those of the examples in the file if some were left out, else none.
     """
 
-    examples: methods.Examples
+    examples: Examples
     task: EncoderTask
     numbers: Sequence[int] = ()
     warnings: Sequence[str] = ()
@@ -58,7 +59,7 @@ def read_training_examples(
     """
     examples = methods.read_examples(method, folder.train_file, param="training_file")
     # Also from examples that are left out: other files may have their labels.
-    task = methods.METHODS[method].infer_task(examples, max_length, tokenizer)
+    task = ROW_METHODS[method].infer_task(examples, max_length, tokenizer)
     if long_rows == LongRowPolicy.TRUNCATE:
         return TrainingExamples(examples, task)
     long = long_texts.find_long(examples, task, tokenizer)
@@ -91,7 +92,7 @@ def build_inputs(
     Raises TrainingError if the validation file has long texts where these are errors.
     """
     task, examples = training.task, training.examples
-    rows = methods.METHODS[task.method].build_rows(examples, task, tokenizer)
+    rows = ROW_METHODS[task.method].build_rows(examples, task, tokenizer)
     task = replace(
         task, vocab_coverage=build_vocab_coverage(rows, unk_id=tokenizer.unk_token_id).to_base64()
     )
@@ -114,7 +115,7 @@ def _read_split(
     if not path.exists():
         return None
     examples = methods.read_examples(task.method, path, param=param)
-    return DataSplit(examples, methods.METHODS[task.method].build_rows(examples, task, tokenizer))
+    return DataSplit(examples, ROW_METHODS[task.method].build_rows(examples, task, tokenizer))
 
 
 def _collect_warnings(inputs: TrainingInputs) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from worker.training.encoders.rows import RowT
+from worker.training.encoders.micro_batches import RowT
 from worker.training.sampler import EpochSampler, permutation
 
 # Rows are sorted by length within shuffled mega-batches of this many batches, as in transformers'

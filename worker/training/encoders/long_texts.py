@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from app.formats.long_rows import LongRowPolicy
+from worker.encoding.rows.methods import ROW_METHODS, Examples
+from worker.encoding.rows.row import EncoderRow
 from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer, question_token_limit
-from worker.training.chat_data import MAX_LISTED_EXAMPLES, LongRowPolicy
-from worker.training.encoders.methods import METHODS, Examples
-from worker.training.encoders.rows import EncoderRow
+from worker.training.chat_data import MAX_LISTED_EXAMPLES
 from worker.training.errors import user_error
 
 
@@ -15,7 +16,7 @@ def find_long(
     examples: Examples, task: EncoderTask, tokenizer: EncoderTokenizer
 ) -> tuple[int, ...]:
     """Find the indices of the examples of which some text is truncated."""
-    return list_truncated(METHODS[task.method].build_rows(examples, task, tokenizer))
+    return list_truncated(ROW_METHODS[task.method].build_rows(examples, task, tokenizer))
 
 
 def list_truncated(rows: Iterable[EncoderRow]) -> tuple[int, ...]:

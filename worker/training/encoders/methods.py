@@ -1,4 +1,4 @@
-"""Registry of the encoder methods: how each reads its files and builds its rows and objective."""
+"""The encoder methods in training: how each reads its files and builds its objective."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import Any
 
 from app.formats import InvalidTrainingFile
 from app.formats.embedding import ScoredTextPair
+from worker.encoding.rows.methods import ROW_METHODS, Examples
 from worker.encoding.tags import bio_tag_names
 from worker.encoding.task import EncoderTask, Method
-from worker.encoding.tokenizer import EncoderTokenizer
 from worker.training.encoders import (
     classification,
     embedding,
@@ -21,8 +21,6 @@ from worker.training.encoders.model import Encoder
 from worker.training.encoders.objective import EncoderObjective
 from worker.training.errors import user_error
 from worker.training.micro_batch_limits import MicroBatchLimits
-
-Examples = Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +43,10 @@ class LossOptions:
     label_smoothing: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class EncoderMethodSpec:
-    """Functions that implement a method.
-
-    `build_objective` gets the training data and the validation data.
-    """
-
-    read_examples: Callable[[Path], Examples]
-    infer_task: Callable[[Any, int, EncoderTokenizer], EncoderTask]
-    build_rows: Callable[[Any, EncoderTask, EncoderTokenizer], Sequence[Any]]
-    build_objective: Callable[
-        [Encoder, DataSplit, DataSplit | None, MicroBatchLimits, LossOptions],
-        EncoderObjective[Any],
-    ]
-
-
 def read_examples(method: Method, path: Path, *, param: str) -> Examples:
     """Read the examples of a file. Raises TrainingError if it has another format."""
     try:
-        return METHODS[method].read_examples(path)
+        return ROW_METHODS[method].read_examples(path)
     except InvalidTrainingFile as error:
         raise user_error(f"invalid_{param}", str(error), param) from error
 
@@ -175,34 +157,16 @@ def _require_retrieval_targets(valid: DataSplit | None) -> None:
     raise user_error("invalid_validation_file", message, "validation_file")
 
 
-def _build_embedding_rows(
-    examples: Examples, task: EncoderTask, tokenizer: EncoderTokenizer
-) -> Sequence[Any]:
-    if isinstance(examples[0], ScoredTextPair):
-        return similarity.build_rows(examples, tokenizer)
-    return embedding.build_rows(examples, task, tokenizer)
-
-
-METHODS: dict[Method, EncoderMethodSpec] = {
-    "classification": EncoderMethodSpec(
-        classification.read_examples,
-        classification.infer_task,
-        classification.build_rows,
-        _build_classification,
-    ),
-    "token_classification": EncoderMethodSpec(
-        token_classification.read_examples,
-        token_classification.infer_task,
-        token_classification.build_rows,
-        _build_token_classification,
-    ),
-    "question_answering": EncoderMethodSpec(
-        question_answering.read_examples,
-        question_answering.infer_task,
-        question_answering.build_rows,
-        _build_question_answering,
-    ),
-    "embedding": EncoderMethodSpec(
-        embedding.read_examples, embedding.infer_task, _build_embedding_rows, _build_embedding
-    ),
+# Each gets the training data and the validation data.
+OBJECTIVE_BUILDERS: dict[
+    Method,
+    Callable[
+        [Encoder, DataSplit, DataSplit | None, MicroBatchLimits, LossOptions],
+        EncoderObjective[Any],
+    ],
+] = {
+    "classification": _build_classification,
+    "token_classification": _build_token_classification,
+    "question_answering": _build_question_answering,
+    "embedding": _build_embedding,
 }

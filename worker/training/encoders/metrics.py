@@ -17,7 +17,7 @@ from torch import Tensor
 
 from app.formats.token_classification import EntitySpan
 from worker.training.encoders.entity_scores import EntityScores, score_entities
-from worker.training.encoders.rows import Array
+from worker.training.encoders.micro_batches import Array
 
 PUNCTUATION = frozenset(string.punctuation)
 # A confusion matrix of more labels is unreadable, and takes megabytes.

@@ -5,8 +5,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, Protocol, Self
 
+from worker.training.encoders.micro_batches import RowT, split_by_padded_tokens
 from worker.training.encoders.model import Encoder
-from worker.training.encoders.rows import RowT, split_by_padded_tokens
 from worker.training.objectives import LossOutput
 
 # Limits of the list of wrong predictions in evaluation.json.

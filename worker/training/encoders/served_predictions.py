@@ -23,8 +23,8 @@ from app.wire.encoders import ClassifyRequest, InferenceRequest, QuestionInput
 from worker.encoding.task import Method
 from worker.inference.encoders import routes
 from worker.inference.encoders.served_encoder import ServedEncoder, load_encoder
+from worker.training.encoders.micro_batches import Array
 from worker.training.encoders.model import EncoderWeights
-from worker.training.encoders.rows import Array
 
 # Texts of one request, and questions asked at the same time.
 CHUNK_SIZE = 64

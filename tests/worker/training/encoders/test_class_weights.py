@@ -12,11 +12,14 @@ from app.formats import classification as texts
 from app.formats import token_classification as entities
 from tests.worker.conftest import WORDS, words_tokenizer
 from tests.worker.training.encoders.conftest import MakeEncoder
+from worker.encoding.rows import classification as rows_of_texts
+from worker.encoding.rows import token_classification as tagged_rows
+from worker.encoding.rows.methods import ROW_METHODS
 from worker.encoding.tags import bio_tag_names
 from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.training.encoders import classification, methods, token_classification
-from worker.training.encoders.methods import METHODS, DataSplit, LossOptions
+from worker.training.encoders.methods import OBJECTIVE_BUILDERS, DataSplit, LossOptions
 from worker.training.encoders.model import Encoder, EncoderWeights
 from worker.training.micro_batch_limits import MicroBatchLimits
 from worker.training.recipe import LoraSettings
@@ -27,14 +30,15 @@ ALIKE = [texts.to_example({"text": "w1 w2 w3", "label": label}) for label in LAB
 OTHERS = [texts.to_example({"text": f"w{30 + n} w9", "label": "common"}) for n in range(20)]
 EXAMPLES = [*OTHERS, *ALIKE]
 TOKENIZER = EncoderTokenizer(words_tokenizer(token_types=True), 64)
-TASK = classification.infer_task(EXAMPLES, 64, TOKENIZER)
+TASK = rows_of_texts.infer_task(EXAMPLES, 64, TOKENIZER)
 LIMITS = MicroBatchLimits(4096)
 
 
 def build_objective(encoder: Encoder, examples: Any, *, balanced: bool) -> tuple[Any, DataSplit]:
-    parts = METHODS[encoder.task.method]
-    data = DataSplit(examples, parts.build_rows(examples, encoder.task, encoder.tokenizer))
-    return parts.build_objective(
+    method = encoder.task.method
+    rows = ROW_METHODS[method].build_rows(examples, encoder.task, encoder.tokenizer)
+    data = DataSplit(examples, rows)
+    return OBJECTIVE_BUILDERS[method](
         encoder, data, None, LIMITS, LossOptions(has_balanced_classes=balanced)
     ), data
 
@@ -49,7 +53,7 @@ def test_multi_label_weights_equal_scikit_learns_of_each_binary_problem() -> Non
     names = [["often"]] * 6 + [["often", "rare"]] * 2 + [["rare"], []]
     examples = [texts.to_example({"text": "w1", "labels": labels}) for labels in names]
     weights = classification.compute_balanced_class_weights(
-        examples, classification.infer_task(examples, 64, TOKENIZER)
+        examples, rows_of_texts.infer_task(examples, 64, TOKENIZER)
     )
     for label, weight in zip(("often", "rare"), weights.tolist(), strict=True):
         there = np.array([label in labels for labels in names])
@@ -76,12 +80,12 @@ def test_tag_weights_are_the_square_root_of_scikit_learns(make_encoder: MakeEnco
     rows = [{"tokens": WORDS[n : n + 9], "tags": ["O"] * 7 + ["B-x", "I-x"]} for n in range(8)]
     rows.append({"tokens": WORDS[:2], "tags": ["B-y", "I-y"]})
     examples = [entities.to_example(row) for row in rows]
-    task = token_classification.infer_task(examples, 64, TOKENIZER)
+    task = tagged_rows.infer_task(examples, 64, TOKENIZER)
     encoder = make_encoder(task)
     tags = [tag for row in rows for tag in row["tags"]]
     names = bio_tag_names(task.labels)
     expected = compute_class_weight("balanced", classes=np.array(names), y=tags) ** 0.5
-    read = token_classification.build_rows(examples, task, encoder.tokenizer)
+    read = tagged_rows.build_rows(examples, task, encoder.tokenizer)
     weights = token_classification.compute_balanced_tag_weights(read, task)
     assert weights.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
 

@@ -13,11 +13,11 @@ from transformers import AutoTokenizer
 
 from app import histogram_bins
 from app.monitoring import drift
+from worker.encoding.rows.methods import ROW_METHODS
 from worker.encoding.task import EncoderTask, Method
 from worker.encoding.tokenizer import EncoderTokenizer, TokenizedText
 from worker.encoding.vocab_coverage import baseline_histograms as baseline_histograms
 from worker.training.encoders.drift_baseline import build_drift_baseline, build_vocab_coverage
-from worker.training.encoders.methods import METHODS
 
 VOCABULARY = 3000
 Row = dict[str, Any]
@@ -80,7 +80,7 @@ def build_rows(
     method: Method, rows: list[Row], tokenizer: EncoderTokenizer, path: Path
 ) -> Sequence[Any]:
     path.write_text("\n".join(map(json.dumps, rows)))
-    parts = METHODS[method]
+    parts = ROW_METHODS[method]
     return parts.build_rows(parts.read_examples(path), EncoderTask(method=method), tokenizer)
 
 

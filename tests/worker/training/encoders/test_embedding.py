@@ -14,8 +14,13 @@ from app.formats import InvalidTrainingFile
 from app.formats.embedding import ScoredTextPair
 from tests.worker.conftest import make_texts
 from tests.worker.training.encoders.conftest import MakeEncoder
+from worker.encoding.rows import embedding as rows_of_pairs
+from worker.encoding.rows import similarity
+from worker.encoding.rows.embedding import TripletRow
+from worker.encoding.rows.methods import ROW_METHODS
+from worker.encoding.rows.similarity import ScoredPairRow
 from worker.encoding.task import EncoderTask
-from worker.training.encoders import embedding, metrics, similarity
+from worker.training.encoders import embedding, metrics
 from worker.training.encoders.model import Encoder
 from worker.training.encoders.similarity import CosentObjective
 
@@ -33,12 +38,10 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def build_rows(
-    encoder: Encoder, path: Path, rows: list[dict[str, Any]]
-) -> list[embedding.TripletRow]:
-    examples = embedding.read_examples(write_rows(path, rows))
+def build_rows(encoder: Encoder, path: Path, rows: list[dict[str, Any]]) -> list[TripletRow]:
+    examples = ROW_METHODS["embedding"].read_examples(write_rows(path, rows))
     assert not isinstance(examples[0], ScoredTextPair)
-    return embedding.build_rows(examples, TASK, encoder.tokenizer)  # type: ignore[arg-type]
+    return rows_of_pairs.build_rows(examples, TASK, encoder.tokenizer)  # type: ignore[arg-type]
 
 
 def gradients(encoder: Encoder, rows: Any, objective: Any) -> list[torch.Tensor]:
@@ -196,10 +199,10 @@ def test_label_sets_are_unordered_and_empty_ones_are_skipped(
     assert by_source[0].anchor_groups.isdisjoint(by_source[4].anchor_groups)
     unlabelled = [{"text": text, "labels": []} for text in TEXTS]
     with pytest.raises(InvalidTrainingFile, match="No text has a label"):
-        embedding.read_examples(write_rows(tmp_path / "bare", unlabelled))
+        ROW_METHODS["embedding"].read_examples(write_rows(tmp_path / "bare", unlabelled))
 
 
-def scored_rows(encoder: Encoder, scores: list[float]) -> list[similarity.ScoredPairRow]:
+def scored_rows(encoder: Encoder, scores: list[float]) -> list[ScoredPairRow]:
     examples = [
         ScoredTextPair(TEXTS[n], TEXTS[(n + 1) % len(TEXTS)], score)
         for n, score in enumerate(scores)

@@ -12,6 +12,7 @@ from app.catalog import CatalogModel, ModelKind
 from app.formats import classification as texts
 from app.jobs.encoder_option_checks import FULL_TUNING_METHODS
 from tests.worker.conftest import WORDS, words_tokenizer
+from worker.encoding.rows import classification as rows_of_texts
 from worker.encoding.task import read_task
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.modeling import load_adapter
@@ -183,7 +184,7 @@ def test_labels_are_smoothed_in_training_only(make: MakeRun) -> None:
 
 def test_the_loss_at_chance_is_that_of_smoothed_labels() -> None:
     examples = [texts.to_example({"text": "w1", "label": "ab"[n % 4 == 0]}) for n in range(8)]
-    task = classification.infer_task(
+    task = rows_of_texts.infer_task(
         examples, 16, EncoderTokenizer(words_tokenizer(token_types=True), 16)
     )
     targets = torch.tensor([task.labels.index(example.labels[0]) for example in examples])

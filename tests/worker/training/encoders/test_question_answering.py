@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from app.errors import InvalidRequest
+from app.formats.long_rows import LongRowPolicy
 from app.formats.question_answering import QuestionExample, to_example
 from app.wire.encoders import InferenceParameters
 from tests.worker.conftest import WORDS, words_tokenizer
 from tests.worker.training.encoders.conftest import MakeEncoder
 from worker.encoding.backbone import load_backbone
+from worker.encoding.rows.question_answering import build_rows, infer_task
 from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.inference.encoders import question_answering as questions
@@ -21,11 +23,10 @@ from worker.inference.encoders import tasks
 from worker.inference.encoders.engine import EncoderEngine
 from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.encoders.tuned_encoder import TunedEncoder
-from worker.training.chat_data import LongRowPolicy
-from worker.training.encoders import long_texts, question_answering
+from worker.training.encoders import long_texts
 from worker.training.encoders.data_warnings import answer_length_warnings
 from worker.training.encoders.model import Encoder, EncoderWeights
-from worker.training.encoders.question_answering import QuestionAnsweringObjective, build_rows
+from worker.training.encoders.question_answering import QuestionAnsweringObjective
 from worker.training.recipe import LoraSettings
 
 # Windows of 24 tokens, of which a question of one word leaves 20 for the context.
@@ -169,7 +170,7 @@ def test_serving_gives_the_answers_of_training(
         0,
         0,
     )
-    assert question_answering.infer_task(EXAMPLES, 24, encoder.tokenizer) == TASK
+    assert infer_task(EXAMPLES, 24, encoder.tokenizer) == TASK
     long = " ".join(WORDS[:13])
     with pytest.raises(InvalidRequest) as error:
         asyncio.run(questions.tokenize_windows(served, long, EXAMPLES[0].context))
@@ -188,7 +189,7 @@ def test_answers_end_inside_words_where_those_of_the_file_do(
 ) -> None:
     tokenizer = EncoderTokenizer(words_tokenizer(token_types=True), 24)
     examples = [make_example("w1", ["w12", "w13", "w14"], answer) for answer in answers]
-    task = question_answering.infer_task(examples, 24, tokenizer)
+    task = infer_task(examples, 24, tokenizer)
     (window,) = tokenizer.tokenize_windows("w1", "w12 w13", overlap=0)
     # As if the tokenizer had cut the first word of the context into two pieces.
     window.offsets[window.pair_start] = (0, 2)

@@ -1,15 +1,13 @@
-"""Rows of an encoder's training file, and their grouping into padded micro-batches."""
+"""Rows of an encoder's training file: tokenized texts with their targets."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from worker.encoding.tokenizer import TokenizedText
-
-Array = NDArray[Any]
 
 
 class EncoderRow(Protocol):
@@ -36,9 +34,6 @@ class EncoderRow(Protocol):
         """
 
 
-RowT = TypeVar("RowT", bound=EncoderRow)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class TextRow:
     """A text and its training target.
@@ -62,27 +57,3 @@ class TextRow:
     @property
     def baseline_texts(self) -> Sequence[tuple[Hashable, TokenizedText]]:
         return ((self.example_index if self.source_id is None else self.source_id, self.text),)
-
-
-def split_by_padded_tokens(
-    rows: Sequence[RowT], *, max_tokens: int, max_rows: int | None
-) -> Iterator[Sequence[RowT]]:
-    """Split a batch into micro-batches of rows of similar length, limited by padded tokens."""
-    sizes = [row.num_tokens for row in rows]
-    for group in group_by_length(sizes, max_tokens=max_tokens, max_rows=max_rows):
-        yield [rows[index] for index in group]
-
-
-def group_by_length(
-    sizes: Sequence[int], *, max_tokens: int, max_rows: int | None
-) -> Iterator[list[int]]:
-    """Group the indices of items of these sizes, shortest first, within both limits."""
-    group: list[int] = []
-    for index in sorted(range(len(sizes)), key=lambda index: sizes[index]):
-        is_full = (len(group) + 1) * sizes[index] > max_tokens or len(group) == max_rows
-        if group and is_full:
-            yield group
-            group = []
-        group.append(index)
-    if group:
-        yield group
