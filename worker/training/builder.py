@@ -10,6 +10,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from app.catalog import CatalogModel
+from app.formats.long_rows import LongRowPolicy, get_default_policy
 from worker.encoding.task import Method
 from worker.model.generation_config import read_generation_config
 from worker.model.rendering import Renderer, RenderingOptions
@@ -34,7 +35,6 @@ from worker.training.best_weights import BestWeights
 from worker.training.chat_data import (
     OTHER_DATA_WARNING,
     ChatData,
-    LongRowPolicy,
     digest_rows,
     has_reasoning,
     make_progress_reporter,
@@ -77,7 +77,6 @@ class _ChatMethod:
     read_rows: Callable[..., ChatData[Any]]
     choose_recipe: Callable[..., Recipe]
     build_objective: Callable[[RunSpec, Recipe, PeftModel, Sequence[Any]], Objective]
-    default_long_rows: LongRowPolicy
 
 
 def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> TrainingLoop[Any]:
@@ -102,7 +101,7 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
         has_cache=True,
     )
     long_rows = LongRowPolicy(
-        drop_auto(spec.hyperparameters).get("long_rows", method.default_long_rows)
+        drop_auto(spec.hyperparameters).get("long_rows", get_default_policy(spec.method))
     )
     read = partial(
         method.read_rows, long_rows=long_rows, report_progress=make_progress_reporter(folder)
@@ -296,6 +295,6 @@ def _build_model(
 
 
 CHAT_METHODS: Mapping[str, _ChatMethod] = {
-    "supervised": _ChatMethod(read_rows, choose_recipe, build_supervised, LongRowPolicy.TRUNCATE),
-    "dpo": _ChatMethod(read_pairs, choose_dpo_recipe, build_dpo, LongRowPolicy.DROP),
+    "supervised": _ChatMethod(read_rows, choose_recipe, build_supervised),
+    "dpo": _ChatMethod(read_pairs, choose_dpo_recipe, build_dpo),
 }

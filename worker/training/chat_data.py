@@ -2,16 +2,16 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from app.formats import FormatName, Message, chat, iter_examples, preference
-from worker.model.rendering import RenderedChat, Renderer, messages
+from app.formats import iter_examples, reasoning
+from app.formats.long_rows import LongRowPolicy
+from worker.model.rendering import RenderedChat, Renderer
 from worker.run_folder import Preparing, RunFolder
 from worker.training.errors import user_error
 
@@ -20,9 +20,6 @@ RowT = TypeVar("RowT")
 # The supervisor kills a process that writes no events as hung.
 PROGRESS_INTERVAL_SECONDS = 10.0
 MAX_LISTED_EXAMPLES = 10
-# A file without any of these has no answer with reasoning; JSON may escape the first character.
-REASONING_MARKS = (b"reasoning_content", b"/think>", b"\\u003c")
-MAX_MARK_BYTES = max(map(len, REASONING_MARKS)) - 1
 READ_BYTES = 2**20
 OTHER_DATA_WARNING = (
     "The training rows are now rendered in another way than when this job began, so it starts "
@@ -64,14 +61,6 @@ class TurnCount:
         ]
 
 
-class LongRowPolicy(StrEnum):
-    """What is done with an example that does not fit into a row: the values of `long_rows`."""
-
-    TRUNCATE = "truncate"
-    DROP = "drop"
-    ERROR = "error"
-
-
 @dataclass(slots=True)
 class LongRows:
     """Counts the examples of a file that are longer than `max_tokens`.
@@ -85,12 +74,10 @@ class LongRows:
     numbers: list[int] = field(default_factory=list)
     num_left_out: int = 0
 
-    def add(self, number: int, *, has_rows: bool) -> bool:
-        """Count a long example; return True if its rows are learned."""
+    def add(self, number: int, *, is_left_out: bool) -> None:
+        """Count a long example."""
         self.numbers.append(number)
-        is_kept = self.policy == LongRowPolicy.TRUNCATE and has_rows
-        self.num_left_out += not is_kept
-        return is_kept
+        self.num_left_out += is_left_out
 
     def require_none(self, param: str) -> None:
         """Raise TrainingError if long examples are errors, and the file has any."""
@@ -137,33 +124,18 @@ class ChatData(Generic[RowT]):
 
 def has_reasoning(path: Path) -> bool:
     """Check whether any answer to learn in a file of chats has reasoning."""
-    readers: Mapping[FormatName, Callable[[dict[str, Any]], Iterable[Message]]] = {
-        FormatName.CHAT: lambda row: chat.to_example(row).messages,
-        FormatName.COMPLETION: lambda _row: (),
-        FormatName.PREFERENCE: _read_answers,
-    }
-    if not _mentions_reasoning(path):
-        return False
-    return any(
-        message.role == "assistant" and message.weight and messages.has_reasoning(message.to_wire())
-        for answers in iter_examples(path, readers)
-        for message in answers
+    return _mentions_reasoning(path) and any(
+        map(reasoning.teaches_reasoning, iter_examples(path, reasoning.ANSWER_READERS))
     )
 
 
-def _read_answers(row: dict[str, Any]) -> Iterable[Message]:
-    example = preference.to_example(row)
-    return example.chosen, example.rejected
-
-
 def _mentions_reasoning(path: Path) -> bool:
-    """Search a file's bytes, much faster than its rows."""
     with path.open("rb") as file:
         tail = b""
         while block := file.read(READ_BYTES):
-            if any(mark in tail + block for mark in REASONING_MARKS):
+            if reasoning.has_mark(tail + block):
                 return True
-            tail = block[-MAX_MARK_BYTES:]
+            tail = block[-reasoning.MAX_MARK_BYTES :]
     return False
 
 

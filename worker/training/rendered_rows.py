@@ -21,13 +21,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from app import formats, logs
+from app.formats.long_rows import LongRowPolicy
 from app.manifests import file_sha256
 from worker import model
 from worker.model.rendering import Renderer
 from worker.run_folder import RunFolder
 from worker.training import objectives
 from worker.training.batching import Row
-from worker.training.chat_data import ChatData, LongRowPolicy
+from worker.training.chat_data import ChatData
 from worker.training.objectives.dpo import PreferencePair
 
 FORMAT_VERSION = 1

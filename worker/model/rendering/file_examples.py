@@ -16,6 +16,7 @@ from app.formats import (
     preference,
 )
 from app.formats.completion import CompletionExample
+from app.formats.long_rows import LongRowPolicy
 from worker.model.rendering.errors import RenderingError
 from worker.model.rendering.examples import RenderedChat
 from worker.model.rendering.renderer import Renderer
@@ -39,6 +40,19 @@ def render_text_or_chat(
     return renderer.render_example(
         [message.to_wire() for message in example.messages], example.tools
     )
+
+
+def is_too_long(rendered: RenderedChat) -> bool:
+    """Check whether an answer or a completion does not fit into the context length as a whole."""
+    is_cut_completion = rendered.num_turns == 0 and not all(r.is_complete for r in rendered.rows)
+    return rendered.num_cut > 0 or is_cut_completion
+
+
+def apply_policy(rendered: RenderedChat, policy: LongRowPolicy) -> RenderedChat:
+    """Leave out the rows of an example that is too long, unless what fits of it is learned."""
+    if policy == LongRowPolicy.TRUNCATE:
+        return rendered
+    return RenderedChat([], rendered.num_turns, 0, rendered.num_cut)
 
 
 def render_outputs(

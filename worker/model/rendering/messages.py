@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from app.formats.reasoning import INLINE_REASONING
 from worker.model.rendering.errors import RenderingError
 from worker.model.rendering.features import reasoning_fields
 
@@ -13,8 +14,6 @@ Message = Mapping[str, Any]
 Tool = Mapping[str, Any]
 
 CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
-# Reasoning that a message's content begins with.
-INLINE_REASONING = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
 
 
 def normalize_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -43,15 +42,6 @@ def split_inline_reasoning(message: dict[str, Any]) -> dict[str, Any]:
         return message
     reasoning = reasoning_fields(inline[1].strip("\n"))
     return {**message, "content": message["content"][inline.end() :], **reasoning}
-
-
-def has_reasoning(message: Message) -> bool:
-    """Check whether an assistant's message has reasoning, in a field or in its content."""
-    if message.get("reasoning_content"):
-        return True
-    content = message.get("content")
-    inline = INLINE_REASONING.match(content) if isinstance(content, str) else None
-    return inline is not None and bool(inline[1].strip())
 
 
 class _CallIds:

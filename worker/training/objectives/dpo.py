@@ -27,6 +27,7 @@ from app.formats import (
     iter_examples,
     preference,
 )
+from app.formats.long_rows import LongRowPolicy
 from app.formats.nothing_learned import describe_nothing_learned
 from worker.model.rendering import Renderer, RenderingError, TrainingRow
 from worker.model.rendering.file_examples import (
@@ -37,7 +38,6 @@ from worker.model.rendering.file_examples import (
 from worker.training.batching import Row, collate, common_prefix_length, split_by_tokens
 from worker.training.chat_data import (
     ChatData,
-    LongRowPolicy,
     LongRows,
     ignore_progress,
     template_warnings,
@@ -164,7 +164,7 @@ def _iterate_pairs(
         report_progress(number)
         long.num_examples = number
         if any(output.num_cut for output in outputs):
-            long.add(number, has_rows=False)
+            long.add(number, is_left_out=True)
         elif (rows := find_rows_to_compare(outputs)) is not None:
             yield PreferencePair(*map(_to_row, rows))
 

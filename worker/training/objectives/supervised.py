@@ -15,16 +15,18 @@ from app.formats import (
     iter_examples,
 )
 from app.formats.completion import CompletionExample
+from app.formats.long_rows import LongRowPolicy
 from app.formats.nothing_learned import describe_nothing_learned
-from worker.model.rendering import RenderedChat, Renderer, RenderingError
+from worker.model.rendering import Renderer, RenderingError
 from worker.model.rendering.file_examples import (
+    apply_policy,
     find_labels,
+    is_too_long,
     render_text_or_chat,
 )
 from worker.training.batching import Row, collate, split_by_tokens
 from worker.training.chat_data import (
     ChatData,
-    LongRowPolicy,
     LongRows,
     TurnCount,
     ignore_progress,
@@ -123,15 +125,11 @@ def _iterate_rows(
             raise RenderingError(f"Example {number}: {error}") from error
         report_progress(number)
         long.num_examples = number
-        if _is_too_long(rendered) and not long.add(number, has_rows=bool(rendered.rows)):
-            rendered = RenderedChat([], rendered.num_turns, 0, rendered.num_cut)
+        if is_too_long(rendered):
+            rendered = apply_policy(rendered, long.policy)
+            long.add(number, is_left_out=not rendered.rows)
         turns.add(number, rendered)
         for row in rendered.rows:
             label_positions = find_labels(row)
             if len(label_positions):
                 yield Row(row.ids, label_positions)
-
-
-def _is_too_long(rendered: RenderedChat) -> bool:
-    is_cut_completion = rendered.num_turns == 0 and not all(r.is_complete for r in rendered.rows)
-    return rendered.num_cut > 0 or is_cut_completion

@@ -1,0 +1,102 @@
+"""Wire between the API and an engine: rows of training files, rendered as training does."""
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from app.formats.long_rows import LongRowPolicy
+from app.wire.sampling import StrictModel
+
+
+class SequenceRole(StrEnum):
+    """What a sequence of tokens is in its example.
+
+    row             of a chat or completion; answers that cannot be learned in the chat's row have
+                    rows of their own
+    chosen, rejected  the input of a preference with either output
+    text            of an encoder's example
+    window          question and a part of the context
+    anchor, positive, negative, first, second  texts that are embedded
+    """
+
+    ROW = "row"
+    CHOSEN = "chosen"
+    REJECTED = "rejected"
+    TEXT = "text"
+    WINDOW = "window"
+    ANCHOR = "anchor"
+    POSITIVE = "positive"
+    NEGATIVE = "negative"
+    FIRST = "first"
+    SECOND = "second"
+
+
+class SegmentSplit(StrEnum):
+    """Where the text of a sequence is split: where the loss begins or ends, or at each token."""
+
+    LOSS = "loss"
+    TOKEN = "token"
+
+
+class RowSegment(BaseModel):
+    """Successive tokens of a sequence: their text, and whether the loss is computed on them.
+
+    `label` is the tag of a token of a token classifier, or `answer` for the tokens of an answer in
+    a context.
+    """
+
+    text: str
+    token_count: int
+    has_loss: bool
+    label: str | None = None
+
+
+class RowSequence(BaseModel):
+    """Tokens that go through the model together, cut at the length of a row if `is_truncated`."""
+
+    role: SequenceRole
+    token_count: int
+    loss_token_count: int
+    is_truncated: bool
+    segments: list[RowSegment]
+
+
+class RenderedRow(BaseModel):
+    """An example as training reads it.
+
+    `is_learned` is false if training leaves it out; `reason` says why. An example of an encoder has
+    its loss as a whole: `labels` or `score` is the target.
+    """
+
+    is_learned: bool
+    reason: str | None = None
+    sequences: list[RowSequence] = []
+    labels: list[str] | None = None
+    score: float | None = None
+
+
+class RenderTrainingRowsRequest(StrictModel):
+    """POST /v1/render_training_rows. Valid rows of a training file, in its format.
+
+    `thinking` says whether any answer of the file has reasoning. With `split` null, the response
+    has counts, and no texts.
+    """
+
+    model: str
+    method: str
+    format: str
+    rows: list[dict[str, Any]] = Field(max_length=1000)
+    max_tokens: int | None = Field(None, ge=1)
+    thinking: bool = False
+    long_rows: LongRowPolicy = LongRowPolicy.TRUNCATE
+    split: SegmentSplit | None = None
+
+
+class RenderedTrainingRows(BaseModel):
+    """The rows of a request, in its order; `max_tokens` is the length at which they are cut."""
+
+    object: Literal["list"] = "list"
+    max_tokens: int
+    warnings: list[str]
+    data: list[RenderedRow]
