@@ -52,6 +52,8 @@ from app.stored_completions import file_routes as stored_completion_files
 from app.stored_completions import routes as stored_completions
 from app.stored_completions.recorder import CompletionRecorder
 from app.sweeps import routes as sweeps
+from app.training_data import routes as training_data
+from app.training_data.reasoning import ReasoningFinder
 from app.usage import routes as usage
 from app.usage.prices import Prices
 from app.webhooks import routes as webhooks
@@ -106,6 +108,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     openapi.serialize_once(app)
     app.state.shared = state
     app.state.engines = EngineClient(settings, state.catalog, state.store)
+    app.state.reasoning_finder = ReasoningFinder()
     app.state.recorder = TrafficRecorder(state.sessions)
     app.state.prices = Prices.load(settings.prices_file)
     app.state.completion_recorder = CompletionRecorder(state.sessions)
@@ -137,6 +140,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         stored_completions.router,
         stored_completion_files.router,
         sweeps.router,
+        training_data.router,
         upload_routes.router,
         usage.router,
         webhooks.router,

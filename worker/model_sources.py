@@ -19,6 +19,7 @@ from worker.model_cache import (
     ModelUnavailable,
     get_cache_folder,
     is_cached,
+    needs_cache,
     populate_once,
 )
 
@@ -47,6 +48,19 @@ def materialize(model: CatalogModel, cache: Path) -> Path:
         "s3://, once a trainer or engine has fetched it, are supported. Download it into a folder "
         "first and use path:."
     )
+
+
+def find_folder(model: CatalogModel, cache: Path) -> Path:
+    """Return the folder of a model, which is neither fetched nor converted for it.
+
+    Raises ModelUnavailable.
+    """
+    if needs_cache(model) and not is_cached(model, cache):
+        raise ModelUnavailable(
+            f"The model {model.id} has not been fetched yet. It is with the first request to it or "
+            "job on it."
+        )
+    return get_cache_folder(model, cache) if needs_cache(model) else materialize(model, cache)
 
 
 def _check_model_folder(folder: Path, model: CatalogModel) -> Path:

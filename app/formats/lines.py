@@ -25,10 +25,11 @@ class LineSplitter:
     mark is removed from the first line. A line of more than `max_line_bytes` is not buffered.
     """
 
-    def __init__(self, max_line_bytes: int) -> None:
+    def __init__(self, max_line_bytes: int, *, number: int = 0, offset: int = 0) -> None:
+        """`number` lines, `offset` bytes, come before the stream."""
         self._max_line_bytes = max_line_bytes
-        self._number = 0
-        self._offset = 0
+        self._number = number
+        self._offset = offset
         # The unfinished line: its size, and its bytes while there are not too many.
         self._size = 0
         self._buffer = bytearray()

@@ -1,6 +1,7 @@
 """Parse a training file into checked rows: the common part of the validator and the reader."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from app.formats.dataset_summary import DatasetSummary, SummaryBuilder
@@ -18,8 +19,20 @@ MAX_LINE_BYTES = 4 * 2**20
 Row = dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Place of an example in its file: its line and number, from 1, and its line's first byte."""
+
+    line: int
+    offset: int
+    example: int
+
+
 # Enough of the first line to recognize what a file is, if the line is too long to be read.
 HEAD_BYTES = 256
+
+
+BEGIN = Position(1, 0, 1)
 
 
 class ForeignFile(InvalidExample):
@@ -38,13 +51,23 @@ class RowParser:
     """
 
     def __init__(
-        self, *, max_line_bytes: int = MAX_LINE_BYTES, formats: tuple[Format, ...] = FORMATS
+        self,
+        *,
+        max_line_bytes: int = MAX_LINE_BYTES,
+        formats: tuple[Format, ...] = FORMATS,
+        start: Position = BEGIN,
+        format: Format | None = None,
     ) -> None:
-        self.format: Format | None = None
-        self.example_count = 0
+        """`start` is the position of the stream's first example, and `format` that of those before
+        it, where the stream begins inside of a file."""
+        self.format = format
+        self.example_count = start.example - 1
+        # Of the example that was yielded last, with its bytes; None for a line that is too long.
+        self.position = start
+        self.line: bytes | None = None
         self._formats = formats
         self._max_line_bytes = max_line_bytes
-        self._lines = LineSplitter(max_line_bytes)
+        self._lines = LineSplitter(max_line_bytes, number=start.line - 1, offset=start.offset)
         self._stopped = False
         self._head = b""
         self._summary_builder = SummaryBuilder()
@@ -75,6 +98,7 @@ class RowParser:
             if self._stopped:
                 return
             self.example_count += 1
+            self.position, self.line = Position(number, offset, self.example_count), line
             try:
                 row = self._parse_row(line)
                 self._summarize(row, number)

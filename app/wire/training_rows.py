@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from app.formats.long_rows import LongRowPolicy
+from app.wire.long_rows import LongRowPolicy
 from app.wire.sampling import StrictModel
 
 
@@ -65,12 +65,12 @@ class RowSequence(BaseModel):
 class RenderedRow(BaseModel):
     """An example as training reads it.
 
-    `is_learned` is false if training leaves it out; `reason` says why. An example of an encoder has
-    its loss as a whole: `labels` or `score` is the target.
+    `is_learned` is false if training leaves it out; `note` says why, or what of it is not learned.
+    An example of an encoder has its loss as a whole: `labels` or `score` is the target.
     """
 
     is_learned: bool
-    reason: str | None = None
+    note: str | None = None
     sequences: list[RowSequence] = []
     labels: list[str] | None = None
     score: float | None = None

@@ -29,8 +29,8 @@ from worker.model.generation_config import (
     read_generation_config,
 )
 from worker.model.rendering import Renderer, RenderingOptions
-from worker.model_cache import ModelUnavailable, get_cache_folder, is_cached, needs_cache
-from worker.model_sources import materialize
+from worker.model_cache import ModelUnavailable
+from worker.model_sources import find_folder, materialize
 from worker.modeling import (
     ADAPTER_WEIGHTS_FILE,
     choose_device,
@@ -82,10 +82,9 @@ def read_rendering_options(files: AdapterFiles) -> RenderingOptions:
 
 def load_rendering(model: CatalogModel, cache: Path) -> ModelRendering:
     """Load the tokenizer of a model that is on this machine. Raises ModelUnavailable."""
-    if needs_cache(model) and not is_cached(model, cache):
-        raise ModelUnavailable(f"The model {model.id} has not been fetched yet.")
-    folder = get_cache_folder(model, cache) if needs_cache(model) else materialize(model, cache)
-    return ModelRendering(make_renderer(model, folder), FairExecutor(1, "rendering"))
+    return ModelRendering(
+        make_renderer(model, find_folder(model, cache)), FairExecutor(1, "rendering")
+    )
 
 
 def make_renderer(model: CatalogModel, folder: Path) -> Renderer:

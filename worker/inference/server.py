@@ -28,6 +28,7 @@ from app.wire.engine import (
     LoadAdapterRequest,
     UnloadAdapterRequest,
 )
+from app.wire.training_rows import RenderTrainingRowsRequest
 from worker.inference import http, metrics
 from worker.inference.auth import EngineKeyMiddleware
 from worker.inference.chat import ChatCompletionBuilder
@@ -45,7 +46,8 @@ from worker.inference.response_format import (
     check_mentions_json,
     refuse_for_classifier,
 )
-from worker.inference.training_rows import check_training_rows
+from worker.inference.training_rows.check import check_training_rows
+from worker.inference.training_rows.render import render_training_rows
 
 # Time for the current step to end when the server shuts down.
 FINAL_STEP_TIMEOUT_SECONDS = 5.0
@@ -86,6 +88,7 @@ def create_app(state: ServerState) -> FastAPI:
     app.add_api_route("/v1/load_lora_adapter", load_lora_adapter, methods=["POST"])
     app.add_api_route("/v1/unload_lora_adapter", unload_lora_adapter, methods=["POST"])
     app.add_api_route("/v1/check_training_rows", check_rows, methods=["POST"])
+    app.add_api_route("/v1/render_training_rows", render_rows, methods=["POST"])
     for kind in (ApiError, HTTPException, ClientDisconnect, Exception):
         app.add_exception_handler(kind, http.handle_error)
     return app
@@ -160,6 +163,13 @@ async def check_rows(request: Request) -> Response:
     rendering = await _state(request).models.get_rendering(body.model)
     project = http.read_project(request)
     work = check_training_rows(body, rendering, project)
+    return http.json_response(await http.cancel_on_disconnect(request, work))
+
+
+async def render_rows(request: Request) -> Response:
+    body = await _read_body(request, RenderTrainingRowsRequest)
+    state, project = _state(request), http.read_project(request)
+    work = render_training_rows(body, state.models, state.encoders, project)
     return http.json_response(await http.cancel_on_disconnect(request, work))
 
 

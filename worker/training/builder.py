@@ -10,7 +10,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from app.catalog import CatalogModel
-from app.formats.long_rows import LongRowPolicy, get_default_policy
+from app.wire.long_rows import LongRowPolicy, get_default_policy
 from worker.encoding.task import Method
 from worker.model.generation_config import read_generation_config
 from worker.model.rendering import Renderer, RenderingOptions

@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from app.formats import iter_examples, reasoning
-from app.formats.long_rows import LongRowPolicy
-from worker.model.rendering import RenderedChat, Renderer
+from app.wire.long_rows import LongRowPolicy
+from worker.model.rendering import RenderedChat
 from worker.run_folder import Preparing, RunFolder
 from worker.training.errors import user_error
 
@@ -24,14 +24,6 @@ READ_BYTES = 2**20
 OTHER_DATA_WARNING = (
     "The training rows are now rendered in another way than when this job began, so it starts "
     "again from its first step."
-)
-PLAIN_TEMPLATE_WARNING = (
-    "The base model has no chat template: the chats are written in a plain one, in which the "
-    "model's end token separates messages."
-)
-NO_REASONING_WARNING = (
-    "The base model's chat template has no form for reasoning: `reasoning_content` is left out, "
-    "and reasoning in the content is learned as text."
 )
 
 
@@ -137,16 +129,6 @@ def _mentions_reasoning(path: Path) -> bool:
                 return True
             tail = block[-reasoning.MAX_MARK_BYTES :]
     return False
-
-
-def template_warnings(renderer: Renderer) -> list[str]:
-    """Say what the base model's template lacks for chats; nothing if it cannot render any."""
-    if not renderer.reads_chats:
-        return []
-    warnings = [] if renderer.has_chat_template else [PLAIN_TEMPLATE_WARNING]
-    if renderer.options.thinking and not renderer.template.features.reasoning:
-        warnings.append(NO_REASONING_WARNING)
-    return warnings
 
 
 def digest_rows(rows: Sequence[Any]) -> str:

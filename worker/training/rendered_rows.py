@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from app import formats, logs
-from app.formats.long_rows import LongRowPolicy
 from app.manifests import file_sha256
+from app.wire.long_rows import LongRowPolicy
 from worker import model
 from worker.model.rendering import Renderer
 from worker.run_folder import RunFolder

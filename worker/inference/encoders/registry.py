@@ -18,7 +18,12 @@ from worker.encoding.task import has_task
 from worker.inference.adapter_cache import AdapterDiskCache
 from worker.inference.adapter_memory import AdapterFiles, DamagedLocalAdapter
 from worker.inference.encoders.engine import EncoderEngine
-from worker.inference.encoders.served_encoder import ServedEncoder, load_encoder
+from worker.inference.encoders.served_encoder import (
+    ServedEncoder,
+    TextTokenization,
+    load_encoder,
+    load_tokenization,
+)
 from worker.inference.loading import ModelCache, map_adapter_errors, run_in_thread
 
 log = logs.get_logger(__name__)
@@ -33,6 +38,7 @@ class EncoderRegistry:
         self._catalog = catalog
         self._adapters = adapters
         self._engines = ModelCache(lambda model: _fetch_and_load(model, cache, settings))
+        self._tokenizations = ModelCache(lambda model: load_tokenization(model, cache))
         self._tuned: dict[str, tuple[CatalogModel, AdapterFiles]] = {}
 
     def list_names(self) -> list[str]:
@@ -77,6 +83,19 @@ class EncoderRegistry:
             self._tuned.pop(name, None)
             raise ModelNotFound(name) from None
         return ServedEncoder(name, engine, tuned)
+
+    async def get_tokenization(self, name: str) -> TextTokenization:
+        """Return the tokenizer of a base model of any kind, without loading the model.
+
+        Raises NotFound, or ServiceUnavailable if the model is not on this machine.
+        """
+        model = self._catalog.get(name)
+        if model is None or model.engine is not None:
+            raise ModelNotFound(name)
+        loaded = self._engines.loaded().get(model.id)
+        if loaded is not None:
+            return TextTokenization(loaded.tokenizer, loaded.tokenizer_thread)
+        return await self._tokenizations.get(model)
 
     async def load_adapter(self, request: LoadAdapterRequest) -> None:
         """Register a fine-tuned model under a name.

@@ -10,7 +10,8 @@ from worker.encoding.pooling import read_pooling
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.inference.encoders.engine import EncoderEngine
 from worker.inference.encoders.tuned_encoder import TunedEncoder
-from worker.model_sources import materialize
+from worker.inference.fair_executor import FairExecutor
+from worker.model_sources import find_folder, materialize
 from worker.modeling import choose_device, choose_dtype, load_tokenizer
 
 log = logs.get_logger(__name__)
@@ -27,6 +28,20 @@ class ServedEncoder:
     engine: EncoderEngine
     tuned: TunedEncoder | None
     project: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TextTokenization:
+    """A base model's tokenizer of texts, and the thread in which projects take turns to use it."""
+
+    tokenizer: EncoderTokenizer
+    executor: FairExecutor
+
+
+def load_tokenization(model: CatalogModel, cache: Path) -> TextTokenization:
+    """Load the tokenizer of a model that is on this machine. Raises ModelUnavailable."""
+    tokenizer = EncoderTokenizer(load_tokenizer(find_folder(model, cache)), model.context_length)
+    return TextTokenization(tokenizer, FairExecutor(1, "tokenizer"))
 
 
 def load_encoder(model: CatalogModel, cache: Path) -> EncoderEngine:

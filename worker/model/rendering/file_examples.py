@@ -16,7 +16,7 @@ from app.formats import (
     preference,
 )
 from app.formats.completion import CompletionExample
-from app.formats.long_rows import LongRowPolicy
+from app.wire.long_rows import LongRowPolicy
 from worker.model.rendering.errors import RenderingError
 from worker.model.rendering.examples import RenderedChat
 from worker.model.rendering.renderer import Renderer
@@ -28,6 +28,15 @@ READERS: Mapping[FormatName, Callable[[Mapping[str, Any]], Example]] = {
     FormatName.COMPLETION: completion.to_example,
     FormatName.PREFERENCE: preference.to_example,
 }
+
+PLAIN_TEMPLATE_WARNING = (
+    "The base model has no chat template: the chats are written in a plain one, in which the "
+    "model's end token separates messages."
+)
+NO_REASONING_WARNING = (
+    "The base model's chat template has no form for reasoning: `reasoning_content` is left out, "
+    "and reasoning in the content is learned as text."
+)
 
 
 def render_text_or_chat(
@@ -73,7 +82,7 @@ def find_rows_to_compare(
     """Return the rows of a pair of outputs; None if they are cut, not rendered, or the same."""
     if any(output.num_cut for output in outputs):
         return None
-    learned = [next(filter(_has_labels, output.rows), None) for output in outputs]
+    learned = [next(filter(has_labels, output.rows), None) for output in outputs]
     chosen, rejected = learned
     if chosen is None or rejected is None or np.array_equal(chosen.ids, rejected.ids):
         return None
@@ -83,6 +92,11 @@ def find_rows_to_compare(
 def find_labels(row: TrainingRow) -> NDArray[np.int32]:
     """Find the positions of the tokens to learn. The first has no predecessor to predict it."""
     return np.flatnonzero(row.loss_mask[1:]).astype(np.int32) + 1
+
+
+def has_labels(row: TrainingRow) -> bool:
+    """True if a row has any token to learn."""
+    return bool(row.loss_mask[1:].any())
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +144,14 @@ def _learns(renderer: Renderer, example: Example) -> tuple[bool, int]:
     if isinstance(example, PreferenceExample):
         return find_rows_to_compare(render_outputs(renderer, example)) is not None, 1
     rendered = render_text_or_chat(renderer, example)
-    return any(map(_has_labels, rendered.rows)), rendered.num_turns
+    return any(map(has_labels, rendered.rows)), rendered.num_turns
 
 
-def _has_labels(row: TrainingRow) -> bool:
-    return bool(row.loss_mask[1:].any())
+def template_warnings(renderer: Renderer) -> list[str]:
+    """Say what the base model's template lacks for chats; nothing if it cannot render any."""
+    if not renderer.reads_chats:
+        return []
+    warnings = [] if renderer.has_chat_template else [PLAIN_TEMPLATE_WARNING]
+    if renderer.options.thinking and not renderer.template.features.reasoning:
+        warnings.append(NO_REASONING_WARNING)
+    return warnings

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from app.catalog import CatalogModel
-from app.formats.long_rows import LongRowPolicy, get_default_policy
+from app.wire.long_rows import LongRowPolicy, get_default_policy
 from worker.encoding.backbone import find_linear_layers, load_backbone, read_shape
 from worker.encoding.pooling import read_pooling
 from worker.encoding.rows.methods import ROW_METHODS

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.formats.long_rows import LongRowPolicy
+from app.wire.long_rows import LongRowPolicy
 from worker.encoding.pooling import Pooling
 from worker.encoding.rows.methods import ROW_METHODS, Examples
 from worker.encoding.task import EncoderTask, Method, Tuning

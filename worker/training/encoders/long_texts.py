@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from app.formats.long_rows import LongRowPolicy
+from app.wire.long_rows import LongRowPolicy
 from worker.encoding.rows.methods import ROW_METHODS, Examples
 from worker.encoding.rows.row import EncoderRow
 from worker.encoding.task import EncoderTask

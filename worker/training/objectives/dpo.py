@@ -27,20 +27,20 @@ from app.formats import (
     iter_examples,
     preference,
 )
-from app.formats.long_rows import LongRowPolicy
 from app.formats.nothing_learned import describe_nothing_learned
+from app.wire.long_rows import LongRowPolicy
 from worker.model.rendering import Renderer, RenderingError, TrainingRow
 from worker.model.rendering.file_examples import (
     find_labels,
     find_rows_to_compare,
     render_outputs,
+    template_warnings,
 )
 from worker.training.batching import Row, collate, common_prefix_length, split_by_tokens
 from worker.training.chat_data import (
     ChatData,
     LongRows,
     ignore_progress,
-    template_warnings,
 )
 from worker.training.errors import user_error
 from worker.training.forward import CausalLM

@@ -15,14 +15,15 @@ from app.formats import (
     iter_examples,
 )
 from app.formats.completion import CompletionExample
-from app.formats.long_rows import LongRowPolicy
 from app.formats.nothing_learned import describe_nothing_learned
+from app.wire.long_rows import LongRowPolicy
 from worker.model.rendering import Renderer, RenderingError
 from worker.model.rendering.file_examples import (
     apply_policy,
     find_labels,
     is_too_long,
     render_text_or_chat,
+    template_warnings,
 )
 from worker.training.batching import Row, collate, split_by_tokens
 from worker.training.chat_data import (
@@ -30,7 +31,6 @@ from worker.training.chat_data import (
     LongRows,
     TurnCount,
     ignore_progress,
-    template_warnings,
 )
 from worker.training.errors import user_error
 from worker.training.forward import CausalLM

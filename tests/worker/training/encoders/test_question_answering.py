@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from app.errors import InvalidRequest
-from app.formats.long_rows import LongRowPolicy
 from app.formats.question_answering import QuestionExample, to_example
 from app.wire.encoders import InferenceParameters
+from app.wire.long_rows import LongRowPolicy
 from tests.worker.conftest import WORDS, words_tokenizer
 from tests.worker.training.encoders.conftest import MakeEncoder
 from worker.encoding.backbone import load_backbone
