@@ -83,7 +83,24 @@ class FakeEngine:
         app.add_api_route("/v1/completions", self.completions, methods=["POST"])
         app.add_api_route("/v1/embeddings", self.embeddings, methods=["POST"])
         app.add_api_route("/v1/classify", self.classify, methods=["POST"])
+        app.add_api_route("/v1/render_training_rows", self.render_rows, methods=["POST"])
         return app
+
+    async def render_rows(self, request: Request) -> Response:
+        """Each row is one sequence of 7 tokens, of which 3 carry loss."""
+        body = await request.json()
+        self.bodies.append(body)
+        if not self.healthy:
+            error = {"message": "The model base has not been fetched yet.", "type": "server_error"}
+            return JSONResponse({"error": {**error, "param": None, "code": None}}, 503)
+        segments = [
+            {"text": "before", "token_count": 4, "has_loss": False},
+            {"text": "learned", "token_count": 3, "has_loss": True},
+        ]
+        sequence = {"role": "row", "token_count": 7, "loss_token_count": 3, "is_truncated": False}
+        row = {"is_learned": True, "sequences": [{**sequence, "segments": segments}]}
+        data = [row] * len(body["rows"])
+        return JSONResponse({"max_tokens": 8192, "warnings": [], "data": data})
 
     async def health(self) -> Response:
         return Response(status_code=200 if self.healthy else 503)

@@ -8,7 +8,7 @@ import orjson
 
 from app.formats.errors import LineError
 from app.formats.format import FormatName
-from app.formats.lines import LineSplitter
+from app.formats.lines import Line, LineSplitter
 from app.formats.registry import FORMATS
 from app.formats.rows import BEGIN, MAX_LINE_BYTES, Position, Row, RowParser
 
@@ -123,11 +123,14 @@ class LineFinder:
         if self._line is None:
             self._line = int(chunk)
             return
-        for number, offset, _ in self._lines.feed(chunk):
-            if number > self._line:
-                return
-            self._count += 1
-            self._found = Position(number, offset, self._count)
+        self._find(self._lines.feed(chunk), self._line)
 
     def finish(self) -> bytes:
+        self._find(self._lines.finish(), self._line or 0)
         return orjson.dumps(None if self._found is None else asdict(self._found))
+
+    def _find(self, lines: Iterator[Line], last: int) -> None:
+        for number, offset, _ in lines:
+            if number <= last:
+                self._count += 1
+                self._found = Position(number, offset, self._count)

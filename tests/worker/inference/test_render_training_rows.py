@@ -1,0 +1,89 @@
+"""The engine's route that renders rows of training files."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.catalog import CatalogModel, ModelKind
+from tests.worker.conftest import words_tokenizer
+from tests.worker.inference.running_engine import EngineClient, catalog_entry, running_engine
+
+CHAT = {"messages": [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]}
+TEXT = {"text": "w1 w2", "label": "a"}
+FIELDS = {"method": "supervised", "format": "chat", "rows": [CHAT]}
+TEXT_FIELDS = {"method": "classification", "format": "classification", "rows": [TEXT]}
+
+
+@pytest.fixture(scope="module")
+def engine(
+    base_folder: Path, base_model: CatalogModel, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EngineClient]:
+    """An engine whose encoder has a tokenizer and no weights."""
+    home = tmp_path_factory.mktemp("engine")
+    folder = shutil.copytree(base_folder, home / "encoder")
+    (folder / "model.safetensors").unlink()
+    words_tokenizer(token_types=True).save_pretrained(folder)
+    entries = [
+        catalog_entry(base_model),
+        catalog_entry(
+            base_model, id="encoder", source=f"path:{folder}", kind=ModelKind.ENCODER, methods=()
+        ),
+        catalog_entry(base_model, id="not-fetched", source=f"hf:nobody/nothing@{40 * 'a'}"),
+        catalog_entry(base_model, id="elsewhere", engine="http://127.0.0.1:1"),
+    ]
+    with running_engine(home, *entries) as engine:
+        yield engine
+
+
+def render(engine: EngineClient, model: str, **body: Any) -> tuple[int, Any]:
+    content = {"model": model, "split": "loss", **body}
+    response = engine.http("POST", "/v1/render_training_rows", json=content)
+    return response.status_code, response.json()
+
+
+def test_chats_are_rendered(engine: EngineClient) -> None:
+    status, body = render(engine, "tiny", **FIELDS)
+    assert (status, body["max_tokens"], body["warnings"]) == (200, 512, [])
+    (sequence,) = body["data"][0]["sequences"]
+    texts = [(segment["text"], segment["has_loss"]) for segment in sequence["segments"]]
+    assert texts[1:] == [("2<|im_end|>", True), ("\n", False)]
+
+
+def test_texts_are_tokenized_without_the_weights(engine: EngineClient) -> None:
+    status, body = render(engine, "encoder", **TEXT_FIELDS, max_tokens=3)
+    assert (status, body["max_tokens"]) == (200, 3)
+    (row,) = body["data"]
+    assert row["labels"] == ["a"]
+    assert row["sequences"][0]["segments"][0]["text"] == "[CLS]w1[SEP]"
+    assert row["sequences"][0]["is_truncated"]
+
+
+def test_texts_for_a_classifier_of_a_chat_model_are_tokenized(engine: EngineClient) -> None:
+    status, body = render(engine, "tiny", **TEXT_FIELDS)
+    assert (status, body["data"][0]["labels"]) == (200, ["a"])
+
+
+def test_counts_come_without_texts(engine: EngineClient) -> None:
+    _, body = render(engine, "tiny", **FIELDS | {"split": None})
+    (sequence,) = body["data"][0]["sequences"]
+    assert (sequence["segments"], sequence["loss_token_count"]) == ([], 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "status"),
+    [
+        ("unknown", FIELDS, 404),
+        ("elsewhere", FIELDS, 404),
+        ("not-fetched", FIELDS, 503),
+        ("not-fetched", TEXT_FIELDS, 503),
+        ("tiny", FIELDS | {"format": "classification", "rows": [TEXT]}, 400),
+        ("encoder", TEXT_FIELDS | {"method": "question_answering"}, 400),
+    ],
+)
+def test_rows_that_cannot_be_rendered_are_an_error(
+    engine: EngineClient, model: str, fields: dict[str, Any], status: int
+) -> None:
+    assert render(engine, model, **fields)[0] == status
