@@ -88,6 +88,7 @@ NON_ID_PARAMETERS = frozenset(
         "input inputs integrations label labels limit logit_bias logprobs max_completion_tokens "
         "max_tokens md5 messages metadata metric mime_type modalities model_sample moderation n "
         "name order "
+        "long_rows max_seq_length method split "
         "owner_project_access parallel_tool_calls passing_labels prediction presence_penalty "
         "project "
         "prompt prompt_cache_key prompt_cache_options prompt_cache_retention "
@@ -97,6 +98,8 @@ NON_ID_PARAMETERS = frozenset(
         "tools top_logprobs top_p url user verbosity web_search_options"
     ).split()
 )
+# Their `after` is a position in the object in the path, which is no id.
+POSITION_PATHS = ("/v1/files/{file_id}/preview",)
 # Their ids are filters: those of others yield what unknown ones do, which is nothing
 # (tests/app/usage/test_routes.py, tests/app/organization/test_audit_logs.py).
 FILTERED_PATHS = (
@@ -216,7 +219,11 @@ def _operation(method: str, path: str, described: Schema, schemas: Schema) -> Op
         keys=tuple(key for one in described.get("security", ()) for key in one),
         id_slots=tuple(slots),
         unknown_parameters=tuple(
-            name for _, name in places if name not in known and not _is_plain(name)
+            name
+            for _, name in places
+            if name not in known
+            and not _is_plain(name)
+            and not (name == "after" and path in POSITION_PATHS)
         ),
         body=body,
         media_type=media_type,
