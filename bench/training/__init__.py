@@ -1,0 +1,1 @@
+"""Training speed and loss beside other trainers; see `python -m bench.training --help`."""
