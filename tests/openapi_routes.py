@@ -80,6 +80,7 @@ NON_ID_PARAMETERS = frozenset(
         "actor_emails actor_ids event_types resource_ids tenant_only "
         "effective_at[gt] effective_at[gte] effective_at[lt] effective_at[lte] "
         "created_at[gt] created_at[gte] created_at[lt] created_at[lte] method search "
+        "after_step max_points "
         "api_key_ids batch bucket_width end_time group_by line_items models page project_ids "
         "start_time user_ids "
         "arguments audio calculate_output completion_window content context data description "

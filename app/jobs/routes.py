@@ -22,11 +22,18 @@ from app.http.query_params import (
     parse_metadata_filter,
     time_range,
 )
-from app.jobs import lifecycle, progress_report, serializers, service
+from app.jobs import lifecycle, metric_series, progress_report, serializers, service
 from app.jobs.hyperparameters import MethodName
 from app.jobs.job_filter import JobFilter, JobStatusFilter
 from app.jobs.progress_report import ProgressReport
-from app.jobs.schemas import CheckpointList, CreateJob, EventList, JobList, JobObject
+from app.jobs.schemas import (
+    CheckpointList,
+    CreateJob,
+    EventList,
+    JobList,
+    JobMetrics,
+    JobObject,
+)
 from app.jobs.wandb_policy import WandbPolicy
 from app.wire.base import fill_page, page_cursors
 
@@ -174,6 +181,23 @@ def list_checkpoints(
     page = service.list_checkpoints(session, principal.project_id, job_id, after=after, limit=limit)
     data = [serializers.serialize_checkpoint(row) for row in page.rows]
     return CheckpointList(data=data, has_more=page.has_more, **page_cursors(data))
+
+
+@router.get("/{job_id}/metrics")
+def list_metrics(
+    job_id: str,
+    principal: PrincipalDep,
+    session: ReadSessionDep,
+    after_step: Annotated[int, Query(ge=0, le=2**31 - 1)] = 0,
+    max_points: Annotated[int, Query(ge=4, le=10_000)] = 1000,
+) -> JobMetrics:
+    """List a job's metrics per step (extension). Of more than `max_points` steps, each metric keeps
+    about that many points, among them its lowest and highest."""
+    job = service.get(session, principal.project_id, job_id)
+    curves = metric_series.read_curves(
+        session, job_id, after_step=after_step, max_points=max_points
+    )
+    return serializers.serialize_curves(job, curves)
 
 
 def _report_progress(

@@ -324,3 +324,28 @@ class CheckpointObject(BaseModel):
 
 class CheckpointList(CursorListing):
     data: list[CheckpointObject]
+
+
+class MetricSeries(BaseModel):
+    """Points of one metric, in the order of their steps."""
+
+    steps: list[int]
+    values: list[float]
+
+
+class JobMetrics(BaseModel):
+    """Metrics of a job per step, as columns.
+
+    `last_step` is the value of `after_step` for the points that follow, `step_count` the number of
+    steps with metrics since the requested one. Points change only if `attempt` does: a later
+    attempt replaces the steps that it repeats.
+    """
+
+    object: Literal["fine_tuning.job.metrics"] = "fine_tuning.job.metrics"
+    job_id: str
+    attempt: int
+    total_steps: int | None
+    last_step: int
+    step_count: int
+    is_downsampled: bool
+    series: dict[str, MetricSeries]

@@ -1,15 +1,18 @@
 """Serializers of jobs, events and checkpoints: rows to wire objects."""
 
 from app.db.tables import TERMINAL_STATES, Checkpoint, Job, JobEvent, JobState
+from app.jobs.metric_series import Curves
 from app.jobs.progress_report import ProgressReport
 from app.jobs.schemas import (
     CheckpointObject,
     EventObject,
     JobError,
+    JobMetrics,
     JobObject,
     JobProgress,
     JobStatus,
     JobWait,
+    MetricSeries,
     ResolvedHyperparameters,
 )
 
@@ -109,4 +112,20 @@ def serialize_checkpoint(row: Checkpoint) -> CheckpointObject:
         fine_tuning_job_id=row.job_id,
         step_number=row.step,
         metrics=row.metrics,
+    )
+
+
+def serialize_curves(job: Job, curves: Curves) -> JobMetrics:
+    """Serialize the metrics of a job."""
+    return JobMetrics(
+        job_id=job.id,
+        attempt=job.attempt,
+        total_steps=job.total_steps,
+        last_step=curves.last_step,
+        step_count=curves.count,
+        is_downsampled=curves.is_downsampled,
+        series={
+            name: MetricSeries(steps=list(points), values=list(points.values()))
+            for name, points in curves.points.items()
+        },
     )
