@@ -42,6 +42,9 @@ METHODS_BY_KIND: Mapping[ModelKind, tuple[str, ...]] = {
         "embedding",
     ),
 }
+# A model trained with one of these methods can be trained further with any of them: all produce
+# adapters of causal models.
+GENERATIVE_METHODS = ("supervised", "dpo")
 SOURCE_SCHEMES = ("package", "path", "hf", "s3")
 BUCKET_LOCATION = re.compile(r"//[a-z0-9][a-z0-9.-]+/[A-Za-z0-9._/-]+")
 # A branch or a tag of a hub can be moved to other files; a commit cannot.
@@ -161,6 +164,11 @@ class CatalogModel:
         if problem is not None:
             raise CatalogError(f"{where}: {problem}")
         return replace(model, kind=ModelKind(model.kind))
+
+
+def can_continue(before: str, method: str) -> bool:
+    """Check whether a model made by the method `before` can be trained further by `method`."""
+    return method == before or (method in GENERATIVE_METHODS and before in GENERATIVE_METHODS)
 
 
 def _find_error(model: CatalogModel) -> str | None:

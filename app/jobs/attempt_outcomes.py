@@ -10,9 +10,10 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.catalog import GENERATIVE_METHODS
 from app.db import clock, outbox
 from app.db.tables import AttemptOutcome, EventLevel, Job, JobAttempt, JobState, WorkerTask
-from app.jobs import checkpoints, events, lifecycle, option_checks, states
+from app.jobs import checkpoints, events, lifecycle, states
 from app.jobs.events import NewEvent
 from app.jobs.failures import JobErrorCode, JobFailure
 
@@ -167,7 +168,7 @@ def retry_with_smaller_batch(
 
 def _can_enable_gradient_checkpointing(session: Session, job: Job) -> bool:
     """True once per job, for methods that have it, if its owner did not decide about it."""
-    is_known = job.method in option_checks.GENERATIVE_METHODS
+    is_known = job.method in GENERATIVE_METHODS
     is_auto = job.hyperparameters.get("gradient_checkpointing", "auto") == "auto"
     return is_known and is_auto and not events.has_key(session, job.id, GRADIENT_CHECKPOINTING_KEY)
 

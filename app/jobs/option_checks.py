@@ -6,15 +6,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.catalog import CatalogModel
+from app.catalog import GENERATIVE_METHODS, CatalogModel, can_continue
 from app.db.tables import FineTunedModel, Job
 from app.errors import InvalidRequest
 from app.jobs.encoder_option_checks import find_unused_encoder_options
 from app.jobs.schemas import CreateJob
 
-# A model trained with one of these methods can be trained further with any of them: all produce
-# adapters of causal models.
-GENERATIVE_METHODS = ("supervised", "dpo")
 # Hyperparameters that are the model's own once it has been trained.
 INHERITED_OPTIONS = ("tuning", "lora_rank", "lora_alpha", "target_modules")
 
@@ -76,7 +73,7 @@ def _find_source_job(session: Session, start_model: str | None) -> Job | None:
 
 
 def _check_method_compatible(start_model: str | None, before: str, method: str) -> None:
-    if method == before or (method in GENERATIVE_METHODS and before in GENERATIVE_METHODS):
+    if can_continue(before, method):
         return
     raise InvalidRequest(
         f"Model {start_model} was made by method '{before}' and cannot be trained further with "

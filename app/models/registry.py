@@ -1,5 +1,6 @@
 """Models that a project can use: the catalog's base models, and its fine-tuned models."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -18,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from app.catalog import Catalog, CatalogModel, ModelKind
+from app.catalog import Catalog, CatalogModel, ModelKind, can_continue
 from app.db import outbox
 from app.db.tables import (
     TERMINAL_STATES,
@@ -64,11 +65,18 @@ class AdapterUnloader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """A model as it appears in lists."""
+    """A model as it appears in lists.
+
+    `base` is None if the catalog no longer has it; `methods` are those that a job which starts from
+    the model may have.
+    """
 
     name: str
     created_at: datetime
     is_fine_tuned: bool
+    base: CatalogModel | None = None
+    job_id: str | None = None
+    methods: tuple[str, ...] = ()
 
 
 def resolve(
@@ -135,7 +143,9 @@ def list_(session: Session, catalog: Catalog, project_id: str) -> list[ModelEntr
     Includes other projects' models that this one has permission to use.
     """
     since = _get_organization_created_at(session, project_id)
-    names = [name for base in catalog for name in (base.id, *base.aliases)]
+    base_models = [
+        _to_base_entry(name, base, since) for base in catalog for name in (base.id, *base.aliases)
+    ]
     fine_tuned = session.scalars(
         select(FineTunedModel)
         .where(
@@ -144,22 +154,21 @@ def list_(session: Session, catalog: Catalog, project_id: str) -> list[ModelEntr
             FineTunedModel.deleted_at.is_(None),
         )
         .order_by(FineTunedModel.created_at.desc(), FineTunedModel.name)
-    )
-    return [ModelEntry(name, since, is_fine_tuned=False) for name in names] + [
-        _to_entry(row) for row in fine_tuned
-    ]
+    ).all()
+    methods = _get_methods(session, fine_tuned)
+    return base_models + [_to_entry(row, methods[row.job_id], catalog) for row in fine_tuned]
 
 
 def retrieve(session: Session, catalog: Catalog, project_id: str, name: str) -> ModelEntry:
     """Get a model or checkpoint, under the requested name or alias. Raises ModelNotFound."""
-    if catalog.get(name) is not None:
-        return ModelEntry(
-            name, _get_organization_created_at(session, project_id), is_fine_tuned=False
-        )
+    base = catalog.get(name)
+    if base is not None:
+        since = _get_organization_created_at(session, project_id)
+        return _to_base_entry(name, base, since)
     row = _find(session, project_id, name)
     if row is None:
         raise ModelNotFound(name)
-    return _to_entry(row)
+    return _to_entry(row, _get_methods(session, [row])[row.job_id], catalog)
 
 
 def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> ResolvedModel | None:
@@ -268,8 +277,27 @@ def _select_permitted_names(project_id: str) -> Select[str]:
     )
 
 
-def _to_entry(row: FineTunedModel) -> ModelEntry:
-    return ModelEntry(row.name, row.created_at, is_fine_tuned=True)
+def _to_base_entry(name: str, base: CatalogModel, since: datetime) -> ModelEntry:
+    return ModelEntry(name, since, is_fine_tuned=False, base=base, methods=base.methods)
+
+
+def _to_entry(row: FineTunedModel, made_by: str, catalog: Catalog) -> ModelEntry:
+    base = catalog.get(row.base_model)
+    return ModelEntry(
+        row.name,
+        row.created_at,
+        is_fine_tuned=True,
+        base=base,
+        job_id=row.job_id,
+        methods=tuple(each for each in base.methods if can_continue(made_by, each)) if base else (),
+    )
+
+
+def _get_methods(session: Session, models: Sequence[FineTunedModel]) -> dict[str, str]:
+    """Get the methods of the jobs that made the models, by job id."""
+    jobs = {model.job_id for model in models}
+    rows = session.execute(select(Job.id, Job.method).where(Job.id.in_(jobs)))
+    return dict(iter(rows))
 
 
 def _get_organization_created_at(session: Session, project_id: str) -> datetime:

@@ -45,22 +45,41 @@ async def get_unloader(request: Request) -> AdapterUnloader:
     return unloader
 
 
+Include = Annotated[
+    list[Literal["details"]] | None,
+    Query(
+        max_length=10,
+        description="Extension: `details` adds the base model, its context, and usable methods.",
+    ),
+]
 UnloaderDep = Annotated[AdapterUnloader, Depends(get_unloader)]
 
 
 @router.get("")
-def list_models(state: AppStateDep, principal: PrincipalDep, session: ReadSessionDep) -> ModelList:
+def list_models(
+    state: AppStateDep,
+    principal: PrincipalDep,
+    session: ReadSessionDep,
+    include: Include = None,
+) -> ModelList:
     """List base models, also by their aliases, and the project's fine-tuned models."""
     models = registry.list_(session, state.catalog, principal.project_id)
-    return ModelList(data=[serialize_model(entry, principal.organization_slug) for entry in models])
+    owner, with_details = principal.organization_slug, bool(include)
+    return ModelList(
+        data=[serialize_model(entry, owner, with_details=with_details) for entry in models]
+    )
 
 
 @router.get("/{model:path}")
 def retrieve_model(
-    model: str, state: AppStateDep, principal: PrincipalDep, session: ReadSessionDep
+    model: str,
+    state: AppStateDep,
+    principal: PrincipalDep,
+    session: ReadSessionDep,
+    include: Include = None,
 ) -> ModelObject:
     entry = registry.retrieve(session, state.catalog, principal.project_id, model)
-    return serialize_model(entry, principal.organization_slug)
+    return serialize_model(entry, principal.organization_slug, with_details=bool(include))
 
 
 @router.delete("/{model:path}")

@@ -4,7 +4,28 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.catalog import ModelKind
 from app.wire.base import CursorListing, UnixTime
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class ModelDetails(BaseModel):
+    """Facts of a model; an extension of OpenAI's object.
+
+    `base_model` is the id of its base, also where `id` is an alias. `methods` are those that a job
+    which starts from the model may have, `context_length` is in tokens, and `job_id` names the job
+    that made it.
+    """
+
+    base_model: str
+    kind: ModelKind
+    methods: list[str]
+    context_length: int
+    license: str | None
+    job_id: str | None
 
 
 class ModelObject(BaseModel):
@@ -14,6 +35,8 @@ class ModelObject(BaseModel):
     object: Literal["model"] = "model"
     created: UnixTime
     owned_by: str
+    # Only where the request includes them, and the catalog still has the base model.
+    details: Annotated[ModelDetails | None, Field(exclude_if=_is_none)] = None
 
 
 class ModelList(BaseModel):

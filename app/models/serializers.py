@@ -1,9 +1,25 @@
 """Serializers of models: registry entries to wire objects."""
 
 from app.models.registry import ModelEntry
-from app.models.schemas import ModelObject
+from app.models.schemas import ModelDetails, ModelObject
 
 
-def serialize_model(model: ModelEntry, organization: str) -> ModelObject:
+def serialize_model(
+    model: ModelEntry, organization: str, *, with_details: bool = False
+) -> ModelObject:
     owner = organization if model.is_fine_tuned else "system"
-    return ModelObject(id=model.name, created=model.created_at, owned_by=owner)
+    details = _serialize_details(model) if with_details else None
+    return ModelObject(id=model.name, created=model.created_at, owned_by=owner, details=details)
+
+
+def _serialize_details(model: ModelEntry) -> ModelDetails | None:
+    if model.base is None:
+        return None
+    return ModelDetails(
+        base_model=model.base.id,
+        kind=model.base.kind,
+        methods=list(model.methods),
+        context_length=model.base.context_length,
+        license=model.base.license or None,
+        job_id=model.job_id,
+    )

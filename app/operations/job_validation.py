@@ -11,13 +11,12 @@ from threading import BoundedSemaphore
 from sqlalchemy.orm import Session
 
 from app import logs
-from app.catalog import Catalog, CatalogModel
+from app.catalog import GENERATIVE_METHODS, Catalog, CatalogModel
 from app.db.session import DatabaseUnavailable, SessionMaker, transaction
 from app.db.tables import File, Job
 from app.inference.rendering_check import TOTAL_TIMEOUT_SECONDS, RenderingCheck, RowsToCheck
 from app.jobs import file_checks, lifecycle, validation_errors, validation_queue
 from app.jobs.failures import JobFailure
-from app.jobs.option_checks import GENERATIVE_METHODS
 from app.jobs.validation_queue import ValidationQueue
 from app.storage import ObjectStore, StorageUnavailable
 

@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from app import logs
+from app.catalog import GENERATIVE_METHODS
 from app.db import clock, outbox
 from app.db.session import DatabaseUnavailable, SessionMaker, TransactionWork, transaction
 from app.db.tables import File, Job, JobState, Outbox, OutboxKind, WorkerTask, WorkStop
@@ -26,7 +27,6 @@ from app.jobs import (
     validation_errors,
     validation_queue,
 )
-from app.jobs.option_checks import GENERATIVE_METHODS
 from app.monitoring import traffic
 from app.operations import periodic_task_runs
 from app.operations.leader_election import acquire_leader_lock

@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any
 
 from app import ids, logs
-from app.catalog import Catalog, ModelKind
+from app.catalog import GENERATIVE_METHODS, Catalog, ModelKind
 from app.db.session import (
     DatabaseUnavailable,
     SessionMaker,
@@ -20,7 +20,6 @@ from app.jobs import finalization, limits, progress, result_file, time_slices
 from app.jobs.events import NewEvent
 from app.jobs.finalization import NoFinalCheckpoint, ResultFile
 from app.jobs.leases import JobAssignment, TrainerDirective
-from app.jobs.option_checks import GENERATIVE_METHODS
 from app.jobs.states import LeaseLost
 from app.settings import Settings
 from app.storage import ObjectStore, StorageUnavailable, file_key

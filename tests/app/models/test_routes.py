@@ -51,6 +51,36 @@ def test_list(openai: OpenAI, job: Job) -> None:
     }
 
 
+def test_details_on_request(http: httpx.Client, job: Job) -> None:
+    listed = http.get("/v1/models", params={"include": "details"}).json()["data"]
+    details = {model["id"]: model["details"] for model in listed}
+    base = {
+        "base_model": "base",
+        "kind": "causal",
+        "methods": ["supervised", "dpo"],
+        "context_length": 8192,
+        "license": None,
+        "job_id": None,
+    }
+    assert details["base"] == details["gpt-4o-mini"] == base
+    assert details[TUNED] == base | {"job_id": job.id}
+    assert details["encoder"]["methods"] == []
+    path = f"/v1/models/{quote(TUNED, safe='')}"
+    assert http.get(path, params={"include": "details"}).json()["details"] == details[TUNED]
+    assert "details" not in http.get(path).json()
+
+
+def test_an_encoders_model_lists_only_its_own_method(
+    session: Session, account: Account, http: httpx.Client
+) -> None:
+    project = session.get_one(Project, account.principal.project_id)
+    job = make_job(session, project, base_model="small-encoder", method="classification")
+    make_model(session, job, "ft:small-encoder:acme:x:Abcd1234")
+    session.commit()
+    listed = http.get("/v1/models", params={"include": "details"}).json()["data"]
+    assert listed[-1]["details"]["methods"] == ["classification"]
+
+
 @pytest.mark.parametrize("name", ["base", "gpt-4o-mini", "owner/base", TUNED, CHECKPOINT])
 def test_retrieve_by_id_alias_and_name(
     openai: OpenAI, http: httpx.Client, job: Job, name: str
