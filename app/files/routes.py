@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app.db.tables import File, FilePurpose
+from app.db.tables import File, FilePurpose, FileStatus
 from app.errors import ApiError
 from app.files import intake, serializers, service
 from app.files.intake import IncomingFile
@@ -47,6 +47,11 @@ from app.wire.base import fill_page, page_cursors
 
 router = APIRouter(prefix="/v1/files", tags=["files"], route_class=IdempotentRoute)
 
+StatusFilter = Annotated[FileStatus | None, Query(description="Extension: files of this status")]
+Search = Annotated[
+    str | None,
+    Query(min_length=1, max_length=128, description="Extension: a part of the name or the id"),
+]
 UPLOAD_FORM = openapi_form(
     {
         "file": BINARY_SCHEMA,
@@ -92,9 +97,18 @@ def list_files(
     limit: Annotated[int, Query(ge=0, le=10000)] = 10000,
     order: Literal["asc", "desc"] = "desc",
     after: AfterCursor = None,
+    status: StatusFilter = None,
+    search: Search = None,
 ) -> FileList:
     page = service.list_files(
-        session, principal.project_id, purpose=purpose, order=order, after=after, limit=limit
+        session,
+        principal.project_id,
+        purpose=purpose,
+        order=order,
+        after=after,
+        limit=limit,
+        status=status,
+        search=search,
     )
     data, has_more = fill_page(map(serializers.serialize_file, page.rows), has_more=page.has_more)
     return FileList(data=data, has_more=has_more, **page_cursors(data))

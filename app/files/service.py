@@ -18,6 +18,7 @@ from app.db.tables import (
     EvalRun,
     File,
     FilePurpose,
+    FileStatus,
     Job,
     Sweep,
     SweepState,
@@ -89,12 +90,22 @@ def list_files(
     order: Literal["asc", "desc"],
     after: str | None,
     limit: int,
+    status: FileStatus | None = None,
+    search: str | None = None,
 ) -> Page[File]:
-    """List a page of a project's files, optionally of one purpose."""
+    """List a page of a project's files, optionally of one purpose or status, or those that have
+    `search` in their name or id, in any case."""
     of_project = select(File).where(File.project_id == project_id)
     statement = of_project.where(*_is_available())
     if purpose is not None:
         statement = statement.where(File.purpose == purpose)
+    if status is not None:
+        statement = statement.where(File.status == status)
+    if search is not None:
+        texts = (File.id, File.filename)
+        statement = statement.where(
+            or_(*(text.icontains(search, autoescape=True) for text in texts))
+        )
     return pagination.fetch_page_by_age(
         session,
         statement,

@@ -370,6 +370,22 @@ class TestList:
         assert len(list(openai.files.list(purpose="user_data"))) == 5
         assert list(openai.files.list(purpose="purpose")) == []
 
+    def test_search_and_filter_by_status(self, http: httpx.Client, openai: OpenAI) -> None:
+        openai.files.create(file=("Reviews_100%.jsonl", GOOD), purpose="fine-tune")
+        openai.files.create(file=("broken.jsonl", b"{}"), purpose="fine-tune")
+
+        def search(**params: str) -> list[str]:
+            return [
+                file["filename"] for file in http.get("/v1/files", params=params).json()["data"]
+            ]
+
+        assert search(search="reviews_100%") == ["Reviews_100%.jsonl"]
+        assert search(search="%") == ["Reviews_100%.jsonl"]
+        assert search(search="nothing") == []
+        assert search(status="error") == ["broken.jsonl"]
+        assert search(status="processed", search="broken") == []
+        assert http.get("/v1/files", params={"status": "lost"}).status_code == 400
+
     def test_cursor_of_a_deleted_file(self, openai: OpenAI, ids: list[str]) -> None:
         openai.files.delete(ids[3])
         assert [file.id for file in openai.files.list(after=ids[3])] == [ids[2], ids[1], ids[0]]
