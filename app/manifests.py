@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,19 @@ def read_manifest(data: bytes) -> dict[str, ManifestEntry]:
     return {name: ManifestEntry(**values) for name, values in json.loads(data)["files"].items()}
 
 
-def find_damage(folder: Path, manifest: bytes, names: Collection[str] | None = None) -> str | None:
+def file_sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find_damage(
+    folder: Path,
+    manifest: bytes,
+    names: Collection[str] | None = None,
+    *,
+    checksum: Callable[[Path], str] = file_sha256,
+) -> str | None:
     """Return the first file that is not as in the manifest, the manifest's own name if it cannot be
     read, or None. `names` limits the check to these files."""
     try:
@@ -36,12 +48,6 @@ def find_damage(folder: Path, manifest: bytes, names: Collection[str] | None = N
         # The size first, which costs nothing.
         if not path.is_file() or path.stat().st_size != entry.bytes:
             return name
-        if file_sha256(path) != entry.sha256:
+        if checksum(path) != entry.sha256:
             return name
     return None
-
-
-def file_sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

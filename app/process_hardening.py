@@ -30,6 +30,15 @@ def forbid_inspection() -> None:
         _LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
+def allow_inspection() -> None:
+    """Undo `forbid_inspection` and what a change of the user does, as an exec would.
+
+    For a forked process without secrets: its own /proc files are root's otherwise.
+    """
+    if _LIBC is not None:
+        _LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+
+
 def drop_privileges(uid: int | None, groups: list[int]) -> None:
     """Become another user, if one is given, without capabilities or a way to gain any.
 

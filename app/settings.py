@@ -193,6 +193,11 @@ class Settings(BaseSettings):
         description="Command that trains a run folder, given as its last argument, in place of the "
         "built-in training process",
     )
+    training_fork_server: bool = Field(
+        True,
+        description="Whether a trainer keeps a process of up to 300 MB that has loaded what "
+        "training needs, and forks each job's process from it, which saves seconds; Linux only",
+    )
     max_file_bytes: ByteSize = Field(
         ByteSize(512 * 2**20), ge=1, description="Largest file that POST /v1/files accepts"
     )

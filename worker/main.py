@@ -48,7 +48,7 @@ from worker import broker_transport, tasks
 from worker.supervisor.attempt import TrainerContext
 from worker.supervisor.export_runner import ExportRunner
 from worker.supervisor.job_runner import JobRunner
-from worker.supervisor.training_process import TRAINING_COMMAND
+from worker.supervisor.training_process import TRAINING_COMMAND, make_fork_server
 
 log = logs.get_logger(__name__)
 
@@ -155,6 +155,7 @@ def _trainer_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         catalog=Catalog.load(settings.models_file),
         stopping=stopping,
         command=tuple(shlex.split(settings.training_command)) or TRAINING_COMMAND,
+        fork_server=make_fork_server(settings),
     )
     runner = JobRunner(context)
     tasks.register_train(app, runner.run_queued)
@@ -168,8 +169,22 @@ def _trainer_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         settings.poll_interval_seconds,
         runner.clean_up,
     )
+    fork_server = context.fork_server
+    maintain = (
+        [
+            PeriodicThread(
+                "fork_server",
+                settings.poll_interval_seconds,
+                fork_server.maintain,
+                close=fork_server.close,
+            )
+        ]
+        if fork_server is not None
+        else []
+    )
     return [
         *poll_threads,
+        *maintain,
         PeriodicThread("report_state", settings.heartbeat_interval_seconds, runner.report_state),
         PeriodicThread("clean_up", settings.poll_interval_seconds, clean_up),
         PeriodicThread("export", settings.poll_interval_seconds, ExportRunner(context).run_queued),

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from app import logs
 from app.catalog import CatalogModel
-from app.manifests import MANIFEST_FILE, find_damage
+from app.manifests import MANIFEST_FILE, file_sha256, find_damage
 from worker.run_folder import write_manifest
 
 log = logs.get_logger(__name__)
@@ -22,6 +22,11 @@ MODEL_FILE_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
 
 
 LOCK_POLL_INTERVAL_SECONDS = 0.2
+# Time for which the checksum of a file that has not changed is not computed again: that of a small
+# model takes a quarter of a second, which each job would wait for, twice.
+CHECKSUM_SECONDS = 3600.0
+# When a checksum expires, and the checksum, by the file's device, inode, size and times.
+_checksums: dict[tuple[int, int, int, int, int], tuple[float, str]] = {}
 
 
 class ModelUnavailable(Exception):
@@ -58,10 +63,24 @@ def _is_damaged(folder: Path, model: CatalogModel) -> bool:
         with suppress(PermissionError):
             write_manifest(folder)
         return False
-    damaged = find_damage(folder, manifest)
+    damaged = find_damage(folder, manifest, checksum=recall_sha256)
     if damaged is not None:
         log.error("model.damaged", model=model.id, file=damaged)
     return damaged is not None
+
+
+def recall_sha256(path: Path) -> str:
+    """Return a file's SHA-256, computed anew if the file has changed since, or after an hour.
+
+    A forked process recalls what its parent computed.
+    """
+    status = path.stat()
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    expires_at, checksum = _checksums.get(state, (0.0, ""))
+    if time.monotonic() > expires_at:
+        checksum = file_sha256(path)
+        _checksums[state] = (time.monotonic() + CHECKSUM_SECONDS, checksum)
+    return checksum
 
 
 def needs_cache(model: CatalogModel) -> bool:

@@ -13,7 +13,6 @@ from transformers.utils.logging import disable_progress_bar
 
 from app import logs
 from app.catalog import HF_LOCATION, CatalogModel
-from app.manifests import file_sha256
 from worker.model_cache import (
     MODEL_FILE_PATTERNS,
     ModelUnavailable,
@@ -21,6 +20,7 @@ from worker.model_cache import (
     is_cached,
     needs_cache,
     populate_once,
+    recall_sha256,
 )
 
 log = logs.get_logger(__name__)
@@ -122,7 +122,7 @@ def _find_damage_in_package(package: Distribution, path_inside: str) -> str | No
 
 def _record_sha256(path: Path) -> str:
     """Compute a file's SHA-256 as RECORD files have it: URL-safe base64 without padding."""
-    digest = bytes.fromhex(file_sha256(path))
+    digest = bytes.fromhex(recall_sha256(path))
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 

@@ -6,10 +6,9 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
@@ -19,6 +18,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.utils.logging import disable_progress_bar
+
+if TYPE_CHECKING:
+    from peft import PeftModel
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
@@ -69,7 +71,7 @@ def add_adapter(
     seed: int,
     dropout: float = 0.0,
     target_modules: Sequence[str] | str = "all-linear",
-) -> PeftModel:
+) -> "PeftModel":
     """Add a new LoRA to linear layers, by default all except the head. A is random by `seed`, B is
     zero.
 
@@ -78,6 +80,9 @@ def add_adapter(
     `base_model` is the name recorded in the adapter's config. Adapter weights are float32 for any
     dtype of the base model: an Adam step is often too small to be added in bfloat16.
     """
+    # Only training adds adapters; engines start without PEFT.
+    from peft import LoraConfig, get_peft_model
+
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=rank,
@@ -146,7 +151,7 @@ def load_adapter(folder: Path) -> Adapter:
     )
 
 
-def set_adapter_weights(model: PeftModel, tensors: dict[str, Tensor]) -> None:
+def set_adapter_weights(model: "PeftModel", tensors: dict[str, Tensor]) -> None:
     """Overwrite the adapter's weights on `model`. Raises ValueError if the shapes do not match."""
     parameters = adapter_parameters(model)
     mismatched = parameters.keys() ^ tensors.keys()
@@ -158,7 +163,9 @@ def set_adapter_weights(model: PeftModel, tensors: dict[str, Tensor]) -> None:
         parameter.data.copy_(tensors[name])
 
 
-def save_adapter(model: PeftModel, folder: Path, metadata: Mapping[str, str] | None = None) -> None:
+def save_adapter(
+    model: "PeftModel", folder: Path, metadata: Mapping[str, str] | None = None
+) -> None:
     """Write adapter_config.json and adapter_model.safetensors, which PEFT, vLLM and others read.
 
     PEFT's own `save_pretrained` adds a model card, and orders the layer names differently in each
@@ -171,7 +178,7 @@ def save_adapter(model: PeftModel, folder: Path, metadata: Mapping[str, str] | N
     save_file(weights, folder / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt", **(metadata or {})})
 
 
-def adapter_parameters(model: PeftModel) -> dict[str, nn.Parameter]:
+def adapter_parameters(model: "PeftModel") -> dict[str, nn.Parameter]:
     """Trainable parameters by their names on disk."""
     return {
         name.replace(".default.", "."): parameter

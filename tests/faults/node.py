@@ -119,6 +119,10 @@ class Node:
         """Its running training processes."""
         return [process for process in self._descendants() if _is_training(process)]
 
+    def fork_servers(self) -> list[psutil.Process]:
+        """A trainer's fork server, if it runs."""
+        return [process for process in self._descendants() if _is_fork_server(process)]
+
     def _descendants(self) -> list[psutil.Process]:
         with suppress(psutil.NoSuchProcess):
             return psutil.Process(self.process.pid).children(recursive=True)
@@ -143,6 +147,13 @@ def is_alive(process: psutil.Process) -> bool:
     """Whether a process still runs. A zombie does not: its parent only has not reaped it yet."""
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _is_fork_server(process: psutil.Process) -> bool:
+    try:
+        return is_alive(process) and process.cmdline()[-1:] == ["--fork-server"]
     except psutil.NoSuchProcess:
         return False
 

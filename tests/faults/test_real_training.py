@@ -74,6 +74,23 @@ def is_training_without_backoff(scenario: Scenario, job: str, number: int) -> bo
     return is_training_attempt(scenario, job, number)
 
 
+@pytest.mark.timeout(600)
+def test_f50_the_fork_server_is_killed(scenario: Scenario, models_file: Path) -> None:
+    settings = {"models_file": models_file, "training_command": ""}
+    scenario.start("api-1", "trainer-1", "io-1", **settings)
+    trainer = scenario["trainer-1"]
+    scenario.wait_until("it has a fork server", trainer.fork_servers, seconds=90)
+    jobs = [scenario.create_job(scenario.upload_file(rows=24), epochs=50)]
+    scenario.wait_for_step(jobs[0], 10, seconds=90)
+    assert "--fork-server" not in trainer.training_processes()[0].cmdline()
+    os.kill(trainer.fork_servers()[0].pid, signal.SIGKILL)
+    jobs.append(scenario.create_job(scenario.upload_file(rows=24), epochs=2))
+    assert scenario.wait_for_jobs(*jobs, seconds=150) == ["succeeded"] * 2
+    for job in jobs:
+        assert [outcome for _, outcome in scenario.attempts(job)] == ["done"]
+    InvariantChecker(scenario, TRAINING).check()
+
+
 KILL_INTERVAL_SECONDS = 600
 # Expected work lost by a kill: half the interval between two checkpoints.
 MEAN_LOST_SECONDS = MIN_INTERVAL_SECONDS / 2

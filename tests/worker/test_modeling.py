@@ -291,6 +291,6 @@ class TestA59BaseModels:
             context_length=64,
         )
         materialize(model, Path("/nowhere"))
-        monkeypatch.setattr("worker.model_sources.file_sha256", lambda path: "00" * 32)
+        monkeypatch.setattr("worker.model_sources.recall_sha256", lambda path: "00" * 32)
         with pytest.raises(ModelUnavailable, match="Reinstall the package"):
             materialize(model, Path("/nowhere"))

@@ -35,6 +35,7 @@ from worker.supervisor import (
 )
 from worker.supervisor.checkpoint_uploads import CheckpointUploader
 from worker.supervisor.event_relay import EventRelay, build_note
+from worker.supervisor.fork_server import ForkServer
 from worker.supervisor.heartbeat import Heartbeat
 from worker.supervisor.oom_kills import OomKillDetector
 from worker.supervisor.sandbox import Sandbox, list_needed_paths, open_sandbox
@@ -73,6 +74,8 @@ class TrainerContext:
     command: Sequence[str] = TRAINING_COMMAND
     evaluation_command: Sequence[str] = EVALUATION_COMMAND
     host_memory: HostMemory = field(default_factory=HostMemory)
+    # Forks the processes of TRAINING_COMMAND, if there is one.
+    fork_server: ForkServer | None = None
 
 
 class Attempt:
@@ -156,7 +159,9 @@ class Attempt:
             relay = EventRelay(assignment, folder, context.sessions, uploader)
             with (
                 WandbRuns(assignment, folder, context.settings, self._add_event) as wandb_runs,
-                TrainingProcess(folder, context.command, sandbox) as process,
+                TrainingProcess(
+                    folder, context.command, sandbox, fork_server=context.fork_server
+                ) as process,
             ):
                 code = self._supervise(process, relay, uploader, oom_kills, wandb_runs.poll)
                 code = self._excuse_comparison(code, process, relay, oom_kills)

@@ -35,6 +35,12 @@ NEEDED_CAPABILITIES = sum(1 << number for number in (0, 5, 6, 7))
 # Folders and files of the run folder that training may write to.
 WRITABLE = ("events.jsonl", "checkpoints", "export", "rows", "tmp")
 ACCELERATORS = ("nvidia*", "dri/*", "kfd")
+# Of a user without a home and without a name. Folders are given by the working directory, since it
+# cannot traverse LUTHIER_HOME.
+NAMELESS_ENVIRONMENT = {
+    **dict.fromkeys(("HOME", "TMPDIR"), "/proc/self/cwd/tmp"),
+    **dict.fromkeys(("USER", "LOGNAME"), "luthier-training"),
+}
 KILL_ALL = (sys.executable, "-I", "-S", "-c", "import os; os.kill(-1, 9)")
 
 
@@ -77,11 +83,7 @@ class Sandbox:
 
     def build_environment(self) -> dict[str, str]:
         """Variables of a user without a home and without a name."""
-        if self.uid is None:
-            return {}
-        # By its working directory, since it cannot traverse LUTHIER_HOME.
-        temporary, name = "/proc/self/cwd/tmp", "luthier-training"
-        return {"HOME": temporary, "TMPDIR": temporary, "USER": name, "LOGNAME": name}
+        return {} if self.uid is None else dict(NAMELESS_ENVIRONMENT)
 
     def hand_over(self, folder: RunFolder) -> None:
         """Let the training process read its run folder, and write what it makes."""
@@ -124,6 +126,12 @@ def open_sandbox(models: Path, needed: Sequence[Path]) -> Iterator[Sandbox]:
             os.close(descriptor)
             # A process may have left its group; the user's next attempt must not meet it.
             subprocess.run(KILL_ALL, user=uid, group=uid, extra_groups=[], cwd="/", check=False)
+
+
+def build_usual_environment() -> dict[str, str]:
+    """The variables of the sandbox that this trainer can open, unless files are private."""
+    is_privileged = os.geteuid() == 0 and _has_capabilities(NEEDED_CAPABILITIES)
+    return dict(NAMELESS_ENVIRONMENT) if is_privileged else {}
 
 
 def list_needed_paths(command: Sequence[str], model_source: str) -> list[Path]:

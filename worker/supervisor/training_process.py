@@ -7,11 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from app.settings import Settings
+from worker.fork_request import ForkRequest
 from worker.run_folder import RunFolder
-from worker.supervisor.sandbox import Sandbox
+from worker.supervisor.fork_server import ForkServer
+from worker.supervisor.sandbox import Sandbox, build_usual_environment
 
 TRAINING_COMMAND = (sys.executable, "-m", "worker.training")
 EVALUATION_COMMAND = (sys.executable, "-m", "worker.evaluation")
@@ -41,11 +45,45 @@ INHERITED_ENVIRONMENT = frozenset(
 )
 # When memory runs out, the kernel kills training and not the supervisor, which reports it.
 OOM_SCORE_ADJ = 800
+# Time that killed processes have to end.
+REAP_TIMEOUT_SECONDS = 1.0
 
 
 def inherit_environment() -> dict[str, str]:
     """The variables that a training process inherits."""
     return {name: os.environ[name] for name in INHERITED_ENVIRONMENT & os.environ.keys()}
+
+
+def make_fork_server(settings: Settings) -> ForkServer | None:
+    """Make the fork server of a trainer, unless the settings have none, or another command."""
+    if not settings.training_fork_server or settings.training_command:
+        return None
+    command = (*EXEC_WITH_PARENT, str(os.getpid()), *TRAINING_COMMAND, "--fork-server")
+    folder = settings.home / "runs" / "fork-server"
+    return ForkServer(command, inherit_environment() | build_usual_environment(), folder)
+
+
+def _reap_group(group: int) -> None:
+    """Reap what a killed process leaves, which a fork server makes children of this process."""
+    deadline = time.monotonic() + REAP_TIMEOUT_SECONDS
+    with suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            if os.waitpid(-group, os.WNOHANG)[0] == 0:
+                time.sleep(0.01)
+
+
+class ForkedProcess:
+    """A child that this process did not start; like a `Popen`, as far as it is needed."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+
+    def wait(self) -> int:
+        """Reap it; return its exit code, or the negative signal that killed it."""
+        if self.returncode is None:
+            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.returncode
 
 
 class TrainingProcess:
@@ -62,8 +100,11 @@ class TrainingProcess:
         sandbox: Sandbox | None = None,
         *,
         oom_score_adj: int = OOM_SCORE_ADJ,
+        fork_server: ForkServer | None = None,
     ) -> None:
+        """`fork_server` is asked first; it knows only TRAINING_COMMAND."""
         self._folder = folder
+        self._fork_server = fork_server
         self._sandbox = sandbox or Sandbox()
         self._command = [
             *(*EXEC_WITH_PARENT, str(os.getpid()), *self._sandbox.options),
@@ -74,8 +115,13 @@ class TrainingProcess:
         self.is_aborted = False
 
     def __enter__(self) -> Self:
+        self._process = self._fork() or self._start()
+        self._raise_oom_score()
+        return self
+
+    def _start(self) -> "subprocess.Popen[bytes]":
         with self._folder.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 self._command,
                 cwd=self._folder.path,
                 env=inherit_environment() | self._sandbox.build_environment(),
@@ -85,8 +131,25 @@ class TrainingProcess:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._raise_oom_score()
-        return self
+
+    def _fork(self) -> ForkedProcess | None:
+        if self._fork_server is None:
+            return None
+        models = self._sandbox.models
+        request = ForkRequest(
+            parent=os.getpid(),
+            run_folder=str(self._folder.path),
+            argument=self._sandbox.get_folder_argument(self._folder),
+            log=str(self._folder.log),
+            environment=inherit_environment() | self._sandbox.build_environment(),
+            drops_privileges=self._sandbox.drops_capabilities,
+            uid=self._sandbox.uid,
+            groups=self._sandbox.groups,
+            models=None if models is None else os.readlink(f"/proc/self/fd/{models}"),
+            models_descriptor=models,
+        )
+        pid = self._fork_server.fork(request)
+        return None if pid is None else ForkedProcess(pid)
 
     def __exit__(
         self,
@@ -165,6 +228,8 @@ class TrainingProcess:
         if self._process.returncode is None:
             # Its children do not outlive it. The group still exists, since it is not reaped.
             os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
+            _reap_group(self.pid)
         return self._process.wait()
 
     def _raise_oom_score(self) -> None:

@@ -1,7 +1,8 @@
 """`python -m worker.training RUN_FOLDER`: one attempt at one job, in one folder.
 
-Sets the environment variables that torch reads on import, then execs `worker.training.process`:
-the process id stays the same, so signals and exit codes pass through.
+Sets the environment variables that torch reads on import, then execs `worker.training.process`, or
+with `--fork-server` in place of a folder `worker.training.fork_server`: the process id stays the
+same, so signals and exit codes pass through.
 """
 
 import os
@@ -19,7 +20,8 @@ TORCH_ENVIRONMENT = {
 
 
 def main() -> None:
-    command = [sys.executable, "-m", "worker.training.process", *sys.argv[1:]]
+    module = "fork_server" if sys.argv[1:] == ["--fork-server"] else "process"
+    command = [sys.executable, "-m", f"worker.training.{module}", *sys.argv[1:]]
     os.execve(sys.executable, command, {**os.environ, **TORCH_ENVIRONMENT})
 
 

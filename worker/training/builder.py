@@ -21,8 +21,6 @@ from worker.modeling import (
     choose_device,
     choose_dtype,
     load_adapter,
-    load_base,
-    load_tokenizer,
     set_adapter_weights,
 )
 from worker.run_folder import RunFolder, RunSpec
@@ -50,6 +48,7 @@ from worker.training.objectives.dpo import DpoObjective, read_pairs
 from worker.training.objectives.supervised import SupervisedObjective, read_rows
 from worker.training.optimizer import build_optimizer
 from worker.training.packing import PackedObjective, pack_rows
+from worker.training.preloading import load_base, load_tokenizer
 from worker.training.recipe import (
     LoraSettings,
     Recipe,

@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
+import worker.light_imports  # noqa: F401  # isort: skip
 from app.logs import configure
 from worker.run_folder import RunFolder
 from worker.training.attempt import run_attempt

@@ -15,7 +15,7 @@ from worker.encoding.rows.methods import ROW_METHODS
 from worker.encoding.task import Method
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.model_sources import materialize
-from worker.modeling import choose_device, choose_dtype, load_adapter, load_tokenizer
+from worker.modeling import choose_device, choose_dtype, load_adapter
 from worker.run_folder import EVALUATION_FILE, RunFolder, RunSpec
 from worker.training.adapter_settings import inherit_settings
 from worker.training.best_weights import BestWeights
@@ -42,6 +42,7 @@ from worker.training.loop import TrainingLoop
 from worker.training.memory_check import check_memory
 from worker.training.micro_batch_limits import reduce_limits
 from worker.training.optimizer import build_optimizer
+from worker.training.preloading import load_tokenizer
 from worker.training.recipe import Recipe, choose_lora_settings, drop_auto
 from worker.training.validation import Validation
 

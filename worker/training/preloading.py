@@ -1,0 +1,106 @@
+"""The base model that the fork server has loaded, for the training processes that it forks.
+
+It is the chat model of the latest job: encoders load in a tenth of a second. In any other process
+there is none, and everything is loaded when it is asked for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from app.catalog import CatalogModel, ModelKind
+from worker import modeling
+from worker.model_cache import is_cached, needs_cache
+from worker.model_sources import materialize
+
+# Names of safetensors' dtypes.
+DTYPES = {torch.bfloat16: "BF16", torch.float32: "F32"}
+CPU = torch.device("cpu")
+ACCELERATORS = ("nvidia[0-9]*", "dxg", "kfd")
+
+# Name, inode, size and times of each file in a model's folder.
+FolderState = tuple[tuple[str, int, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Preloaded:
+    """A model's tokenizer, and its weights if they can stay the pages of their files."""
+
+    state: FolderState
+    tokenizer: PreTrainedTokenizerBase
+    base: PreTrainedModel | None
+    dtype: torch.dtype
+
+
+_preloaded: _Preloaded | None = None
+
+
+def preload(entry: Mapping[str, Any], cache: Path) -> None:
+    """Load a model of the catalog for the processes that this one forks, if it is here already.
+
+    Raises what loading raises.
+    """
+    global _preloaded
+    model = CatalogModel.from_json(dict(entry))
+    if needs_cache(model) and not is_cached(model, cache):
+        return
+    # Its checksums, which the forked process recalls, are computed for an encoder too.
+    folder = materialize(model, cache)
+    if model.kind is not ModelKind.CAUSAL or _find(folder):
+        return
+    # The last model's memory is free before this one takes any.
+    _preloaded = None
+    state, tokenizer = _read_state(folder), modeling.load_tokenizer(folder)
+    base, dtype = None, modeling.choose_dtype(CPU)
+    if not _has_accelerator() and _is_stored_in(folder, dtype):
+        base = modeling.load_base(folder, dtype=dtype, device=CPU)
+    _preloaded = _Preloaded(state, tokenizer, base, dtype)
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    preloaded = _find(folder)
+    return modeling.load_tokenizer(folder) if preloaded is None else preloaded.tokenizer
+
+
+def load_base(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    """Return the base model in `folder`, frozen and in evaluation mode. Call it once a process."""
+    preloaded = _find(folder)
+    if preloaded and preloaded.base is not None and (preloaded.dtype, CPU) == (dtype, device):
+        return preloaded.base
+    return modeling.load_base(folder, dtype=dtype, device=device)
+
+
+def _find(folder: Path) -> _Preloaded | None:
+    is_same = _preloaded is not None and _preloaded.state == _read_state(folder)
+    return _preloaded if is_same else None
+
+
+def _read_state(folder: Path) -> FolderState:
+    """Read what changes when a file of the folder is written or replaced."""
+    statuses = ((path.name, path.stat()) for path in sorted(folder.iterdir()))
+    return tuple(
+        (name, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        for name, status in statuses
+    )
+
+
+def _is_stored_in(folder: Path, dtype: torch.dtype) -> bool:
+    """True if all weights are stored in `dtype`; others would be copied into memory."""
+    files = list(folder.glob("*.safetensors"))
+    for path in files:
+        with safe_open(path, framework="pt") as tensors:
+            dtypes = {tensors.get_slice(name).get_dtype() for name in tensors.keys()}
+        if dtypes != {DTYPES.get(dtype)}:
+            return False
+    return bool(files)
+
+
+def _has_accelerator() -> bool:
+    """True if a training process may compute on an accelerator; asking CUDA would initialize it."""
+    is_supported = torch.version.cuda is not None or torch.version.hip is not None
+    return is_supported and any(any(Path("/dev").glob(name)) for name in ACCELERATORS)
