@@ -43,36 +43,45 @@ class Stack:
 
 @contextmanager
 def run_stack(**variables: str) -> Iterator[Stack]:
-    """Run `luthier up` with these environment variables, and yield it once it is ready."""
+    """Run `luthier up` in a temporary home, with these environment variables."""
     with tempfile.TemporaryDirectory(prefix="luthier-bench-") as folder:
         # For root, Postgres runs as another user.
         Path(folder).chmod(0o711)
-        home, port = Path(folder, "home"), free_port()
-        url = f"http://127.0.0.1:{port}"
-        own = {"LUTHIER_HOME": str(home), "PORT": str(port)}
-        with Path(folder, "up.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", "up"],
-                env=os.environ | own | variables,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                # A benchmark that is killed leaves nothing running.
-                preexec_fn=partial(die_with_parent, signal.SIGINT),
-            )
-            try:
-                _wait_until_ready(process, url, Path(log.name))
-                yield Stack(url, home, process.pid, (home / "admin_key").read_text().strip())
-            finally:
-                process.send_signal(signal.SIGINT)
-                process.wait(STOP_SECONDS)
+        with run_stack_in(Path(folder), **variables) as stack:
+            yield stack
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+@contextmanager
+def run_stack_in(folder: Path, *, poll_seconds: float = 0.5, **variables: str) -> Iterator[Stack]:
+    """Run `luthier up` with the home `folder`/home, and yield it once it is ready."""
+    home, port = folder / "home", free_port()
+    url = f"http://127.0.0.1:{port}"
+    own = {"LUTHIER_HOME": str(home), "PORT": str(port)}
+    with (folder / "up.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "up"],
+            env=os.environ | own | variables,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # A benchmark that is killed leaves nothing running.
+            preexec_fn=partial(die_with_parent, signal.SIGINT),
+        )
+        try:
+            _wait_until_ready(process, url, folder / "up.log", poll_seconds)
+            yield Stack(url, home, process.pid, (home / "admin_key").read_text().strip())
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(STOP_SECONDS)
+
+
+def _wait_until_ready(
+    process: subprocess.Popen[bytes], url: str, log: Path, poll_seconds: float
+) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not _is_ready(url):
         if process.poll() is not None or time.monotonic() > deadline:
             raise SystemExit(f"`luthier up` did not start:\n{log.read_text()}")
-        time.sleep(0.5)
+        time.sleep(poll_seconds)
 
 
 def _is_ready(url: str) -> bool:
