@@ -76,6 +76,7 @@ class ModelEntry:
     is_fine_tuned: bool
     base: CatalogModel | None = None
     job_id: str | None = None
+    method: str | None = None
     methods: tuple[str, ...] = ()
 
 
@@ -289,6 +290,7 @@ def _to_entry(row: FineTunedModel, made_by: str, catalog: Catalog) -> ModelEntry
         is_fine_tuned=True,
         base=base,
         job_id=row.job_id,
+        method=made_by,
         methods=tuple(each for each in base.methods if can_continue(made_by, each)) if base else (),
     )
 

@@ -16,8 +16,8 @@ class ModelDetails(BaseModel):
     """Facts of a model; an extension of OpenAI's object.
 
     `base_model` is the id of its base, also where `id` is an alias. `methods` are those that a job
-    which starts from the model may have, `context_length` is in tokens, and `job_id` names the job
-    that made it.
+    which starts from the model may have, `context_length` is in tokens, and `job_id` and `method`
+    are those of the job that made it.
     """
 
     base_model: str
@@ -26,6 +26,7 @@ class ModelDetails(BaseModel):
     context_length: int
     license: str | None
     job_id: str | None
+    method: str | None
 
 
 class ModelObject(BaseModel):

@@ -22,4 +22,5 @@ def _serialize_details(model: ModelEntry) -> ModelDetails | None:
         context_length=model.base.context_length,
         license=model.base.license or None,
         job_id=model.job_id,
+        method=model.method,
     )

@@ -61,9 +61,10 @@ def test_details_on_request(http: httpx.Client, job: Job) -> None:
         "context_length": 8192,
         "license": None,
         "job_id": None,
+        "method": None,
     }
     assert details["base"] == details["gpt-4o-mini"] == base
-    assert details[TUNED] == base | {"job_id": job.id}
+    assert details[TUNED] == base | {"job_id": job.id, "method": "supervised"}
     assert details["encoder"]["methods"] == []
     path = f"/v1/models/{quote(TUNED, safe='')}"
     assert http.get(path, params={"include": "details"}).json()["details"] == details[TUNED]
