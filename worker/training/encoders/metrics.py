@@ -22,6 +22,8 @@ from worker.training.encoders.micro_batches import Array
 PUNCTUATION = frozenset(string.punctuation)
 # A confusion matrix of more labels is unreadable, and takes megabytes.
 MAX_CONFUSION_LABELS = 200
+# Of confidences, each a tenth wide.
+CALIBRATION_BINS = 10
 # The k of retrieval_at_k.
 RETRIEVAL_KS = (1, 5, 10)
 
@@ -54,11 +56,33 @@ def single_label_metrics(
         "accuracy": float(_sklearn_metrics().accuracy_score(truth, predictions)),
         **_averages(truth, predictions, np.union1d(truth, predictions)),
         "per_label": _per_label(truth, predictions, labels),
+        "calibration": calibration(truth, probabilities),
     }
     if len(labels) <= MAX_CONFUSION_LABELS:
         matrix = _sklearn_metrics().confusion_matrix(truth, predictions, labels=label_indices)
         report["confusion_matrix"] = {"labels": list(labels), "rows": matrix.tolist()}
     return report | _roc_auc(truth, probabilities, labels)
+
+
+def calibration(truth: Array, probabilities: Array) -> dict[str, Any]:
+    """The accuracy of predictions by their confidence, and the mean distance between both.
+
+    truth [rows], probabilities [rows, labels]. Bins without rows are left out. `error` is the
+    expected calibration error (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
+    """
+    confidences = probabilities.max(1)
+    correct = probabilities.argmax(1) == truth
+    bins = np.minimum((confidences * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    filled = [
+        {
+            "rows": int((bins == index).sum()),
+            "confidence": float(confidences[bins == index].mean()),
+            "accuracy": float(correct[bins == index].mean()),
+        }
+        for index in np.unique(bins)
+    ]
+    distances = [part["rows"] * abs(part["confidence"] - part["accuracy"]) for part in filled]
+    return {"error": sum(distances) / len(truth), "bins": filled}
 
 
 def multi_label_metrics(

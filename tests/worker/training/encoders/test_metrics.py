@@ -25,6 +25,18 @@ def test_single_label_metrics() -> None:
     assert report["roc_auc"] == 1.0
 
 
+def test_calibration_compares_confidence_with_accuracy() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.05, 0.95], [0.0, 1.0], [0.4, 0.6]])
+    report = metrics.single_label_metrics(np.array([0, 0, 1, 1]), probabilities, ["a", "b"])
+    sure, unsure = report["calibration"]["bins"][1], report["calibration"]["bins"][0]
+    assert unsure == {"rows": 1, "confidence": 0.6, "accuracy": 1.0}
+    assert sure["rows"] == 3, "a confidence of 1 is in the last bin"
+    assert sure["confidence"] == pytest.approx(0.95)
+    assert sure["accuracy"] == pytest.approx(2 / 3)
+    expected = (3 * (0.95 - 2 / 3) + 1 * 0.4) / 4
+    assert report["calibration"]["error"] == pytest.approx(expected)
+
+
 def test_a_missing_label_gives_no_roc_auc_and_no_error() -> None:
     probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]])
     report = metrics.single_label_metrics(np.array([0, 1]), probabilities, ["a", "b", "c"])
