@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import orjson
+from anyio import CancelScope
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope
 
@@ -20,6 +21,8 @@ ADMIN_PATHS = ("/v1/organization", "/metrics")
 MAX_ANSWER_BYTES = 32 * 2**20
 # Chunks of a response that may wait for the reader.
 MAX_WAITING_CHUNKS = 16
+# For a call to notice that its client has left.
+END_TIMEOUT_SECONDS = 2
 # Headers of the browser's request that say whose it is; the others are about the page.
 FORWARDED_HEADERS = (b"x-forwarded-for", b"forwarded", b"user-agent")
 
@@ -126,9 +129,9 @@ class ApiClient:
         finally:
             exchange.disconnect()
             # What follows a complete response, such as its line in the access log, is done.
-            if not exchange.is_complete:
-                task.cancel()
-            with suppress(asyncio.CancelledError):
+            with CancelScope(shield=True), suppress(asyncio.CancelledError):
+                if not exchange.is_complete:
+                    await _wait_or_cancel(task)
                 await task
 
     def _build_scope(self, method: str, path: str, headers: Mapping[str, str]) -> Scope:
@@ -157,6 +160,18 @@ class ApiClient:
         if self.identity.project is None:
             raise MissingRole("This needs a project's API key. Log in with one to see it.")
         return self.identity.project
+
+
+async def _wait_or_cancel(task: asyncio.Task[None]) -> None:
+    """Wait for a call whose client has left, and cancel it if it does not end by itself.
+
+    It does as soon as it looks for the client. A call that were cancelled while it closes its
+    connection to an engine would leave it open, and the engine at work.
+    """
+    try:
+        await asyncio.wait({task}, timeout=END_TIMEOUT_SECONDS)
+    finally:
+        task.cancel()
 
 
 class _Exchange:
