@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from app.auth import console_sessions
@@ -15,6 +16,7 @@ from app.db.session import SessionMaker, transaction
 from app.http.console_cookie import COOKIE_NAME
 from tests.live_api import Account, Api, create_admin_key
 
+WCAG_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 CHROMIUM = os.environ.get("LUTHIER_TEST_CHROMIUM") or shutil.which("chromium")
 
 
@@ -86,3 +88,19 @@ def user(
     secret = start_session(account.secret, create_admin_key(sessions, "acme"))
     page.context.add_cookies([{"name": COOKIE_NAME, "value": secret, "url": api.url + "/console"}])
     return page
+
+
+def find_accessibility_violations(page: Page) -> list[str]:
+    """Describe what axe finds wrong by WCAG 2.2 AA, in both themes and at a phone's width too."""
+    violations = []
+    viewport = page.viewport_size
+    for theme, width in (("light", 1440), ("dark", 1440), ("light", 390)):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)
+        options = {"runOnly": {"type": "tag", "values": WCAG_TAGS}}
+        for rule in Axe().run(page, options=options).response["violations"]:
+            places = [node["html"][:160] for node in rule["nodes"][:3]]
+            violations.append(f"{theme} {width}: {rule['id']}: {rule['help']}: {places}")
+    if viewport is not None:
+        page.set_viewport_size(viewport)
+    return violations
