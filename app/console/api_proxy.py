@@ -25,7 +25,17 @@ router = APIRouter(prefix=CONSOLE_API_PATH, include_in_schema=False)
 @router.api_route("/v1/{path:path}", methods=["GET", "POST", "DELETE"])
 async def pass_on(path: str, request: Request, api: ApiDep) -> Response:
     """Call the API with the request's body, as it comes, and stream its response."""
-    chunks = _relay(api, f"/v1/{path}", request)
+    return await _pass_on(api, f"/v1/{path}", request)
+
+
+@router.post("/models/{path:path}")
+async def pass_on_inference(path: str, request: Request, api: ApiDep) -> Response:
+    """Call Hugging Face's inference API, which encoders answer."""
+    return await _pass_on(api, f"/models/{path}", request)
+
+
+async def _pass_on(api: ApiClient, path: str, request: Request) -> Response:
+    chunks = _relay(api, path, request)
     response = await anext(chunks)
     assert isinstance(response, ApiResponse)
     headers = {

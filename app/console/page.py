@@ -31,6 +31,7 @@ environment.filters.update(
     exact=formatting.format_exact,
     iso=formatting.format_iso,
     json_attribute=lambda value: orjson.dumps(value).decode(),
+    json_indented=lambda value: orjson.dumps(value, option=orjson.OPT_INDENT_2).decode(),
     state_word=texts.name_state,
     state_tone=texts.choose_tone,
 )

@@ -3,7 +3,17 @@
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import RedirectResponse
 
-from app.console import api_proxy, assets, error_pages, home_routes, login_routes
+from app.console import (
+    api_proxy,
+    assets,
+    checkpoint_routes,
+    error_pages,
+    eval_routes,
+    evaluation_routes,
+    home_routes,
+    login_routes,
+    playground_routes,
+)
 from app.console.live import LiveHub
 from app.console.page import get_prefix
 from app.console.page_security import PageHeaders
@@ -28,6 +38,10 @@ def register(app: FastAPI) -> None:
         assets.router,
         login_routes.router,
         home_routes.router,
+        playground_routes.router,
+        checkpoint_routes.router,
+        eval_routes.router,
+        evaluation_routes.router,
         api_proxy.router,
     ):
         app.include_router(router)

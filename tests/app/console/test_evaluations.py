@@ -1,0 +1,260 @@
+"""Pages of evaluations in a browser: test files, the rows behind their numbers, evals and runs."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from openai import OpenAI
+from playwright.sync_api import Page, expect
+from sqlalchemy.orm import Session
+
+from app.db.tables import File, FilePurpose, Job, Project
+from app.storage import file_key
+from tests.app.console.conftest import find_accessibility_violations
+from tests.app.evals.conftest import in_process  # noqa: F401
+from tests.app.evals.test_routes import EXACT
+from tests.app.evals.test_runs import HELLO, OTHER, content, sampled, start, wait_for_end
+from tests.factories import make_file, make_job
+from tests.live_api import Account, Api
+from tests.work_runner import RunWork
+from worker.training.encoders import metrics
+from worker.training.encoders.objective import list_wrong_examples
+
+HOSTILE = '<img src=x onerror="document.title=1">'
+LABELS = ["billing", HOSTILE]
+# Expected and found labels of each row, and the probability of the found one.
+CLASSIFIED = [(0, 0, 0.9), (0, 1, 0.8), (1, 1, 0.7), (0, 1, 0.95)]
+
+AddJob = Callable[..., Job]
+
+
+@pytest.fixture
+def add_job(session: Session, account: Account, api: Api) -> AddJob:
+    """Add a job that has measured rows of a test file, with the report about them."""
+    project = session.get_one(Project, account.principal.project_id)
+
+    def store(purpose: FilePurpose, data: bytes) -> File:
+        file = make_file(session, project, purpose=purpose, bytes=len(data), filename="test.jsonl")
+        api.state.store.put(file_key(project.id, file.id), data)
+        return file
+
+    def add(report: dict[str, Any], rows: Sequence[Any], **changes: Any) -> Job:
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        test = store(FilePurpose.FINE_TUNE, lines.encode())
+        evaluation = store(FilePurpose.FINE_TUNE_RESULTS, json.dumps({"test": report}).encode())
+        results = {
+            name: value for name, value in report.items() if name not in ("answers", "wrong")
+        }
+        job = make_job(
+            session,
+            project,
+            state="succeeded",
+            suffix="tickets",
+            fine_tuned_model="ft:base:acme:tickets:Abcd1234",
+            test_file_id=test.id,
+            test_results=results,
+            result_file_id=store(FilePurpose.FINE_TUNE_RESULTS, b"step\n").id,
+            evaluation_file_id=evaluation.id,
+            **changes,
+        )
+        session.commit()
+        return job
+
+    return add
+
+
+@pytest.fixture
+def classified(add_job: AddJob) -> Job:
+    probabilities = np.array(
+        [[p, 1 - p] if found == 0 else [1 - p, p] for _, found, p in CLASSIFIED]
+    )
+    truth = np.array([expected for expected, _, _ in CLASSIFIED])
+    wrong = [
+        {
+            "example": number,
+            "expected": [LABELS[expected]],
+            "found": [LABELS[found]],
+            "confidence": confidence,
+        }
+        for number, (expected, found, confidence) in enumerate(CLASSIFIED, 1)
+        if expected != found
+    ]
+    report = metrics.single_label_metrics(truth, probabilities, LABELS)
+    rows = [
+        {"text": f"ticket {number}", "label": LABELS[expected]}
+        for number, (expected, _, _) in enumerate(CLASSIFIED, 1)
+    ]
+    report = {"rows": len(rows), **report, **list_wrong_examples(wrong)}
+    return add_job(report, rows, base_model="small-encoder", method="classification")
+
+
+@pytest.fixture
+def answered(add_job: AddJob) -> Job:
+    rows = [
+        {
+            "messages": [
+                {"role": "system", "content": "Translate."},
+                {"role": "user", "content": f"question {number}"},
+                {"role": "assistant", "content": "the right answer"},
+            ]
+        }
+        for number in range(1, 4)
+    ]
+    texts = [("no", "the right answer"), ("the right answer", HOSTILE), ("no", "right answer")]
+    answers = [
+        {"row": number, "reference": "the right answer", "base": base, "tuned": tuned}
+        for number, (base, tuned) in enumerate(texts, 1)
+    ]
+    report = {
+        "rows": 3,
+        "measured_rows": 3,
+        "skipped_rows": 0,
+        "base": {"exact_match": 0.333, "token_f1": 0.4},
+        "tuned": {"exact_match": 0.667, "token_f1": 0.3},
+        "answers": answers,
+    }
+    return add_job(report, rows)
+
+
+def open_job(user: Page, job: Job) -> None:
+    user.goto("/console/evaluations")
+    user.get_by_role("link", name="tickets").click()
+    expect(user.get_by_role("heading", name="tickets")).to_be_visible()
+
+
+def test_base_and_tuned_are_compared(user: Page, answered: Job) -> None:
+    user.goto("/console/evaluations")
+    row = user.get_by_role("row").filter(has_text="tickets")
+    expect(row).to_contain_text("Exact match")
+    expect(row).to_contain_text("+0.334")
+    open_job(user, answered)
+    cells = user.get_by_role("row").filter(has_text="Token F1").get_by_role("cell")
+    expect(cells).to_contain_text(["Token F1", "0.4", "0.3", "-0.1"])
+
+
+def test_answers_are_filtered_with_the_worst_first(user: Page, answered: Job) -> None:
+    open_job(user, answered)
+    rows = user.locator(".measured-rows > li")
+    expect(rows).to_contain_text(["question 2", "question 3"])
+    expect(rows.first).to_contain_text(HOSTILE)
+    user.get_by_role("link", name="Tuned is worse than base").click()
+    expect(rows).to_contain_text(["question 2"])
+    user.get_by_role("link", name="Tuned is better").click()
+    expect(rows).to_contain_text(["question 3", "question 1"])
+    assert user.title() == "Evaluation of tickets · Luthier"
+
+
+def test_a_worst_row_is_edited_and_added_to_the_next_file(
+    user: Page, answered: Job, http: httpx.Client
+) -> None:
+    open_job(user, answered)
+    user.get_by_role("button", name="Edit and add to a file").first.click()
+    expect(user.get_by_label("Right answer")).to_have_value("the right answer")
+    user.get_by_label("Right answer").fill("a better answer")
+    user.get_by_role("button", name="Add the row").click()
+    user.get_by_role("button", name="Make a file").click()
+    with user.expect_response(lambda response: response.request.method == "POST"):
+        user.get_by_role("button", name="Upload as training file").click()
+    user.wait_for_url("**/files/file-*")
+    file = user.url.rsplit("/", 1)[1]
+    (line,) = http.get(f"/v1/files/{file}/content").text.splitlines()
+    assert [message["content"] for message in json.loads(line)["messages"]] == [
+        "Translate.",
+        "question 2",
+        "a better answer",
+    ]
+
+
+def test_a_number_of_the_confusion_matrix_opens_its_rows(user: Page, classified: Job) -> None:
+    open_job(user, classified)
+    expect(user.locator(".measured-rows > li")).to_contain_text(["ticket 2", "ticket 4"])
+    user.get_by_role("link", name="1 of billing found as billing").click()
+    expect(user.locator(".measured-rows > li")).to_contain_text(["ticket 1"])
+    user.get_by_role("link", name=f"2 of billing found as {HOSTILE}").click()
+    expect(user.locator(".measured-rows > li")).to_contain_text(["ticket 2", "ticket 4"])
+    expect(user.locator(".measured-rows > li").first).to_contain_text("confidence 80.0%")
+
+
+def test_the_reliability_plot_has_the_bins(user: Page, classified: Job) -> None:
+    open_job(user, classified)
+    titles = user.locator(".reliability circle title").all_text_contents()
+    assert titles == [
+        "1 rows: confidence 70.0%, right 100.0%",
+        "1 rows: confidence 80.0%, right 0.0%",
+        "2 rows: confidence 92.5%, right 50.0%",
+    ]
+
+
+def test_missed_and_wrong_entities_are_marked(user: Page, add_job: AddJob) -> None:
+    rows = [{"text": "\N{VIOLIN} Ada lives in Bonn", "entities": []}]
+    wrong = [
+        {
+            "example": 1,
+            "expected": [{"start": 2, "end": 5, "label": "PER"}],
+            "found": [{"start": 15, "end": 19, "label": "ORG"}],
+        }
+    ]
+    report = {"rows": 1, "f1": 0.0, "wrong_examples": 1, "wrong": wrong}
+    open_job(user, add_job(report, rows, base_model="encoder", method="token_classification"))
+    expect(user.locator("mark")).to_have_text(["AdaPER", "BonnORG"])
+
+
+def test_a_deleted_test_file_leaves_the_numbers(
+    user: Page, classified: Job, http: httpx.Client
+) -> None:
+    assert http.delete(f"/v1/files/{classified.test_file_id}").status_code == 200
+    open_job(user, classified)
+    expect(user.get_by_text("The file is deleted, or too large")).to_be_visible()
+    expect(user.locator(".measured-rows > li")).to_have_count(2)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_run_shows_its_criteria_and_items(user: Page, openai: OpenAI, run_work: RunWork) -> None:
+    run = start(openai, sampled(content(HELLO, OTHER)), EXACT)
+    with run_work():
+        wait_for_end(openai, run)
+    user.goto("/console/evaluations")
+    user.locator("section", has=user.get_by_role("heading", name="Evals")).get_by_role(
+        "link"
+    ).first.click()
+    user.get_by_role("table").get_by_role("link").first.click()
+    expect(user.locator("#run-results")).to_contain_text("50.0%")
+    expect(user.locator(".measured-rows > li")).to_have_count(2)
+    user.get_by_role("link", name="Failed").click()
+    expect(user.locator(".measured-rows > li")).to_contain_text(["Which team: Hi"])
+    assert find_accessibility_violations(user) == []
+
+
+def test_evals_are_imported_and_what_is_left_out_is_named(user: Page) -> None:
+    config = {
+        "prompts": ["Which team: {{ticket}}"],
+        "tests": [
+            {
+                "vars": {"ticket": "Charged twice."},
+                "assert": [
+                    {"type": "icontains", "value": "billing"},
+                    {"type": "regex", "value": "b.*"},
+                ],
+            }
+        ],
+    }
+    user.goto("/console/evaluations/import")
+    field = user.get_by_label("Export of OpenAI's evals")
+    field.fill("no document")
+    user.get_by_role("button", name="Import").click()
+    expect(user.locator(".problem")).to_contain_text("Nothing was imported")
+    field.fill(json.dumps(config))
+    user.get_by_role("button", name="Import").click()
+    expect(user.get_by_role("heading", name="1 imported")).to_be_visible()
+    expect(user.get_by_role("row").filter(has_text="regex")).to_be_visible()
+
+
+@pytest.mark.parametrize("job", ["answered", "classified"])
+def test_the_pages_are_accessible(user: Page, request: pytest.FixtureRequest, job: str) -> None:
+    open_job(user, request.getfixturevalue(job))
+    assert find_accessibility_violations(user) == []
+    user.goto("/console/evaluations")
+    assert find_accessibility_violations(user) == []
