@@ -15,6 +15,8 @@ from app import logs
 from app.batches import routes as batches
 from app.broker import TaskNotifier
 from app.catalog import Catalog
+from app.changes import routes as changes
+from app.changes.feed import ChangeFeed
 from app.console import routes as console
 from app.conversations import routes as conversations
 from app.cpu_pool.pool import CpuPool
@@ -62,11 +64,14 @@ from app.webhooks import routes as webhooks
 POOL_SIZE = 10
 MAX_CONCURRENT_DB_SESSIONS = 16
 MAX_CONCURRENT_UPLOADS = 64
+# Each takes little memory, and no work while nothing changes.
+MAX_CONCURRENT_LISTENERS = 1000
 MAX_TRANSFER_THREADS = 32
 MAX_JSON_THREADS = 4
 # What one project may take of the places that the others leave. Threads come back soon, so more.
 MAX_UPLOAD_SHARE = 0.5
 MAX_TEST_SHARE = 0.5
+MAX_LISTENER_SHARE = 0.5
 MAX_THREAD_SHARE = 0.75
 # Small, since these run Python code, of which one thread runs at a time: more of one project's
 # threads add nothing to its throughput, and each delays all other requests.
@@ -110,6 +115,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.engines = EngineClient(settings, state.catalog, state.store)
     app.state.reasoning_finder = ReasoningFinder()
     app.state.recorder = TrafficRecorder(state.sessions)
+    app.state.changes = ChangeFeed(state)
     app.state.prices = Prices.load(settings.prices_file)
     app.state.completion_recorder = CompletionRecorder(state.sessions)
     app.add_middleware(AdmissionMiddleware, state=state, max_part_bytes=MAX_PART_BYTES)
@@ -121,6 +127,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         inference.router,
         inference.token_ids_router,
         batches.router,
+        changes.router,
         conversations.router,
         files.router,
         graders.router,
@@ -174,6 +181,7 @@ def _build_state(settings: Settings, database_url: str, redis_url: str) -> AppSt
         cpu_pool=CpuPool(settings.cpu_pool_processes),
         db_slots=FairLimiter(MAX_CONCURRENT_DB_SESSIONS, share=MAX_DB_SHARE),
         upload_slots=FairLimiter(MAX_CONCURRENT_UPLOADS, share=MAX_UPLOAD_SHARE),
+        listener_slots=FairLimiter(MAX_CONCURRENT_LISTENERS, share=MAX_LISTENER_SHARE),
         transfer_threads=FairLimiter(MAX_TRANSFER_THREADS, share=MAX_THREAD_SHARE),
         json_threads=FairLimiter(MAX_JSON_THREADS, share=MAX_THREAD_SHARE),
         probe_slots=CapacityLimiter(MAX_CONCURRENT_PROBES),

@@ -101,6 +101,8 @@ NON_ID_PARAMETERS = frozenset(
 )
 # Their `after` is a position in the object in the path, which is no id.
 POSITION_PATHS = ("/v1/files/{file_id}/preview",)
+# Streams of server-sent events without an end.
+ENDLESS_PATHS = ("/v1/changes",)
 # Their ids are filters: those of others yield what unknown ones do, which is nothing
 # (tests/app/usage/test_routes.py, tests/app/organization/test_audit_logs.py).
 FILTERED_PATHS = (

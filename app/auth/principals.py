@@ -1,9 +1,10 @@
 """Principals: the project or organization that a request's key authenticates."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from app.auth import secrets
@@ -89,3 +90,10 @@ def authenticate_admin_key(session: Session, secret: str) -> AdminPrincipal | No
     if update_last_used:
         secrets.touch_last_used(session, AdminKey, key_id)
     return AdminPrincipal(key_id, organization_id, slug, created_at)
+
+
+def list_ended_keys(session: Session, key_ids: Collection[str]) -> set[str]:
+    """List those of these API keys that are revoked, expired, or of an archived project."""
+    is_ended = or_(~and_(*secrets.is_active(ApiKey)), Project.archived_at.is_not(None))
+    statement = select(ApiKey.id).join(Project, Project.id == ApiKey.project_id)
+    return set(session.scalars(statement.where(ApiKey.id.in_(key_ids), is_ended)))

@@ -8,7 +8,7 @@ here costs no more than its headers.
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -40,6 +40,7 @@ from app.http.fair_limiter import FairLimiter, request_owner
 from app.http.openapi import requires_key
 from app.http.rate_limits import InMemoryRateLimiter, RateLimit, format_duration
 from app.http.request_context import RequestContext
+from app.http_server.protocol import LISTENER_PATHS
 
 # The multipart form around an uploaded file.
 FORM_OVERHEAD_BYTES = 2**20
@@ -117,14 +118,17 @@ class AdmissionMiddleware:
 
     async def _serve(self, context: RequestContext) -> None:
         try:
-            with self._global_slot(context.scope["path"]):
+            with ExitStack() as slots:
+                slots.enter_context(self._global_slot(context.scope["path"]))
                 await self._check_request(context)
-                with (
-                    self._keyless_slot(context),
-                    self._project_slot(context.principal),
-                    self._key_slot(context.principal),
-                ):
-                    await self._app(context.app_scope(), context.receive, context.send)
+                if context.scope["path"] in LISTENER_PATHS:
+                    slots.close()
+                    slots.enter_context(self._listener_slot(context.principal))
+                else:
+                    slots.enter_context(self._keyless_slot(context))
+                    slots.enter_context(self._project_slot(context.principal))
+                    slots.enter_context(self._key_slot(context.principal))
+                await self._app(context.app_scope(), context.receive, context.send)
         except ClientDisconnect:
             return
         except Exception as error:
@@ -202,6 +206,26 @@ class AdmissionMiddleware:
             yield
         finally:
             self._in_flight_keyless -= 1
+
+    @contextmanager
+    def _listener_slot(self, principal: Principal | AdminPrincipal | None) -> Iterator[None]:
+        """Hold a slot of streams that stay open, which would otherwise take those of requests.
+        Raises RateLimited if the project has none left.
+
+        Keys have no limit of their own: many tabs of one user listen with the same.
+        """
+        assert principal is not None, "paths of listeners require a key"
+        owner = _owner_id(principal)
+        if not self._state.listener_slots.try_acquire(owner):
+            held = self._state.listener_slots.held_by(owner)
+            raise RateLimited(
+                f"This project already has {held} open streams of changes, its share of what the "
+                "server can do. Close one."
+            )
+        try:
+            yield
+        finally:
+            self._state.listener_slots.release(owner)
 
     @contextmanager
     def _project_slot(self, principal: Principal | AdminPrincipal | None) -> Iterator[None]:

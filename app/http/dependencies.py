@@ -52,6 +52,8 @@ class AppState:
     db_slots: FairLimiter
     # Uploads in progress: each takes memory for as long as its client sends.
     upload_slots: FairLimiter
+    # Streams of changes that clients listen to.
+    listener_slots: FairLimiter
     # Threads that read from the store and write to it, a block at a time.
     transfer_threads: FairLimiter
     # Threads that parse long JSON bodies.

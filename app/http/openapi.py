@@ -87,6 +87,23 @@ def json_or_sse(response: type[BaseModel], event: str) -> Responses:
     return {200: {"model": response, "content": {"text/event-stream": {"schema": schema}}}}
 
 
+def sse(event: type[BaseModel], description: str) -> Responses:
+    """A route's `responses` for a stream of server-sent events with the JSON of an `event`."""
+    schema = {
+        "type": "object",
+        "required": ["data"],
+        "properties": {
+            "id": {**TEXT_SCHEMA, "description": "Number of the event"},
+            "data": {**TEXT_SCHEMA, "description": f"{description}: {_list_fields(event)}"},
+        },
+    }
+    return success_response("text/event-stream", schema)
+
+
+def _list_fields(model: type[BaseModel]) -> str:
+    return ", ".join(f"`{name}`" for name in model.model_fields)
+
+
 def omit_default_422(app: FastAPI) -> None:
     """Remove FastAPI's own 422 from the document: invalid requests are answered with a 400."""
     generate = app.openapi

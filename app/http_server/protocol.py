@@ -33,6 +33,8 @@ MAX_IDLE_CHECKS = 2
 MAX_UNSENT_BYTES = 128 * 1024
 # Each costs memory and a file descriptor. The limit on requests in admission.py is reached first.
 MAX_CONNECTIONS = 10_000
+# Paths of streams that stay open until their clients close them, or the server shuts down.
+LISTENER_PATHS = ("/v1/changes",)
 FRAMING_MESSAGE = (
     "The body has too many bytes of chunk sizes, chunk extensions and trailers for its length. "
     "Send larger chunks, and no trailers."
@@ -76,6 +78,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._progress_timer is not None:
             self._progress_timer.cancel()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Let the response end; close a stream that would not, whose client connects again."""
+        super().shutdown()
+        if self.cycle is not None and self.cycle.scope["path"] in LISTENER_PATHS:
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         self._has_received_data = True

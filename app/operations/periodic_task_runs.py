@@ -42,6 +42,7 @@ class TaskName(StrEnum):
     PRUNE_IDEMPOTENCY_KEYS = "prune_idempotency_keys"
     PRUNE_WEBHOOK_DELIVERIES = "prune_webhook_deliveries"
     PRUNE_MODEL_TRAFFIC = "prune_model_traffic"
+    PRUNE_CHANGES = "prune_changes"
     PRUNE_TRAINERS = "prune_trainers"
     # Run by the io worker.
     DELIVER_WEBHOOKS = "deliver_webhooks"

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app import logs
 from app.catalog import GENERATIVE_METHODS
+from app.changes import change_log
 from app.db import clock, outbox
 from app.db.session import DatabaseUnavailable, SessionMaker, TransactionWork, transaction
 from app.db.tables import File, Job, JobState, Outbox, OutboxKind, WorkerTask, WorkStop
@@ -139,6 +140,7 @@ def build_tasks(
         PeriodicTask(
             TaskName.PRUNE_MODEL_TRAFFIC, 600, build_single_transaction_task(traffic.prune)
         ),
+        PeriodicTask(TaskName.PRUNE_CHANGES, 60, build_single_transaction_task(change_log.prune)),
         PeriodicTask(TaskName.PRUNE_TRAINERS, 600, build_single_transaction_task(trainers.prune)),
         # Last: creating many jobs or runs must not delay the recovery of others.
         *creations,

@@ -29,6 +29,8 @@ pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(3000)]
 
 CACHE = ROOT / ".venv" / "fuzz"
 ADMIN_PATHS = "^/metrics|^/v1/organization|/permissions"
+# Its response has no end (tests/app/changes/test_feed.py).
+ENDLESS_PATHS = "^/v1/changes$"
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -127,7 +129,12 @@ def run_schemathesis(api: ServedApi, packages: Path, key: str, name: str, *filte
 
 def test_responses_conform_to_the_openapi_document(api: ServedApi, packages: Path) -> None:
     cases = run_schemathesis(
-        api, packages, api.key, "projects", "--exclude-path-regex", ADMIN_PATHS
+        api,
+        packages,
+        api.key,
+        "projects",
+        "--exclude-path-regex",
+        f"{ADMIN_PATHS}|{ENDLESS_PATHS}",
     )
     cases += run_schemathesis(
         api, packages, api.admin_key, "admin", "--include-path-regex", ADMIN_PATHS
@@ -137,6 +144,7 @@ def test_responses_conform_to_the_openapi_document(api: ServedApi, packages: Pat
         f"{method.upper()} {path}"
         for path, methods in document["paths"].items()
         for method in methods
+        if not re.search(ENDLESS_PATHS, path)
     }
     responses = (api.folder / "responses.txt").read_text().splitlines()
     succeeded = {line.removesuffix(" 200") for line in responses if line.endswith(" 200")}

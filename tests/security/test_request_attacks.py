@@ -20,7 +20,7 @@ from app.organization import admin_keys, api_keys
 from tests import http_client
 from tests.app.http.test_admission import expect_error, wait_for_request_log
 from tests.live_api import Account, Api, client_with_secret
-from tests.openapi_routes import Operation, operations
+from tests.openapi_routes import ENDLESS_PATHS, Operation, operations
 from tests.tenants import Tenant, make_tenant
 
 PROJECTS = "/v1/organization/projects"
@@ -181,7 +181,7 @@ def test_a12_no_response_contains_internals(
     ):
         leaks = {}
         for operation in routes:
-            if operation.method != "GET":
+            if operation.method != "GET" or operation.path in ENDLESS_PATHS:
                 continue
             http = admin if operation.keys == ("Admin API key",) else project
             ids = {

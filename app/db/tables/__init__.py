@@ -2,6 +2,7 @@
 
 from app.db.tables.audit_logs import AuditActor, AuditEvent, AuditLog
 from app.db.tables.batches import ENDED_BATCH_STATES, Batch, BatchState
+from app.db.tables.changes import ChangeRecord
 from app.db.tables.checkpoints import Checkpoint, CheckpointKind
 from app.db.tables.console import ConsoleLoginCode, ConsoleSession
 from app.db.tables.conversations import Conversation, ConversationItem
@@ -84,6 +85,7 @@ __all__ = [
     "AuditLog",
     "Batch",
     "BatchState",
+    "ChangeRecord",
     "Checkpoint",
     "CheckpointKind",
     "CheckpointPermission",
