@@ -30,7 +30,6 @@ INTERNAL_COLUMNS = (
     "sha256",
     "storage_key",
     "storage_prefix",
-    "attempt",
     "version",
     "deleted_at",
     "dedupe_key",
