@@ -55,7 +55,7 @@ from app.stored_completions import routes as stored_completions
 from app.stored_completions.recorder import CompletionRecorder
 from app.sweeps import routes as sweeps
 from app.training_data import routes as training_data
-from app.training_data.reasoning import ReasoningFinder
+from app.training_data.memory import TrainingDataMemory
 from app.usage import routes as usage
 from app.usage.prices import Prices
 from app.webhooks import routes as webhooks
@@ -113,7 +113,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     openapi.serialize_once(app)
     app.state.shared = state
     app.state.engines = EngineClient(settings, state.catalog, state.store)
-    app.state.reasoning_finder = ReasoningFinder()
+    app.state.training_data = TrainingDataMemory()
     app.state.recorder = TrafficRecorder(state.sessions)
     app.state.changes = ChangeFeed(state)
     app.state.prices = Prices.load(settings.prices_file)

@@ -4,13 +4,13 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.training_data.reasoning import ReasoningFinder
+from app.training_data.memory import TrainingDataMemory
 
 
 # Async, because FastAPI would run a plain function in a worker thread.
-async def get_reasoning_finder(request: Request) -> ReasoningFinder:
-    finder: ReasoningFinder = request.app.state.reasoning_finder
-    return finder
+async def get_memory(request: Request) -> TrainingDataMemory:
+    memory: TrainingDataMemory = request.app.state.training_data
+    return memory
 
 
-ReasoningFinderDep = Annotated[ReasoningFinder, Depends(get_reasoning_finder)]
+TrainingDataDep = Annotated[TrainingDataMemory, Depends(get_memory)]

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from app.catalog import CatalogModel
 from app.db.tables import File, FilePurpose
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, NotFound
 from app.files import service as files
 from app.formats import FormatName
 from app.http.dependencies import AppState, run_autocommit
@@ -41,17 +41,19 @@ class ModelChoice:
 
 
 async def find_file(
-    state: AppState, project_id: str, file_id: str, choice: ModelChoice
+    state: AppState, project_id: str, file_id: str, choice: ModelChoice, *, param: str = "id"
 ) -> tuple[File, CatalogModel | None]:
     """Find a training file, and the base of the chosen model. Raises NotFound, InvalidRequest."""
 
     def find(session: Session) -> tuple[File, CatalogModel | None]:
-        file = files.get(session, project_id, file_id)
+        file = files.find(session, project_id, file_id)
+        if file is None:
+            raise NotFound(f"No such File object: {file_id}", param=param)
         if file.purpose != FilePurpose.FINE_TUNE:
             raise InvalidRequest(
                 f"File '{file_id}' has purpose '{file.purpose}'; only rows of training files, with "
                 "purpose 'fine-tune', are read here.",
-                param="id",
+                param=param,
             )
         if choice.model is None:
             return file, None

@@ -1,20 +1,15 @@
 """Leakage: examples that more than one of a job's files has, so that metrics are too optimistic.
 
-Rows are compared as canonical JSON, without the keys that are for the owner's own use. Digests of
-the smaller files are held, and the training file is read past them.
+Rows are compared by their digests (`app.formats.row_digests`). Those of the smaller files are held,
+and the training file is read past them.
 """
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import orjson
-
-from app.formats.fields import IGNORED_KEYS
+from app.formats.row_digests import MAX_REMEMBERED_ROWS, digest_line
 from worker.run_folder import RunFolder
 
-# Rows of a file, from the first, that others are compared with; about 100 bytes are held of each.
-MAX_REMEMBERED_ROWS = 500_000
 # Pairs of lines that a warning names.
 MAX_NAMED_PAIRS = 5
 
@@ -66,17 +61,6 @@ def _digests(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the line and the digest of each row of a valid file."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            text = line.removeprefix(b"\xef\xbb\xbf").strip()
-            if text:
-                yield number, _digest(text)
-
-
-def _digest(text: bytes) -> bytes:
-    try:
-        row = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        row = None
-    if isinstance(row, dict):
-        row = {key: value for key, value in row.items() if key not in IGNORED_KEYS}
-        text = orjson.dumps(row, option=orjson.OPT_SORT_KEYS)
-    return hashlib.blake2b(text, digest_size=16).digest()
+            digest = digest_line(line)
+            if digest is not None:
+                yield number, digest
