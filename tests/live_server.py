@@ -103,7 +103,12 @@ class FakeEngine:
         sequence = {"role": "row", "token_count": 7, "loss_token_count": 3, "is_truncated": False}
         row = {"is_learned": True, "sequences": [{**sequence, "segments": segments}]}
         data = [row] * len(body["rows"])
-        return JSONResponse({"max_tokens": 8192, "warnings": [], "data": data})
+        facts = {"model_type": "llama", "hidden_size": 576, "num_layers": 30}
+        facts |= {"num_parameters": 10**8, "layer_parameters": 10**8}
+        facts |= {"bytes_per_parameter": 2, "gigaflops": 100.0}
+        found = facts if body["include_facts"] else None
+        answer = {"max_tokens": 8192, "warnings": [], "data": data, "facts": found}
+        return JSONResponse(answer)
 
     async def health(self) -> Response:
         return Response(status_code=200 if self.healthy else 503)

@@ -34,6 +34,8 @@ class RowRendering:
     max_tokens: int | None = None
     long_rows: LongRowPolicy | None = None
     thinking: bool = False
+    # For an estimate of training.
+    include_facts: bool = False
 
     def build_body(self, rows: Sequence[Row], split: SegmentSplit | None) -> dict[str, Any]:
         """Build the request to an engine."""
@@ -46,6 +48,7 @@ class RowRendering:
             "thinking": self.thinking,
             "long_rows": self.long_rows or get_default_policy(self.method),
             "split": split,
+            "include_facts": self.include_facts,
         }
 
 

@@ -23,7 +23,7 @@ from app.training_data.schemas import (
     LeakedRow,
     TokenStatistics,
 )
-from app.wire.training_rows import RenderedRow
+from app.wire.training_rows import ModelFacts, RenderedRow
 
 # Of one file. What follows is not counted, and the response says so.
 MAX_READ_BYTES = 512 * 2**20
@@ -40,6 +40,7 @@ class MeasuredRows:
     rows: Sequence[RenderedRow]
     warnings: Sequence[str]
     scale: float
+    facts: ModelFacts | None = None
 
     @property
     def learned(self) -> list[RenderedRow]:
@@ -84,6 +85,7 @@ async def measure_rows(
         [row for part in parts for row in part.data],
         parts[0].warnings if parts else [],
         scale=scan.examples / max(1, len(scan.sample)),
+        facts=parts[0].facts if parts else None,
     )
 
 

@@ -76,6 +76,23 @@ class RenderedRow(BaseModel):
     score: float | None = None
 
 
+class ModelFacts(BaseModel):
+    """What an estimate of training needs to know of a model and of the engine's machine.
+
+    `layer_parameters` are those of the matrices in the model's layers, without embeddings and head.
+    `gigaflops` is the measured rate of products of the model's width, in 10^9 operations a second
+    on all threads of the engine.
+    """
+
+    model_type: str
+    hidden_size: int
+    num_layers: int
+    num_parameters: int
+    layer_parameters: int
+    bytes_per_parameter: int
+    gigaflops: float
+
+
 class RenderTrainingRowsRequest(StrictModel):
     """POST /v1/render_training_rows. Valid rows of a training file, in its format.
 
@@ -91,6 +108,7 @@ class RenderTrainingRowsRequest(StrictModel):
     thinking: bool = False
     long_rows: LongRowPolicy = LongRowPolicy.TRUNCATE
     split: SegmentSplit | None = None
+    include_facts: bool = False
 
 
 class RenderedTrainingRows(BaseModel):
@@ -100,3 +118,4 @@ class RenderedTrainingRows(BaseModel):
     max_tokens: int
     warnings: list[str]
     data: list[RenderedRow]
+    facts: ModelFacts | None = None

@@ -16,10 +16,10 @@ from peft import PeftModel
 from torch.nn import functional
 from transformers import AutoConfig
 
+from app.recipes.chat import LORA_RANK
 from bench.training.peers.task import Task
 from worker.modeling import adapter_parameters, choose_dtype
 from worker.training.batching import Row
-from worker.training.recipe import LORA_RANK
 
 # Tokens of a product: those of a micro-batch of chats, and of a chunk of the head's logits.
 TOKENS = 1024

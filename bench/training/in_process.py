@@ -7,12 +7,12 @@ import torch
 from peft import PeftModel
 from torch.nn.utils import clip_grad_norm_
 
+from app.recipes.chat import ADAM_BETAS, MAX_GRAD_NORM
 from worker.modeling import adapter_parameters, choose_device
 from worker.training.batching import Row
 from worker.training.forward import choose_causal_lm
 from worker.training.objective_building import MAX_TOKENS
 from worker.training.objectives.supervised import SupervisedObjective
-from worker.training.recipe import ADAM_BETAS, MAX_GRAD_NORM
 
 Step = Callable[[Sequence[Row]], None]
 

@@ -11,6 +11,9 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from app.catalog import Catalog, CatalogModel, ModelKind
+from app.recipes.chat import DPO_BETA, DPO_LEARNING_RATE_RATIO, LORA_ALPHA, LORA_RANK
+from app.recipes.encoders import FULL_TUNING_LEARNING_RATE
+from app.recipes.learning_rates import lora_learning_rate
 from bench.training.peers.task import Task, write_rows
 from worker.encoding.backbone import list_full_tuning_parameter_names
 from worker.model.generation_config import read_generation_config
@@ -20,11 +23,8 @@ from worker.modeling import add_adapter, load_base, load_tokenizer, save_adapter
 from worker.run_folder import RunFolder, RunSpec
 from worker.training.batching import Row
 from worker.training.chat_data import has_reasoning
-from worker.training.encoders.recipe import FULL_TUNING_LEARNING_RATE
-from worker.training.learning_rates import lora_learning_rate
 from worker.training.objectives.dpo import PreferencePair, read_pairs
 from worker.training.objectives.supervised import read_rows
-from worker.training.recipe import DPO_BETA, DPO_LEARNING_RATE_RATIO, LORA_ALPHA, LORA_RANK
 from worker.training.sampler import EpochSampler
 
 Item = Row | PreferencePair

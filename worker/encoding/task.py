@@ -3,14 +3,14 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from app.recipes.encoders import Method as Method
+from app.recipes.encoders import Tuning as Tuning
 from worker.encoding.pooling import Pooling
 from worker.encoding.segmentation import Segmentation
 from worker.modeling import ADAPTER_CONFIG_FILE
 
-Method = Literal["classification", "token_classification", "question_answering", "embedding"]
-Tuning = Literal["lora", "full"]
 # Key of the task in adapter_config.json. PEFT ignores unknown keys.
 TASK_CONFIG_KEY = "luthier_task"
 # Keys in files written before 0.1.0, and their present names.

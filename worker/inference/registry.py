@@ -13,6 +13,7 @@ from app.errors import InvalidRequest, ModelNotFound
 from app.settings import Settings
 from app.storage.object_keys import validate_key
 from app.wire.engine import LoadAdapterRequest
+from app.wire.training_rows import ModelFacts
 from worker.bucket_models import fetch_from_bucket
 from worker.inference.adapter_cache import AdapterDiskCache
 from worker.inference.adapter_memory import AdapterFiles, DamagedLocalAdapter
@@ -26,6 +27,7 @@ from worker.inference.loaded_model import (
 )
 from worker.inference.loading import ModelCache, map_adapter_errors, run_in_thread
 from worker.inference.metrics import EngineStats
+from worker.inference.training_rows.facts import read_facts
 from worker.model.rendering import DEFAULT_OPTIONS, RenderingOptions
 
 # Adapters loaded into memory at the same time.
@@ -62,6 +64,7 @@ class ModelRegistry:
         self._adapters = adapters
         self._model_cache = ModelCache(lambda model: _fetch_and_load(model, cache, settings))
         self._renderings = ModelCache(lambda model: load_rendering(model, cache))
+        self._facts = ModelCache(lambda model: read_facts(model, cache))
         self._adapter_entries: dict[str, _AdapterEntry] = {}
         # Adapters that are being loaded into memory.
         self._preloads: dict[AdapterFiles, asyncio.Future[None]] = {}
@@ -132,6 +135,16 @@ class ModelRegistry:
         if loaded is not None:
             return ModelRendering(loaded.renderer, loaded.rendering)
         return await self._renderings.get(model)
+
+    async def get_facts(self, name: str) -> ModelFacts:
+        """Return what is known of a base model of any kind, without loading it.
+
+        Raises NotFound, or ServiceUnavailable if the model is not on this machine.
+        """
+        model = self._catalog.get(name)
+        if model is None or model.engine is not None:
+            raise ModelNotFound(name)
+        return await self._facts.get(model)
 
     async def load_adapter(self, request: LoadAdapterRequest) -> None:
         """Register an adapter under a name.

@@ -6,9 +6,9 @@ from dataclasses import replace
 from torch import nn
 from transformers import PreTrainedModel
 
+from app.recipes.chat import ALL_LINEAR, LoraSettings
 from worker.modeling import Adapter
 from worker.training.errors import user_error
-from worker.training.recipe import ALL_LINEAR, LoraSettings
 
 PEFT_PREFIX = "base_model.model."
 LORA_A_SUFFIX = ".lora_A.weight"

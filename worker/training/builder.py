@@ -10,6 +10,14 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from app.catalog import CatalogModel
+from app.recipes.chat import (
+    LoraSettings,
+    Recipe,
+    choose_dpo_recipe,
+    choose_lora_settings,
+    choose_recipe,
+    drop_auto,
+)
 from app.wire.long_rows import LongRowPolicy, get_default_policy
 from worker.encoding.task import Method
 from worker.model.generation_config import read_generation_config
@@ -49,14 +57,6 @@ from worker.training.objectives.supervised import SupervisedObjective, read_rows
 from worker.training.optimizer import build_optimizer
 from worker.training.packing import PackedObjective, pack_rows
 from worker.training.preloading import load_base, load_tokenizer
-from worker.training.recipe import (
-    LoraSettings,
-    Recipe,
-    choose_dpo_recipe,
-    choose_lora_settings,
-    choose_recipe,
-    drop_auto,
-)
 from worker.training.ref_logprobs import RefLogprobsPrecomputer
 from worker.training.rendered_rows import compute_key, read_files
 from worker.training.sampler import EpochSampler

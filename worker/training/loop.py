@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from app.recipes.chat import Recipe
 from worker.run_folder import CheckpointWritten, ExitCode, Metrics, Noted, RunFolder, Started
 from worker.training.best_weights import BestWeights
 from worker.training.checkpoint import Checkpointer
@@ -18,7 +19,6 @@ from worker.training.divergence import DivergenceDetector
 from worker.training.environment import StopSignal
 from worker.training.errors import TrainingError
 from worker.training.objectives import Objective, mean_metrics
-from worker.training.recipe import Recipe
 from worker.training.sampler import EpochSampler
 from worker.training.serving_check.trained import TrainedRows
 from worker.training.start_comparison import StartComparison

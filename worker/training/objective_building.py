@@ -5,12 +5,12 @@ from typing import Any
 
 from peft import PeftModel
 
+from app.recipes.chat import Recipe
 from worker.run_folder import RunSpec
 from worker.training.forward import CausalLM, choose_causal_lm
 from worker.training.micro_batch_limits import MicroBatchLimits, reduce_limits
 from worker.training.objectives.dpo import DpoObjective
 from worker.training.objectives.supervised import SupervisedObjective
-from worker.training.recipe import Recipe
 from worker.training.ref_logprobs import RefLogprobs
 
 # Tokens per micro-batch: enough to keep the matrix units busy, few enough for caches and memory.

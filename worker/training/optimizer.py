@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 from torch.optim import AdamW
 
-from worker.training.recipe import ADAM_BETAS
+from app.recipes.chat import ADAM_BETAS
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], *, weight_decay: float) -> AdamW:

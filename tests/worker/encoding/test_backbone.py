@@ -14,6 +14,7 @@ from transformers import (
     RobertaConfig,
 )
 
+from app.recipes.chat import LoraSettings
 from tests.worker.conftest import PAD, words_tokenizer
 from tests.worker.conftest import make_texts as texts
 from worker.encoding.backbone import compute_hidden_states, load_backbone, read_shape
@@ -23,7 +24,6 @@ from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.training.encoders.classification import ClassificationObjective
 from worker.training.encoders.model import Encoder, EncoderWeights, add_lora, enable_full_tuning
-from worker.training.recipe import LoraSettings
 
 CPU = torch.device("cpu")
 SHAPE = {"vocab_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": PAD}

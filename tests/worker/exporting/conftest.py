@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModel, BertConfig, ModernBertConfig, PretrainedConfig
 
 from app.catalog import CatalogModel, ModelKind
+from app.recipes.chat import LoraSettings
 from tests.worker.conftest import PAD, words_tokenizer
 from worker.encoding.backbone import load_backbone
 from worker.encoding.task import EncoderTask
@@ -18,7 +19,6 @@ from worker.exporting.conversion import convert
 from worker.modeling import adapter_parameters, add_adapter, load_base, save_adapter
 from worker.training.encoders.methods import num_outputs
 from worker.training.encoders.model import Encoder, EncoderWeights, add_lora, enable_full_tuning
-from worker.training.recipe import LoraSettings
 
 CPU = torch.device("cpu")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

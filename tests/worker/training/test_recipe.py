@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from worker.encoding.task import Method
-from worker.training.encoders.recipe import choose_encoder_recipe
-from worker.training.learning_rates import lora_learning_rate
-from worker.training.recipe import (
+from app.recipes.chat import (
     Recipe,
     auto_batch_size,
     auto_epochs,
     choose_dpo_recipe,
     choose_lora_settings,
 )
-from worker.training.recipe import choose_recipe as choose_family_recipe
+from app.recipes.chat import choose_recipe as choose_family_recipe
+from app.recipes.encoders import choose_encoder_recipe
+from app.recipes.learning_rates import lora_learning_rate
+from worker.encoding.task import Method
 
 
 def choose_recipe(hyperparameters: dict[str, Any], *, examples: int, hidden_size: int) -> Recipe:

@@ -23,6 +23,18 @@ async def render_training_rows(
 
     Raises InvalidRequest, NotFound, and ServiceUnavailable if the model is not on this machine.
     """
+    rendered = await _render(body, models, encoders, project)
+    if body.include_facts:
+        rendered.facts = await models.get_facts(body.model)
+    return rendered
+
+
+async def _render(
+    body: RenderTrainingRowsRequest,
+    models: ModelRegistry,
+    encoders: EncoderRegistry,
+    project: str,
+) -> RenderedTrainingRows:
     cost = len(orjson.dumps(body.rows))
     if body.method in ROW_METHODS:
         tokenization = await encoders.get_tokenization(body.model)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from app.catalog import CatalogModel
+from app.recipes.chat import Recipe, choose_lora_settings, drop_auto
+from app.recipes.encoders import choose_encoder_recipe
 from app.wire.long_rows import LongRowPolicy, get_default_policy
 from worker.encoding.backbone import find_linear_layers, load_backbone, read_shape
 from worker.encoding.pooling import read_pooling
@@ -35,7 +37,6 @@ from worker.training.encoders.methods import DataSplit, LossOptions
 from worker.training.encoders.metrics import scalar_metrics
 from worker.training.encoders.model import Encoder, EncoderWeights, add_lora, enable_full_tuning
 from worker.training.encoders.objective import EncoderObjective
-from worker.training.encoders.recipe import choose_encoder_recipe
 from worker.training.encoders.warm_start import inherit_hyperparameters, read_initial_task
 from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.loop import TrainingLoop
@@ -43,7 +44,6 @@ from worker.training.memory_check import check_memory
 from worker.training.micro_batch_limits import reduce_limits
 from worker.training.optimizer import build_optimizer
 from worker.training.preloading import load_tokenizer
-from worker.training.recipe import Recipe, choose_lora_settings, drop_auto
 from worker.training.validation import Validation
 
 # Tokens per micro-batch for a model of MiniLM-L6's size (layers · width). Larger models get fewer:

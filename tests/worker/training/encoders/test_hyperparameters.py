@@ -11,6 +11,7 @@ import torch
 from app.catalog import CatalogModel, ModelKind
 from app.formats import classification as texts
 from app.jobs.encoder_option_checks import FULL_TUNING_METHODS
+from app.recipes.encoders import TUNING
 from tests.worker.conftest import WORDS, words_tokenizer
 from worker.encoding.rows import classification as rows_of_texts
 from worker.encoding.task import read_task
@@ -19,7 +20,6 @@ from worker.modeling import load_adapter
 from worker.run_folder import ExitCode, Failed, Metrics, RunFolder, RunSpec, Started
 from worker.training.attempt import run_attempt
 from worker.training.encoders import classification
-from worker.training.encoders.recipe import TUNING
 
 pytestmark = pytest.mark.usefixtures("training_settings")
 

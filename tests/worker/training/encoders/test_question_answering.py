@@ -10,6 +10,7 @@ import torch
 
 from app.errors import InvalidRequest
 from app.formats.question_answering import QuestionExample, to_example
+from app.recipes.chat import LoraSettings
 from app.wire.encoders import InferenceParameters
 from app.wire.long_rows import LongRowPolicy
 from tests.worker.conftest import WORDS, words_tokenizer
@@ -27,7 +28,6 @@ from worker.training.encoders import long_texts
 from worker.training.encoders.data_warnings import answer_length_warnings
 from worker.training.encoders.model import Encoder, EncoderWeights
 from worker.training.encoders.question_answering import QuestionAnsweringObjective
-from worker.training.recipe import LoraSettings
 
 # Windows of 24 tokens, of which a question of one word leaves 20 for the context.
 TASK = EncoderTask(

@@ -4,6 +4,7 @@ import torch
 from tokenizers.normalizers import Replace
 
 from app.formats.token_classification import to_example
+from app.recipes.chat import LoraSettings
 from tests.worker.conftest import words_tokenizer
 from tests.worker.training.encoders.conftest import MakeEncoder
 from worker.encoding.rows.token_classification import build_rows
@@ -11,7 +12,6 @@ from worker.encoding.task import EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer
 from worker.training.encoders.model import EncoderWeights
 from worker.training.encoders.token_classification import TokenClassificationObjective
-from worker.training.recipe import LoraSettings
 
 TASK = EncoderTask(method="token_classification", labels=("place",), max_length=32)
 EXAMPLES = [

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from worker.training.learning_rates import lora_learning_rate
+from app.recipes.learning_rates import lora_learning_rate
 
 TARGET_EPOCHS = 3
 MIN_EXAMPLES_SEEN = 100

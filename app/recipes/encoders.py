@@ -19,11 +19,13 @@ keep            best, if there is a validation file
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-from worker.encoding.task import Method, Tuning
-from worker.training.learning_rates import LLAMA_EXPONENT, compute_rate, lora_learning_rate
-from worker.training.recipe import Recipe, choose_optimizer_settings, drop_auto
+from app.recipes.chat import Recipe, choose_optimizer_settings, drop_auto
+from app.recipes.learning_rates import LLAMA_EXPONENT, compute_rate, lora_learning_rate
+
+Method = Literal["classification", "token_classification", "question_answering", "embedding"]
+Tuning = Literal["lora", "full"]
 
 EPOCHS: Mapping[Method, int] = {
     "classification": 3,

@@ -1,0 +1,1 @@
+"""Estimates of jobs before they are created: their numbers, tokens, time and memory."""

@@ -1,0 +1,96 @@
+"""Rates of training: those of a project's recent jobs, or by the speed of the machine."""
+
+import math
+from statistics import median
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.tables import EventType, File, Job, JobEvent, JobState
+from app.job_estimates.schemas import RateSource, TrainingRate
+from app.wire.training_rows import ModelFacts
+
+# Jobs that are looked at, and those of the most similar rows that are averaged.
+MAX_RECENT_JOBS = 20
+MAX_SIMILAR_JOBS = 5
+# A job's tokens per second depend on its rows: those of jobs with other lengths say little.
+MAX_LENGTH_RATIO = 3.0
+# Share of the rate of large products that training reaches: attention, pointwise operations and
+# products of adapters take the rest. Measured on CPUs.
+UTILIZATION = 0.45
+# Operations per parameter of a layer and token: 2 forward, 2 for the gradients of activations; as
+# many for those of the weights, if all are trained.
+OPERATIONS_OF_ADAPTERS = 4
+OPERATIONS_OF_ALL_WEIGHTS = 6
+# Of a job: start of the process, load of the model, comparison with the engine, uploads.
+OVERHEAD_SECONDS = 8.0
+
+
+def find_recent_rate(
+    session: Session, project_id: str, base_model: str, method: str, *, tokens_per_example: float
+) -> TrainingRate | None:
+    """Find the rate of the project's recent jobs with rows of similar length, if it has any."""
+    jobs = session.scalars(
+        select(Job)
+        .where(
+            Job.project_id == project_id,
+            Job.state == JobState.SUCCEEDED,
+            Job.base_model == base_model,
+            Job.method == method,
+            # Interrupted jobs were held by trainers for longer than they take.
+            Job.attempt == 1,
+            Job.trained_tokens > 0,
+        )
+        .order_by(Job.created_at.desc(), Job.id.desc())
+        .limit(MAX_RECENT_JOBS)
+    ).all()
+    measured: list[tuple[float, float, float]] = []
+    for job in jobs:
+        speed = _find_speed(session, job)
+        if speed is None:
+            continue
+        length = _count_tokens_per_example(session, job)
+        distance = abs(math.log(length / max(1.0, tokens_per_example)))
+        overhead = job.trained_seconds - (job.trained_tokens or 0) / speed
+        measured.append((distance, speed, max(0.0, overhead)))
+    similar = sorted(each for each in measured if each[0] <= math.log(MAX_LENGTH_RATIO))
+    similar = similar[:MAX_SIMILAR_JOBS]
+    if not similar:
+        return None
+    return TrainingRate(
+        tokens_per_second=round(median(speed for _, speed, _ in similar), 1),
+        overhead_seconds=round(median(overhead for _, _, overhead in similar), 1),
+        source=RateSource.RECENT_JOBS,
+        jobs=len(similar),
+    )
+
+
+def derive_rate(facts: ModelFacts, *, trains_all_weights: bool) -> TrainingRate:
+    """Derive a rate from the machine's speed and the model's size."""
+    operations = OPERATIONS_OF_ALL_WEIGHTS if trains_all_weights else OPERATIONS_OF_ADAPTERS
+    per_token = operations * facts.layer_parameters
+    speed = UTILIZATION * facts.gigaflops * 1e9 / max(1, per_token)
+    return TrainingRate(
+        tokens_per_second=round(speed, 1),
+        overhead_seconds=OVERHEAD_SECONDS,
+        source=RateSource.MACHINE,
+        jobs=0,
+    )
+
+
+def _find_speed(session: Session, job: Job) -> float | None:
+    """Find a job's average tokens per second, with validation and checkpoints."""
+    data = session.scalar(
+        select(JobEvent.data)
+        .where(JobEvent.job_id == job.id, JobEvent.type == EventType.METRICS)
+        .order_by(JobEvent.seq.desc())
+        .limit(1)
+    )
+    speed = (data or {}).get("tokens_per_second")
+    return float(speed) if isinstance(speed, int | float) and speed > 0 else None
+
+
+def _count_tokens_per_example(session: Session, job: Job) -> float:
+    examples = session.scalar(select(File.examples).where(File.id == job.training_file_id)) or 1
+    epochs = (job.resolved_hyperparameters or {}).get("n_epochs") or 1
+    return max(1.0, (job.trained_tokens or 0) / (examples * epochs))

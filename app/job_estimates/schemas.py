@@ -1,0 +1,95 @@
+"""Response body of an estimate."""
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+
+class ValueSource(StrEnum):
+    """Origin of a hyperparameter: the request, or the rule for `auto`."""
+
+    REQUEST = "request"
+    AUTO = "auto"
+
+
+class RateSource(StrEnum):
+    """Origin of a rate: the project's recent jobs of the same base model and method, or the
+    machine's measured rate of matrix products."""
+
+    RECENT_JOBS = "recent_jobs"
+    MACHINE = "machine"
+
+
+class ResolvedValue(BaseModel):
+    """A hyperparameter as the job would have it, and why."""
+
+    name: str
+    value: Any
+    source: ValueSource
+    reason: str | None
+
+
+class TrainingRate(BaseModel):
+    """Tokens per second, and the seconds of a job beside its steps: `jobs` is the number of jobs
+    that were measured."""
+
+    tokens_per_second: float
+    overhead_seconds: float
+    source: RateSource
+    jobs: int
+
+
+class QueuePlace(BaseModel):
+    """The project's jobs and quotas; null is unlimited. `has_room` is false if creation would be
+    refused, `starts_at_once` if the job would wait for one of the project's own."""
+
+    queued_jobs: int
+    max_queued_jobs: int | None
+    running_jobs: int
+    max_running_jobs: int | None
+    has_room: bool
+    starts_at_once: bool
+
+
+class EstimateProblem(BaseModel):
+    """The error with which the job would fail before training."""
+
+    code: str
+    message: str
+    param: str | None
+
+
+class TrainingEstimate(BaseModel):
+    """What a job would train.
+
+    `examples` are those of the training file, of which `measured_examples` were rendered; `rows` go
+    through the model in each epoch, in `steps` over all epochs. Numbers of rows, tokens and steps
+    are estimated if not all examples were measured.
+    """
+
+    hyperparameters: list[ResolvedValue]
+    examples: int
+    measured_examples: int
+    left_out_examples: int
+    truncated_examples: int
+    rows: int
+    tokens_per_epoch: int
+    trained_tokens: int
+    steps: int
+    seconds: float
+    rate: TrainingRate
+    peak_memory_bytes: int
+    warnings: list[str]
+
+
+class JobEstimate(BaseModel):
+    """An estimate of a job that was not created. `training` is null if there is a `problem`."""
+
+    object: Literal["fine_tuning.job.estimate"] = "fine_tuning.job.estimate"
+    model: str
+    method: str
+    training_file: str
+    queue: QueuePlace
+    problem: EstimateProblem | None
+    training: TrainingEstimate | None

@@ -1,0 +1,1 @@
+"""Recipes: the rules that resolve "auto" hyperparameters, for training and for estimates."""

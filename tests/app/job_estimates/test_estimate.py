@@ -1,0 +1,185 @@
+"""Estimates of jobs: the checks of creation, resolved numbers, tokens, steps, time, memory."""
+
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from openai import OpenAI
+from sqlalchemy import func, select
+
+from app.db.session import SessionMaker, transaction
+from app.db.tables import EventType, Job, Project
+from app.jobs.events import NewEvent, append
+from tests.app.training_data.test_preview import chat, upload
+from tests.factories import make_job
+from tests.live_api import Account, Api
+from tests.live_server import FakeEngine
+
+
+def estimate(http: httpx.Client, **body: Any) -> dict[str, Any]:
+    response = http.post("/v1/fine_tuning/jobs/estimate", json={"model": "base", **body})
+    assert response.status_code == 200, response.text
+    estimated: dict[str, Any] = response.json()
+    return estimated
+
+
+def values_of(training: dict[str, Any]) -> dict[str, tuple[Any, str]]:
+    return {each["name"]: (each["value"], each["source"]) for each in training["hyperparameters"]}
+
+
+def supervised(**hyperparameters: Any) -> dict[str, Any]:
+    return {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
+
+
+@pytest.fixture
+def training_file(openai: OpenAI, engine: FakeEngine) -> str:
+    """40 chats; the engine says that each has 7 tokens, of which 3 carry loss."""
+    return upload(openai, [chat(str(number)) for number in range(40)])
+
+
+def count_jobs(sessions: SessionMaker) -> int:
+    with sessions() as session:
+        return session.scalar(select(func.count()).select_from(Job)) or 0
+
+
+def test_auto_is_resolved_as_training_does(
+    http: httpx.Client, training_file: str, sessions: SessionMaker
+) -> None:
+    body = estimate(http, training_file=training_file)
+    training = body["training"]
+    assert (body["model"], body["method"], body["problem"]) == ("base", "supervised", None)
+    values = values_of(training)
+    assert values["n_epochs"] == (3, "auto")
+    assert values["batch_size"] == (3, "auto")
+    assert values["lora_rank"] == (16, "auto")
+    assert values["learning_rate"][0] == pytest.approx(5e-4 * (2000 / 576) ** 0.781)
+    assert (training["rows"], training["tokens_per_epoch"]) == (40, 280)
+    assert (training["trained_tokens"], training["steps"]) == (840, 3 * 14)
+    assert all(each["reason"] for each in training["hyperparameters"] if each["name"] == "n_epochs")
+    assert count_jobs(sessions) == 0
+
+
+def test_given_values_are_kept(http: httpx.Client, training_file: str, engine: FakeEngine) -> None:
+    method = supervised(n_epochs=2, batch_size=10, max_seq_length=64, long_rows="drop")
+    training = estimate(http, training_file=training_file, method=method)["training"]
+    values = values_of(training)
+    assert values["n_epochs"] == (2, "request")
+    assert (training["steps"], training["trained_tokens"]) == (8, 560)
+    (sent,) = {(body["max_tokens"], body["long_rows"]) for body in engine.bodies}
+    assert sent == (64, "drop")
+
+
+def test_without_jobs_the_time_is_derived_from_the_machine(
+    http: httpx.Client, training_file: str
+) -> None:
+    training = estimate(http, training_file=training_file)["training"]
+    rate = training["rate"]
+    assert (rate["source"], rate["jobs"]) == ("machine", 0)
+    expected = rate["overhead_seconds"] + 840 / rate["tokens_per_second"]
+    assert training["seconds"] == pytest.approx(expected, abs=0.1)
+    assert training["peak_memory_bytes"] > 2 * 10**8
+
+
+def add_job(
+    sessions: SessionMaker, account: Account, *, tokens: int, speed: float, seconds: float
+) -> None:
+    """A succeeded job of 12 examples and 2 epochs."""
+    with transaction(sessions) as session:
+        project = session.get_one(Project, account.principal.project_id)
+        job = make_job(
+            session,
+            project,
+            state="succeeded",
+            base_model="base",
+            attempt=1,
+            trained_tokens=tokens,
+            trained_seconds=seconds,
+            resolved_hyperparameters={"n_epochs": 2},
+            finished_at=func.clock_timestamp() - timedelta(minutes=1),
+        )
+        data = {"step": 1, "tokens_per_second": speed}
+        append(session, job, [NewEvent("step:1", "Step", type=EventType.METRICS, data=data)])
+
+
+def test_the_time_is_that_of_recent_jobs_with_similar_rows(
+    http: httpx.Client, training_file: str, sessions: SessionMaker, account: Account
+) -> None:
+    for tokens, speed in ((24 * 7, 100.0), (24 * 8, 120.0), (24 * 6, 140.0)):
+        add_job(sessions, account, tokens=tokens, speed=speed, seconds=tokens / speed + 5)
+    # With rows of 100 times the length.
+    add_job(sessions, account, tokens=24 * 700, speed=900.0, seconds=60)
+    training = estimate(http, training_file=training_file)["training"]
+    rate = training["rate"]
+    assert rate == {
+        "source": "recent_jobs",
+        "jobs": 3,
+        "tokens_per_second": 120.0,
+        "overhead_seconds": 5.0,
+    }
+    assert training["seconds"] == pytest.approx(5 + 840 / 120, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "unknown"},
+        {"training_file": "file-missing"},
+        {"method": {"type": "classification"}},
+        {"method": supervised(max_seq_length=9000)},
+        {"method": supervised(n_epochs=0)},
+        {"method": supervised(keep="best")},
+        {"suffix": "n" * 65},
+        {"validation_file": "file-missing"},
+    ],
+)
+def test_errors_are_those_of_creation(
+    http: httpx.Client, training_file: str, change: dict[str, Any], engine: FakeEngine
+) -> None:
+    body = {"model": "base", "training_file": training_file, **change}
+    estimated = http.post("/v1/fine_tuning/jobs/estimate", json=body)
+    created = http.post("/v1/fine_tuning/jobs", json=body)
+    assert estimated.status_code == created.status_code == 400
+    assert estimated.json() == created.json()
+    assert engine.bodies == []
+
+
+def test_files_that_cannot_train_are_a_problem(http: httpx.Client, openai: OpenAI) -> None:
+    body = estimate(http, training_file=upload(openai, [chat("1")]))
+    assert body["training"] is None
+    assert body["problem"]["code"] == "invalid_n_examples"
+    assert body["problem"]["param"] == "training_file"
+
+
+def test_the_queue_and_the_quotas_of_the_project_are_told(
+    http: httpx.Client, training_file: str, sessions: SessionMaker, account: Account, api: Api
+) -> None:
+    assert estimate(http, training_file=training_file)["queue"] == {
+        "queued_jobs": 0,
+        "max_queued_jobs": api.state.settings.max_queued_jobs_per_project or None,
+        "running_jobs": 0,
+        "max_running_jobs": api.state.settings.max_running_jobs_per_project or None,
+        "has_room": True,
+        "starts_at_once": True,
+    }
+    with transaction(sessions) as session:
+        project = session.get_one(Project, account.principal.project_id)
+        project.max_queued_jobs = 1
+        make_job(session, project, state="queued", base_model="base")
+    queue = estimate(http, training_file=training_file)["queue"]
+    assert (queue["queued_jobs"], queue["max_queued_jobs"]) == (1, 1)
+    assert (queue["has_room"], queue["starts_at_once"]) == (False, False)
+
+
+def test_an_engine_that_is_down_is_a_503(
+    http: httpx.Client, training_file: str, engine: FakeEngine
+) -> None:
+    engine.healthy = False
+    body = {"model": "base", "training_file": training_file}
+    assert http.post("/v1/fine_tuning/jobs/estimate", json=body).status_code == 503
+
+
+def test_another_projects_file_is_unknown(training_file: str, other_tenant: httpx.Client) -> None:
+    body = {"model": "base", "training_file": training_file}
+    response = other_tenant.post("/v1/fine_tuning/jobs/estimate", json=body)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "training_file")

@@ -1,0 +1,66 @@
+"""Facts of a model and of this machine, by which the time and memory of training are estimated."""
+
+import math
+import time
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from transformers import AutoConfig
+
+from app.catalog import CatalogModel
+from app.wire.training_rows import ModelFacts
+from worker.model_sources import find_folder
+from worker.modeling import choose_device, choose_dtype
+
+# Rows of the products that are measured: about those of a micro-batch.
+MEASURED_TOKENS = 512
+MEASURED_SECONDS = 0.1
+# Names of matrices outside of the layers.
+OUTSIDE = ("embed", "lm_head", "pooler", "wte", "wpe")
+
+
+def read_facts(model: CatalogModel, cache: Path) -> ModelFacts:
+    """Read a model's shape from its files, and measure the machine. Raises ModelUnavailable."""
+    folder = find_folder(model, cache)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    text_config = config.get_text_config()
+    num_parameters, layer_parameters = _count_parameters(folder)
+    device = choose_device()
+    dtype = choose_dtype(device)
+    return ModelFacts(
+        model_type=str(text_config.model_type),
+        hidden_size=int(text_config.hidden_size),
+        num_layers=int(text_config.num_hidden_layers),
+        num_parameters=num_parameters,
+        layer_parameters=layer_parameters,
+        bytes_per_parameter=dtype.itemsize,
+        gigaflops=_measure_gigaflops(int(text_config.hidden_size), dtype, device),
+    )
+
+
+def _count_parameters(folder: Path) -> tuple[int, int]:
+    """Count all numbers in a folder's safetensors files, and those of the layers' matrices."""
+    total = of_layers = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as tensors:
+            for name in tensors.keys():
+                shape = tensors.get_slice(name).get_shape()
+                total += math.prod(shape)
+                is_inside = len(shape) == 2 and not any(part in name for part in OUTSIDE)
+                of_layers += math.prod(shape) if is_inside else 0
+    return total, of_layers
+
+
+def _measure_gigaflops(width: int, dtype: torch.dtype, device: torch.device) -> float:
+    """Measure products [tokens, width] x [width, 4 width]."""
+    first = torch.randn(MEASURED_TOKENS, width, dtype=dtype, device=device)
+    second = torch.randn(width, 4 * width, dtype=dtype, device=device)
+    first @ second
+    started, count, elapsed = time.monotonic(), 0, 0.0
+    while elapsed < MEASURED_SECONDS:
+        # Until it is computed, also on a GPU.
+        (first @ second)[0, 0].item()
+        count += 1
+        elapsed = time.monotonic() - started
+    return 2 * MEASURED_TOKENS * width * 4 * width * count / elapsed / 1e9
