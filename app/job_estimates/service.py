@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.catalog import Catalog
+from app.catalog import GENERATIVE_METHODS, Catalog
 from app.db.tables import File, Job, JobState, Project
 from app.formats import FormatName
 from app.http.dependencies import AppState, run_autocommit, run_in_transaction
@@ -22,7 +23,6 @@ from app.job_estimates.schemas import (
     TrainingRate,
 )
 from app.jobs import file_checks, service, states
-from app.jobs.option_checks import GENERATIVE_METHODS
 from app.jobs.scheduling import QUEUE_STATES
 from app.jobs.schemas import CreateJob
 from app.jobs.service import CheckedRequest
@@ -66,9 +66,10 @@ async def estimate(
     Raises what its creation raises, except for a full queue, and ServiceUnavailable if the rows
     cannot be rendered now.
     """
-    checked = await run_in_transaction(
-        state, lambda session: _check(session, state, project_id, body)
+    check = partial(
+        _check, settings=state.settings, catalog=state.catalog, body=body, project_id=project_id
     )
+    checked = await run_in_transaction(state, check)
     request, method = checked.request, body.method_type
     failure = file_checks.find_failure(method, request.training, request.validation, request.test)
     problem = None

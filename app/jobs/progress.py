@@ -28,8 +28,10 @@ class StepMetrics:
 
     step: int
     values: Mapping[str, float]
-    # Average over this attempt; an extension of OpenAI's events, which its clients ignore.
+    # Average over this attempt, and the time of the steps that are left by it; extensions of
+    # OpenAI's events, which its clients ignore.
     tokens_per_second: float | None = None
+    seconds_left: float | None = None
 
 
 def record_started(
@@ -89,7 +91,7 @@ def record_metrics(
     """
     job = states.lock_for_attempt(session, job_id, attempt)
     newest = {step.step: checkpoints.drop_nonfinite(step.values) for step in steps}
-    speeds = {step.step: step.tokens_per_second for step in steps}
+    extras = {step.step: _list_extras(step) for step in steps}
     rows = [
         {"job_id": job_id, "step": number, "attempt": attempt, "values": values}
         for number, values in newest.items()
@@ -102,7 +104,7 @@ def record_metrics(
     events.append(
         session,
         job,
-        [_build_metrics_event(job, n, values, speeds[n]) for n, values in newest.items()],
+        [_build_metrics_event(job, n, values, extras[n]) for n, values in newest.items()],
     )
     if seconds_left is not None:
         job.estimated_finish = clock.seconds_from_now(seconds_left)
@@ -114,15 +116,19 @@ def add_event(session: Session, job_id: str, attempt: int, event: NewEvent) -> N
 
 
 def _build_metrics_event(
-    job: Job, step: int, values: Mapping[str, float], speed: float | None
+    job: Job, step: int, values: Mapping[str, float], extras: Mapping[str, float]
 ) -> NewEvent:
     losses = ", ".join(
         f"{label}={values[name]:.2f}" for name, label in LOSS_LABELS.items() if name in values
     )
-    extra = {} if speed is None else {"tokens_per_second": round(speed, 1)}
     return NewEvent(
         f"step:{step}",
         f"Step {step}/{job.total_steps}: {losses}",
         type=EventType.METRICS,
-        data={"step": step, "total_steps": job.total_steps, **values, **extra},
+        data={"step": step, "total_steps": job.total_steps, **values, **extras},
     )
+
+
+def _list_extras(step: StepMetrics) -> dict[str, float]:
+    extras = {"tokens_per_second": step.tokens_per_second, "seconds_left": step.seconds_left}
+    return {name: round(value, 1) for name, value in extras.items() if value is not None}

@@ -37,8 +37,13 @@ def _render_csv(rows: Sequence[tuple[int, Mapping[str, float]]]) -> bytes:
     writer.writerow(["step", *columns])
     for step, values in rows:
         numbers = [values.get(name) for name in columns.values()]
-        writer.writerow([step, *("" if n is None else round(n, 5) for n in numbers)])
+        writer.writerow([step, *("" if n is None else _round(n) for n in numbers)])
     return text.getvalue().encode()
+
+
+def _round(number: float) -> float:
+    """Round to five decimals, or to five digits: a learning rate may be smaller."""
+    return round(number, 5) if abs(number) >= 0.1 else float(f"{number:.5g}")
 
 
 def _find_method_columns(rows: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, str]:

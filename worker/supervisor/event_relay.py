@@ -152,9 +152,15 @@ class EventRelay:
                 test_answers.record(session, job_id, attempt, answers)
             if metrics:
                 steps = [
-                    StepMetrics(m.step, m.values, m.tokens / max(m.seconds, 1e-3)) for m in metrics
+                    StepMetrics(
+                        m.step,
+                        m.values,
+                        m.tokens / max(m.seconds, 1e-3),
+                        self._estimate_seconds_left(m),
+                    )
+                    for m in metrics
                 ]
-                seconds_left = self._seconds_left(metrics[-1])
+                seconds_left = self._take_estimate(metrics[-1])
                 progress.record_metrics(session, job_id, attempt, steps, seconds_left=seconds_left)
 
     def _collect_answers(self, events: Sequence[Event]) -> list[StoredAnswer]:
@@ -171,11 +177,17 @@ class EventRelay:
             if isinstance(event, TestAnswer) and event.model in tuple(EvaluatedModel)
         ]
 
-    def _seconds_left(self, latest: Metrics) -> float | None:
-        """Estimate by the mean time of this attempt's steps; None if the last one is recent."""
-        if self.started is None or time.monotonic() < self._next_estimate_at:
+    def _take_estimate(self, latest: Metrics) -> float | None:
+        """Estimate the seconds left; None if the last estimate is recent."""
+        if time.monotonic() < self._next_estimate_at:
             return None
         self._next_estimate_at = time.monotonic() + ESTIMATE_INTERVAL_SECONDS
+        return self._estimate_seconds_left(latest)
+
+    def _estimate_seconds_left(self, latest: Metrics) -> float | None:
+        """Estimate by the mean time of this attempt's steps."""
+        if self.started is None:
+            return None
         steps_done = latest.step - self.started.from_step
         return latest.seconds / max(steps_done, 1) * (self.started.total_steps - latest.step)
 

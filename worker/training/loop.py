@@ -18,6 +18,7 @@ from worker.training.checkpoint_interval import CheckpointInterval
 from worker.training.divergence import DivergenceDetector
 from worker.training.environment import StopSignal
 from worker.training.errors import TrainingError
+from worker.training.loss_warnings import LossWarnings
 from worker.training.objectives import Objective, mean_metrics
 from worker.training.sampler import EpochSampler
 from worker.training.serving_check.trained import TrainedRows
@@ -79,10 +80,11 @@ class TrainingLoop(Generic[RowT]):
             return ExitCode.DONE
         started = time.monotonic()
         interval = CheckpointInterval()
+        loss_warnings = LossWarnings()
         tokens = 0
         for step in range(done + 1, sampler.total_steps + 1):
             rows = sampler.batch(step)
-            values = self._optimizer_step(step, rows)
+            values, norm = self._optimizer_step(step, rows)
             tokens += self.objective.num_tokens(rows)
             is_epoch_end = sampler.is_epoch_end(step)
             if self.validation is not None:
@@ -91,9 +93,13 @@ class TrainingLoop(Generic[RowT]):
                 )
                 self._require_finite(step, values)
             seconds = time.monotonic() - started
+            # Not among a checkpoint's values, by which epochs are compared.
+            state = {"learning_rate": self._learning_rate(step), "gradient_norm": norm}
             self.folder.append_event(
-                Metrics(step=step, values=values, seconds=seconds, tokens=tokens)
+                Metrics(step=step, values={**values, **state}, seconds=seconds, tokens=tokens)
             )
+            for note in loss_warnings.update(step, values, is_epoch_end=is_epoch_end):
+                self.folder.append_event(note)
             if how := self.divergence.update(step, values["train_loss"]):
                 raise self._diverged_error(step, how)
             if is_epoch_end and self.best_weights is not None:
@@ -194,8 +200,11 @@ class TrainingLoop(Generic[RowT]):
             )
         )
 
-    def _optimizer_step(self, step: int, rows: Sequence[RowT]) -> dict[str, float]:
-        """Take one optimizer step on the mean loss of `rows`, by gradient accumulation."""
+    def _optimizer_step(self, step: int, rows: Sequence[RowT]) -> tuple[dict[str, float], float]:
+        """Take one optimizer step on the mean loss of `rows`, by gradient accumulation.
+
+        Returns the metrics of the step, and the norm of the gradients before they were clipped.
+        """
         num_items = self.objective.num_items(rows)
         sums = [self._backward(part, num_items) for part in self.objective.split(rows)]
         norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
@@ -204,10 +213,13 @@ class TrainingLoop(Generic[RowT]):
         if not torch.isfinite(norm):
             raise self._not_finite_error(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate(step, self.sampler.total_steps)
+            group["lr"] = self._learning_rate(step)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return values
+        return values, float(norm)
+
+    def _learning_rate(self, step: int) -> float:
+        return self.recipe.learning_rate(step, self.sampler.total_steps)
 
     def _backward(self, rows: Sequence[RowT], num_items: int) -> dict[str, float]:
         """Accumulate one micro-batch's gradients, weighting every item of the batch equally."""
