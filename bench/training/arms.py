@@ -55,6 +55,7 @@ ARMS: dict[str, dict[str, Arm]] = {
         "trl-autocast": _trl(gradient_checkpointing=False),
         "trl-micro-4": _trl(**TUNED, **_micro_batches(4)),
         "trl-micro-2": _trl(**TUNED, **_micro_batches(2)),
+        "trl-micro-1": _trl(**TUNED, **_micro_batches(1)),
         # One row of all tokens of a batch, whose documents attend to themselves alone.
         "trl-flat": _trl(**TUNED, padding_free=True, max_length=None),
         "unsloth": _unsloth("unsloth"),
@@ -66,6 +67,7 @@ ARMS: dict[str, dict[str, Arm]] = {
         "trl-tuned": _trl(**TUNED, precompute_ref_log_probs=True),
         "trl-micro-4": _trl(**TUNED, precompute_ref_log_probs=True, **_micro_batches(4)),
         "trl-micro-2": _trl(**TUNED, precompute_ref_log_probs=True, **_micro_batches(2)),
+        "trl-micro-1": _trl(**TUNED, precompute_ref_log_probs=True, **_micro_batches(1)),
     },
     "classification": {
         "luthier": LUTHIER,

@@ -165,8 +165,11 @@ def make_encoder_workload(arguments: Any, folder: Path, model: CatalogModel) -> 
     """Prepare full fine-tuning of an encoder with a classification head, but its embeddings."""
     base = materialize(model, arguments.cache)
     run = make_run_folder(arguments, folder, model, tuning="full")
-    run.valid_file.write_bytes(arguments.valid.read_bytes())
-    rows, valid = map(read_json_lines, (run.train_file, run.valid_file))
+    rows = read_json_lines(run.train_file)
+    labels = {row["label"] for row in rows}
+    # Of a part of the training file: rows whose label is in it.
+    valid = [row for row in read_json_lines(arguments.valid) if row["label"] in labels]
+    run.valid_file.write_text("".join(json.dumps(row) + "\n" for row in valid), encoding="utf-8")
     task = Task(
         method=arguments.method,
         model=str(base.resolve()),
@@ -178,7 +181,7 @@ def make_encoder_workload(arguments: Any, folder: Path, model: CatalogModel) -> 
         epochs=arguments.epochs,
         max_tokens=model.context_length,
         trained=sorted(list_full_tuning_parameter_names(AutoModel.from_pretrained(base))),
-        labels=sorted({row["label"] for row in rows}),
+        labels=sorted(labels),
     )
     task.write(folder)
     write_rows(folder, rows)
