@@ -1,6 +1,7 @@
 """Client of the API in this process: calls its routes as the user of a session."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from app.auth.console_sessions import ConsoleIdentity
 from app.auth.principals import AdminPrincipal, Principal
 
 # Paths of the admin API; all others are a project's.
-ADMIN_PATHS = ("/v1/organization", "/metrics")
+ADMIN_PATHS = re.compile(
+    r"/v1/organization/.*|/metrics|/v1/fine_tuning/checkpoints/.+/permissions(/[^/]+)?"
+)
 # A page shows parts of lists; an answer beyond this is a fault of the page.
 MAX_ANSWER_BYTES = 32 * 2**20
 # Chunks of a response that may wait for the reader.
@@ -26,7 +29,12 @@ END_TIMEOUT_SECONDS = 2
 # Headers of the browser's request that say whose it is; the others are about the page.
 FORWARDED_HEADERS = (b"x-forwarded-for", b"forwarded", b"user-agent")
 
-Query = Mapping[str, str | int | float | list[str] | None]
+Query = (
+    Mapping[str, str | int | list[str] | None]
+    | Mapping[str, str | int | list[str]]
+    | Mapping[str, int]
+    | Mapping[str, str]
+)
 
 
 class ApiCallError(Exception):
@@ -65,12 +73,18 @@ class ApiResponse:
 
 
 def build_path(*parts: str) -> str:
-    """Join the parts of a path; none of them can add a part of its own."""
-    return "/" + "/".join(quote(part, safe="") for part in parts)
+    """Join the parts of a path. Raises ApiCallError for one with a slash, which no id has: it would
+    be another path."""
+    if any("/" in part for part in parts):
+        raise ApiCallError(404, {"message": "There is nothing under this name."})
+    return "/" + "/".join(parts)
 
 
 class ApiClient:
-    """Client for one session's user. `scope` is the request that the calls are made for."""
+    """Client for one session's user. `scope` is the request that the calls are made for.
+
+    Paths are not percent-encoded: nothing decodes them on their way to the routes.
+    """
 
     def __init__(self, app: ASGIApp, scope: Scope, identity: ConsoleIdentity) -> None:
         self._app = app
@@ -147,13 +161,13 @@ class ApiClient:
             "client": self._scope["client"],
             "root_path": "",
             "path": path,
-            "raw_path": path.encode(),
+            "raw_path": quote(path).encode(),
             "headers": [(b"host", b"console"), *own, *forwarded],
             "console_principal": self._choose_principal(path),
         }
 
     def _choose_principal(self, path: str) -> Principal | AdminPrincipal:
-        if path.startswith(ADMIN_PATHS):
+        if ADMIN_PATHS.fullmatch(path):
             if self.identity.admin is None:
                 raise MissingRole("This needs an admin key. Log in with one to see it.")
             return self.identity.admin

@@ -1,19 +1,41 @@
 """Pages, and parts of pages, for requests that fail."""
 
+from collections.abc import Awaitable, Callable
+
 from fastapi import FastAPI, Request, Response
 
 from app.console.api_client import ApiCallError, MissingRole
 from app.console.dependencies import LoginRequired
 from app.console.page import is_fragment, render
+from app.http import error_handlers
+from app.http.console_cookie import CONSOLE_API_PATH, CONSOLE_PATH
 
 TITLES = {403: "Not allowed", 404: "Not found", 429: "Too many requests", 503: "Unavailable"}
 
 
+Handler = Callable[[Request, Exception], Response | Awaitable[Response]]
+
+
 def register(app: FastAPI) -> None:
-    """Register the handlers of exceptions that only the console's pages raise."""
+    """Register the handlers of exceptions that only the console's pages raise, and let the others
+    answer the console's requests with pages."""
     app.add_exception_handler(LoginRequired, _handle_login_required)
     app.add_exception_handler(ApiCallError, _handle_api_error)
     app.add_exception_handler(MissingRole, _handle_missing_role)
+    for kind in error_handlers.HANDLED_EXCEPTIONS:
+        app.add_exception_handler(kind, _with_pages(app.exception_handlers[kind]))
+
+
+def _with_pages(handle: Handler) -> Handler:
+    async def handle_with_pages(request: Request, error: Exception) -> Response:
+        path = request.scope["path"]
+        if path.startswith(CONSOLE_PATH) and not path.startswith(CONSOLE_API_PATH):
+            api_error = error_handlers.to_api_error(error, request.method, path)
+            return _render(request, api_error.status, api_error.message)
+        response = handle(request, error)
+        return response if isinstance(response, Response) else await response
+
+    return handle_with_pages
 
 
 async def _handle_login_required(request: Request, error: Exception) -> Response:

@@ -27,7 +27,7 @@ def format_number(value: float | None, digits: int = 4) -> str:
     if value is None:
         return UNKNOWN
     if isinstance(value, int) or value == 0:
-        return f"{value:,}"
+        return f"{value:,.0f}"
     if 1e-4 <= abs(value) < 1e6:
         return f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:.{max(0, digits - 2)}e}"

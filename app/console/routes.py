@@ -12,7 +12,10 @@ from app.console import (
     evaluation_routes,
     home_routes,
     login_routes,
+    model_routes,
     playground_routes,
+    settings_routes,
+    webhook_routes,
 )
 from app.console.live import LiveHub
 from app.console.page import get_prefix
@@ -42,6 +45,9 @@ def register(app: FastAPI) -> None:
         checkpoint_routes.router,
         eval_routes.router,
         evaluation_routes.router,
+        model_routes.router,
+        webhook_routes.router,
+        settings_routes.router,
         api_proxy.router,
     ):
         app.include_router(router)

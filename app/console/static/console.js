@@ -81,3 +81,13 @@ function refreshTimes() {
   }
 }
 setInterval(refreshTimes, 10000);
+
+// A table that scrolls sideways can be reached and scrolled by keyboard; one that fits is no stop.
+function markScrollable() {
+  for (const element of document.querySelectorAll(".table-scroll, pre")) {
+    if (element.scrollWidth > element.clientWidth || element.scrollHeight > element.clientHeight) element.tabIndex = 0;
+    else element.removeAttribute("tabindex");
+  }
+}
+for (const name of ["resize", "load"]) addEventListener(name, markScrollable);
+document.addEventListener("htmx:after:swap", markScrollable);

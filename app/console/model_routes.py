@@ -1,0 +1,153 @@
+"""Models: base and fine-tuned ones, and for each its traffic, export, permissions and deletion."""
+
+import asyncio
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from app.console.api_client import ApiCallError, ApiClient
+from app.console.bar_charts import build_bars
+from app.console.dependencies import ApiDep
+from app.console.page import get_prefix, render
+from app.http.console_cookie import CONSOLE_PATH
+
+HOURS = {"24": "Last day", "168": "Last week", "720": "Last month"}
+# Export formats by the kind of the base model, with what each is for.
+EXPORT_FORMATS = {
+    "causal": {
+        "peft": "PEFT adapter",
+        "merged": "Merged weights for transformers",
+        "gguf": "GGUF for llama.cpp",
+    },
+    "encoder": {
+        "peft": "PEFT adapter",
+        "hf": "Whole model for transformers",
+        "onnx": "ONNX for ONNX Runtime",
+    },
+}
+
+# Of a model whose base the catalog no longer has.
+NO_DETAILS: dict[str, Any] = dict.fromkeys(
+    ("base_model", "kind", "method", "context_length", "license", "job_id", "engine")
+) | {"methods": []}
+
+router = APIRouter(prefix=CONSOLE_PATH, include_in_schema=False)
+
+
+@router.get("/models")
+async def list_models(request: Request, api: ApiDep, q: str = "") -> Response:
+    models = (await api.get("/v1/models", {"include": "details"}))["data"]
+    found = [_fill(model) for model in models if q.lower() in model["id"].lower()]
+    return render(
+        request,
+        "models.html",
+        q=q,
+        total=len(models),
+        tuned=[model for model in found if model["owned_by"] != "system"],
+        base=[model for model in found if model["owned_by"] == "system"],
+    )
+
+
+@router.get("/models/{name:path}")
+async def show_model(
+    name: str,
+    request: Request,
+    api: ApiDep,
+    hours: Annotated[str, Query(pattern=r"^(24|168|720)$")] = "24",
+) -> Response:
+    model, report, permissions = await asyncio.gather(
+        api.get(f"/v1/models/{name}", {"include": "details"}),
+        _get_monitoring(api, name, hours),
+        _list_permissions(api, name),
+    )
+    return render(
+        request,
+        "model.html",
+        model=model,
+        details=_fill(model)["details"],
+        report=report,
+        charts={} if report is None else _build_charts(report),
+        hours=hours,
+        hour_choices=HOURS,
+        permissions=permissions,
+        formats=EXPORT_FORMATS.get(_fill(model)["details"]["kind"], {}),
+        is_tuned=model["owned_by"] != "system",
+    )
+
+
+@router.post("/models/{name:path}/delete")
+async def delete_model(name: str, request: Request, api: ApiDep) -> Response:
+    await api.delete(f"/v1/models/{name}")
+    return RedirectResponse(f"{get_prefix(request)}{CONSOLE_PATH}/models", 303)
+
+
+@router.post("/models/{name:path}/permissions")
+async def share_model(
+    name: str, request: Request, api: ApiDep, project_id: Annotated[str, Form(max_length=256)]
+) -> Response:
+    path = _permissions_path(name)
+    await api.post(path, {"project_ids": [project_id]})
+    return _back_to(request, name)
+
+
+@router.post("/models/{name:path}/permissions/{permission_id}/delete")
+async def unshare_model(name: str, permission_id: str, request: Request, api: ApiDep) -> Response:
+    await api.delete(f"{_permissions_path(name)}/{permission_id}")
+    return _back_to(request, name)
+
+
+def _fill(model: dict[str, Any]) -> dict[str, Any]:
+    return model | {"details": NO_DETAILS | (model.get("details") or {})}
+
+
+def _permissions_path(name: str) -> str:
+    return f"/v1/fine_tuning/checkpoints/{name}/permissions"
+
+
+def _back_to(request: Request, name: str) -> Response:
+    return RedirectResponse(f"{get_prefix(request)}{CONSOLE_PATH}/models/{quote(name)}", 303)
+
+
+async def _get_monitoring(api: ApiClient, name: str, hours: str) -> dict[str, Any] | None:
+    """The report on a fine-tuned model's traffic; None for a model that has none."""
+    try:
+        report: dict[str, Any] = await api.get(f"/v1/models/{name}/monitoring", {"hours": hours})
+    except ApiCallError as error:
+        if error.status >= 500:
+            raise
+        return None
+    return report
+
+
+async def _list_permissions(api: ApiClient, name: str) -> dict[str, Any] | None:
+    """The projects that may use the model, and all others; None for a user who is no admin."""
+    if api.identity.admin is None or not name.startswith("ft:"):
+        return None
+    path = _permissions_path(name)
+    granted, projects = await asyncio.gather(
+        api.get(path, {"limit": 100}), api.get("/v1/organization/projects", {"limit": 100})
+    )
+    names = {project["id"]: project["name"] for project in projects["data"]}
+    own = api.identity.project.project_id if api.identity.project else None
+    taken = {row["project_id"] for row in granted["data"]} | {own}
+    return {
+        "granted": [row | {"name": names.get(row["project_id"])} for row in granted["data"]],
+        "others": [(key, label) for key, label in names.items() if key not in taken],
+    }
+
+
+def _build_charts(report: dict[str, Any]) -> dict[str, Any]:
+    hourly = report["by_hour"]
+    charts = {
+        "requests": build_bars([row["requests"] for row in hourly], [row["hour"] for row in hourly])
+    }
+    latency, length = report["latency"]["seconds"], report["input_length"]["live"]
+    charts["latency"] = build_bars(
+        latency["counts"], [f"up to {bound:g} s" for bound in latency["upper_bounds"]]
+    )
+    charts["length"] = build_bars(
+        length["counts"], [f"up to {bound:g} tokens" for bound in length["upper_bounds"]]
+    )
+    return charts
