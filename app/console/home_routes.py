@@ -1,25 +1,33 @@
-"""The home page: running and waiting jobs, the machine, and the first steps."""
+"""The home page: running and waiting jobs, the service's health, and the first steps."""
 
 import asyncio
 from typing import Any
 
+import orjson
 from fastapi import APIRouter, Request, Response
 
 from app.console import live
-from app.console.api_client import ApiClient
+from app.console.api_client import ApiCallError, ApiClient
 from app.console.dependencies import ApiDep
 from app.console.live import LiveMessage
 from app.console.page import get_prefix, render, render_fragment
+from app.console.sparklines import build_sparkline
 from app.http.console_cookie import CONSOLE_PATH
 
-ACTIVE = ("validating_files", "queued", "running", "paused")
-MAX_JOBS = 50
+JOBS = "/v1/fine_tuning/jobs"
+RUNNING = ["running"]
+WAITING = ["validating_files", "queued", "paused"]
+ENDED = ["succeeded", "failed", "cancelled"]
+MAX_RUNNING, MAX_WAITING, MAX_ENDED = 12, 20, 8
+SPARKLINE_POINTS = 60
 
 router = APIRouter(prefix=CONSOLE_PATH, include_in_schema=False)
 
 
 @router.get("/")
 async def show_home(request: Request, api: ApiDep) -> Response:
+    if api.identity.project is None:
+        return render(request, "home_admin.html")
     return render(request, "home.html", **await _load(api))
 
 
@@ -27,18 +35,49 @@ async def show_home(request: Request, api: ApiDep) -> Response:
 async def follow_home(request: Request, api: ApiDep) -> Response:
     prefix = get_prefix(request)
 
-    async def render_jobs(client: ApiClient) -> list[LiveMessage]:
-        html = render_fragment(prefix, "home_jobs.html", **await _load(client))
-        return [LiveMessage("jobs", f'<hx-partial id="home-jobs">{html}</hx-partial>')]
+    async def render_parts(client: ApiClient) -> list[LiveMessage]:
+        html = render_fragment(prefix, "home_parts.html", **await _load(client))
+        return [LiveMessage("parts", f'<hx-partial id="home-parts">{html}</hx-partial>')]
 
-    return live.respond(request, api, render_jobs)
+    return live.respond(request, api, render_parts)
 
 
 async def _load(api: ApiClient) -> dict[str, Any]:
-    if api.identity.project is None:
-        return {"jobs": [], "files": [], "is_admin_only": True}
-    jobs, files = await asyncio.gather(
-        api.get("/v1/fine_tuning/jobs", {"limit": MAX_JOBS}),
+    running, waiting, ended, files, health = await asyncio.gather(
+        _list_jobs(api, RUNNING, MAX_RUNNING),
+        _list_jobs(api, WAITING, MAX_WAITING),
+        _list_jobs(api, ENDED, MAX_ENDED),
         api.get("/v1/files", {"limit": 1}),
+        _get_health(api),
     )
-    return {"jobs": jobs["data"], "files": files["data"], "is_admin_only": False}
+    curves = await asyncio.gather(*(_get_curve(api, job["id"]) for job in running["data"]))
+    return {
+        "running": [
+            job | {"curve": curve} for job, curve in zip(running["data"], curves, strict=True)
+        ],
+        "waiting": waiting["data"],
+        "ended": ended["data"],
+        "has_more_waiting": waiting["has_more"],
+        "has_files": bool(files["data"]),
+        "health": health,
+    }
+
+
+async def _list_jobs(api: ApiClient, statuses: list[str], limit: int) -> Any:
+    return await api.get(JOBS, {"status": statuses, "limit": limit, "include": "progress"})
+
+
+async def _get_curve(api: ApiClient, job_id: str) -> str:
+    """The points of a sparkline of the training loss; empty before the second step."""
+    try:
+        metrics = await api.get(f"{JOBS}/{job_id}/metrics", {"max_points": SPARKLINE_POINTS})
+    except ApiCallError:
+        return ""
+    return build_sparkline(metrics["series"].get("train_loss", {"values": []})["values"])
+
+
+async def _get_health(api: ApiClient) -> dict[str, Any]:
+    """The readiness report, which has a body also when it is a 503."""
+    async with api.stream("GET", "/readyz") as response:
+        report: dict[str, Any] = orjson.loads(await response.read())
+    return report

@@ -77,12 +77,6 @@ async def show_model(
     )
 
 
-@router.post("/models/{name:path}/delete")
-async def delete_model(name: str, request: Request, api: ApiDep) -> Response:
-    await api.delete(f"/v1/models/{name}")
-    return RedirectResponse(f"{get_prefix(request)}{CONSOLE_PATH}/models", 303)
-
-
 @router.post("/models/{name:path}/permissions")
 async def share_model(
     name: str, request: Request, api: ApiDep, project_id: Annotated[str, Form(max_length=256)]
@@ -92,10 +86,17 @@ async def share_model(
     return _back_to(request, name)
 
 
+# Before the route that deletes models, which matches this path too.
 @router.post("/models/{name:path}/permissions/{permission_id}/delete")
 async def unshare_model(name: str, permission_id: str, request: Request, api: ApiDep) -> Response:
     await api.delete(f"{_permissions_path(name)}/{permission_id}")
     return _back_to(request, name)
+
+
+@router.post("/models/{name:path}/delete")
+async def delete_model(name: str, request: Request, api: ApiDep) -> Response:
+    await api.delete(f"/v1/models/{name}")
+    return RedirectResponse(f"{get_prefix(request)}{CONSOLE_PATH}/models", 303)
 
 
 def _fill(model: dict[str, Any]) -> dict[str, Any]:

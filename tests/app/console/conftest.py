@@ -76,6 +76,11 @@ def start_session(sessions: SessionMaker, api: Api) -> Callable[..., str]:
     return start
 
 
+def open_session(page: Page, api: Api, secret: str) -> None:
+    """Give the page's browser a session's cookie."""
+    page.context.add_cookies([{"name": COOKIE_NAME, "value": secret, "url": f"{api.url}/console"}])
+
+
 @pytest.fixture
 def user(
     page: Page,
@@ -85,8 +90,7 @@ def user(
     api: Api,
 ) -> Page:
     """A page of a member of `account`'s project, who is an admin of its organization too."""
-    secret = start_session(account.secret, create_admin_key(sessions, "acme"))
-    page.context.add_cookies([{"name": COOKIE_NAME, "value": secret, "url": api.url + "/console"}])
+    open_session(page, api, start_session(account.secret, create_admin_key(sessions, "acme")))
     return page
 
 

@@ -11,6 +11,7 @@ from app.auth import console_sessions
 from app.console.page_security import CSRF_HEADER
 from app.db.session import SessionMaker
 from app.http.console_cookie import COOKIE_NAME
+from tests.app.console.conftest import open_session
 from tests.live_api import Account, Api, create_account
 
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
@@ -121,9 +122,9 @@ def test_attributes_of_htmx_work_only_with_the_nonce_of_the_page(
     context: BrowserContext, api: Api, secret: str
 ) -> None:
     """HTML that an attacker gets into a page cannot make htmx send requests."""
-    context.add_cookies([{"name": COOKIE_NAME, "value": secret, "url": f"{api.url}/console"}])
     # Not the fixture `page`, which takes htmx's report of the attack for a fault.
     page = context.new_page()
+    open_session(page, api, secret)
     page.goto("/console/")
     page.evaluate(
         """() => {

@@ -39,7 +39,6 @@ def test_live_traffic_and_drift_are_shown(user: Page, http: httpx.Client, tuned:
     user.goto(f"/console/models/{tuned}")
     expect(user.get_by_text("1 succeeded, 0 failed")).to_be_visible()
     expect(user.get_by_role("img", name="Requests per hour")).to_be_visible()
-    expect(user.get_by_role("link", name="ONNX for ONNX Runtime")).to_be_visible()
     assert find_accessibility_violations(user) == []
 
 
