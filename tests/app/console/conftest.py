@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from app.auth import console_sessions
 from app.db.session import SessionMaker, transaction
@@ -18,6 +18,10 @@ from tests.live_api import Account, Api, create_admin_key
 
 WCAG_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 CHROMIUM = os.environ.get("LUTHIER_TEST_CHROMIUM") or shutil.which("chromium")
+
+# For slow machines.
+TIMEOUT_MS = 30_000
+expect.set_options(timeout=TIMEOUT_MS)
 
 
 # Not for the whole run: Playwright keeps an event loop running in this thread, in which tests of
@@ -38,7 +42,7 @@ def browser() -> Iterator[Browser]:
 def context(browser: Browser, api: Api) -> Iterator[BrowserContext]:
     """A browser profile of its own, in which nobody has logged in."""
     context = browser.new_context(base_url=api.url, viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(TIMEOUT_MS)
     yield context
     context.close()
 
