@@ -24,6 +24,7 @@ log = logs.get_logger(__name__)
 
 # Between two renderings of a topic, however much changes.
 MIN_INTERVAL_SECONDS = 0.9
+MAX_INTERVAL_SECONDS = 5.0
 KEEP_ALIVE_SECONDS = 15.0
 # How often a browser's session is looked up; one that has ended gets no more updates.
 SESSION_CHECK_SECONDS = 30.0
@@ -118,7 +119,7 @@ class LiveHub:
             await self._render(topic)
             elapsed = time.monotonic() - started_at
             # A rendering that takes long, on a busy machine, is repeated less often.
-            await asyncio.sleep(max(self._interval, 4 * elapsed))
+            await asyncio.sleep(max(self._interval, min(4 * elapsed, MAX_INTERVAL_SECONDS)))
 
     async def _render(self, topic: _Topic) -> None:
         # Any of them will do: all are members of the same project.
