@@ -35,6 +35,9 @@ class ApiClient:
             )
         return str(self._read(response)["id"])
 
+    def delete(self, path: str) -> Any:
+        return self._read(self._send("DELETE", path))
+
     def exists(self, path: str) -> bool:
         return self._send("GET", path).is_success
 

@@ -13,6 +13,8 @@ from app.formats import MAX_ERRORS, DatasetValidator, render_report
 from app.formats.conversion import Conversion, ConversionOptions, UnreadableSource
 from app.formats.errors import LineError
 from app.formats.layouts import Layout
+from app.local.job_estimate import estimate_file, format_estimate
+from app.local.own_service import connect_to_service
 
 READ_CHUNK_BYTES = 2**20
 MAX_SHOWN_ERRORS = 20
@@ -30,8 +32,25 @@ def check_data(
     all_errors: Annotated[
         bool, typer.Option("--all", help="List every error instead of one line per kind.")
     ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Estimate a job on this model by the running service, and delete the "
+            "file there again."
+        ),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Method of the job; supervised by default.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="URL of the service; this home's by default.")
+    ] = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(help="File with an API key; this home's by default. Needed with --url."),
+    ] = None,
 ) -> None:
-    """Validate a training file exactly as an upload does."""
+    """Validate a training file exactly as an upload does; with --model, estimate a job on it."""
     validator = DatasetValidator(max_errors=MAX_ERRORS)
     try:
         with file.open("rb") as data:
@@ -43,7 +62,13 @@ def check_data(
     report = validator.finish()
     for line in render_report(report, all_errors=all_errors):
         typer.echo(line)
-    raise typer.Exit(1 if report.error_count else 0)
+    if report.error_count:
+        raise typer.Exit(1)
+    if model is not None:
+        with connect_to_service(url, key_file) as api:
+            estimate = estimate_file(api, file, model=model, method=method)
+        for line in format_estimate(estimate):
+            typer.echo(line)
 
 
 @data_app.command("convert")

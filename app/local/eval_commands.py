@@ -9,11 +9,8 @@ import typer
 
 from app.eval_imports.plan import ImportFormat
 from app.eval_imports.schemas import MAX_CONTENT_CHARS
-from app.local import process_specs
-from app.local.api_client import ApiFailed, connect
-from app.local.home import Home
-from app.local.up import key_path
-from app.settings import Settings
+from app.local.api_client import ApiFailed
+from app.local.own_service import connect_to_service
 
 evals_app = typer.Typer(no_args_is_help=True, help="Import evals.")
 
@@ -49,17 +46,12 @@ def import_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Import evals into a running service, and print what of the file is left out or changed."""
-    settings = Settings()
-    if url is not None and key_file is None:
-        raise ApiFailed("--url needs --key-file: the key of this home is for its own service only.")
     body: dict[str, Any] = {"content": _read(file)}
     if format_ is not None:
         body["format"] = format_
     if judge_model is not None:
         body["judge_model"] = judge_model
-    running = Home(settings.home).running_stack()
-    own_url = running.url if running else process_specs.api_url(settings)
-    with connect(url or own_url, key_file or key_path(settings)) as api:
+    with connect_to_service(url, key_file) as api:
         imported = api.post("/v1/evals/import", body)
     if as_json:
         typer.echo(json.dumps(imported, indent=2))

@@ -1,12 +1,17 @@
-"""`luthier data convert`: the file it writes, what it prints, and when it writes nothing."""
+"""`luthier data`: what checks print, and the files that conversions write."""
 
+import json
 from pathlib import Path
 
 import pytest
+from openai import OpenAI
 from typer.testing import CliRunner
 
 from app.local.data_commands import data_app
+from tests.live_api import Account, Api
+from tests.live_server import FakeEngine
 
+ANSWER = {"role": "assistant", "content": "2"}
 ALPACA = '{"instruction": "Add 1", "input": "", "output": "2", "idx": 7}\n'
 
 
@@ -63,3 +68,30 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
     code, _, errors = run(tmp_path / "nothing.jsonl", "--rename", "text")
     assert code == 2
     assert "write OLD=NEW" in errors
+
+
+def test_a_job_on_the_file_is_estimated_by_the_service(
+    tmp_path: Path, api: Api, account: Account, engine: FakeEngine, openai: OpenAI
+) -> None:
+    file, key = tmp_path / "train.jsonl", tmp_path / "key"
+    rows = [{"messages": [{"role": "user", "content": str(n)}, ANSWER]} for n in range(40)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    key.write_text(account.secret)
+    options = ["--model", "base", "--url", api.url, "--key-file", str(key)]
+    result = CliRunner().invoke(data_app, ["check", str(file), *options])
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0] == "Good: 40 examples (chat format)."
+    assert lines[2] == "  40 rows, 280 tokens an epoch, 840 in all, 42 steps"
+    assert "by the speed of this machine" in lines[3]
+    assert lines[4].startswith("  n_epochs 3, batch_size 3, learning_rate 0.00132")
+    # The file stays with its owner.
+    assert list(openai.files.list()) == []
+
+
+def test_a_file_with_errors_is_not_sent(tmp_path: Path) -> None:
+    file = tmp_path / "train.jsonl"
+    file.write_text("not json\n")
+    result = CliRunner().invoke(data_app, ["check", str(file), "--model", "base"])
+    assert result.exit_code == 1
+    assert "1 of 1 examples cannot be used." in result.output
