@@ -10,6 +10,7 @@ from app.console import (
     error_pages,
     eval_routes,
     evaluation_routes,
+    file_routes,
     home_routes,
     login_routes,
     model_routes,
@@ -48,6 +49,7 @@ def register(app: FastAPI) -> None:
         model_routes.router,
         webhook_routes.router,
         settings_routes.router,
+        file_routes.router,
         api_proxy.router,
     ):
         app.include_router(router)

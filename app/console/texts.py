@@ -47,6 +47,21 @@ STATE_TONES = {
     "degraded": Tone.WAITING,
 }
 
+# Purposes of files, all of them and those that users can upload here, the usual one first.
+PURPOSE_WORDS = {
+    "fine-tune": "Training data",
+    "evals": "Evals",
+    "batch": "Batch",
+    "user_data": "User data",
+    "assistants": "Assistants",
+    "vision": "Vision",
+    "fine-tune-results": "Metrics of a job",
+    "batch_output": "Results of a batch",
+}
+UPLOAD_PURPOSES = {
+    name: PURPOSE_WORDS[name] for name in ("fine-tune", "evals", "batch", "user_data")
+}
+
 
 def name_state(state: str) -> str:
     """The word for a state of the API; the API's own, with spaces, for one that has none here."""

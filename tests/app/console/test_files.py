@@ -1,0 +1,235 @@
+"""The screens of files: upload, list, verdict, rows, deletion."""
+
+import json
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from app.console import fault_marks
+from app.db.session import SessionMaker, transaction
+from app.db.tables import Project
+from tests.factories import make_file
+from tests.live_api import Account
+from tests.live_server import FakeEngine
+
+CHAT = {
+    "messages": [
+        {"role": "user", "content": "What <b>rhymes</b> with chair?"},
+        {"role": "assistant", "content": "Bear."},
+    ]
+}
+GOOD = "\n".join([json.dumps(CHAT)] * 12) + "\n"
+BROKEN = GOOD + '{"messages": [{"role": "user", "content": "Hi"} {"role": "x"}]}\n' + GOOD
+
+
+def upload(http: httpx.Client, text: str, name: str = "train.jsonl") -> str:
+    files = {"file": (name, text.encode())}
+    created = http.post("/v1/files", data={"purpose": "fine-tune"}, files=files)
+    assert created.status_code == 200, created.text
+    file_id: str = created.json()["id"]
+    return file_id
+
+
+def lines(rows: list[dict[str, object]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_a_file_is_uploaded_and_opened(user: Page, tmp_path: Path) -> None:
+    (tmp_path / "rhymes.jsonl").write_text(GOOD)
+    user.goto("/console/files")
+    expect(user.get_by_role("heading", name="No files yet")).to_be_visible()
+    user.locator('input[type="file"]').set_input_files(tmp_path / "rhymes.jsonl")
+    expect(user.locator(".uploads li")).to_contain_text("Ready.")
+    # The list shows it without a reload.
+    user.locator("#files-list").get_by_role("link", name="rhymes.jsonl").click()
+    expect(user.get_by_role("heading", name="rhymes.jsonl")).to_be_visible()
+    expect(user.locator(".figures")).to_contain_text("12")
+    expect(user.locator(".example")).to_have_count(10)
+    # Texts of rows are texts, never markup.
+    expect(user.locator(".block-text").first).to_have_text("What <b>rhymes</b> with chair?")
+    user.get_by_role("link", name="Next rows").click()
+    expect(user.locator(".example")).to_have_count(2)
+    expect(user.locator(".example h3").first).to_have_text("Line 11")
+
+
+def test_an_invalid_file_leads_to_its_wrong_line(user: Page, tmp_path: Path) -> None:
+    (tmp_path / "broken.jsonl").write_text(BROKEN)
+    user.goto("/console/files")
+    user.locator('input[type="file"]').set_input_files(tmp_path / "broken.jsonl")
+    expect(user.locator(".uploads li")).to_contain_text("Cannot be used")
+    # One click.
+    user.locator("#files-list").get_by_role("link", name="broken.jsonl").click()
+    expect(user.get_by_text("Line 13", exact=True).first).to_be_visible()
+    expect(user.locator(".wrong-line mark")).to_be_in_viewport()
+    expect(user.locator(".wrong-line mark")).to_have_text("{")
+    assert user.locator(".wrong-line").inner_text().endswith('"role": "x"}]}')
+
+
+def test_other_wrong_lines_are_loaded_when_opened(user: Page, http: httpx.Client) -> None:
+    row = {"messages": [{"role": "user", "content": "Hi", "tone": "kind"}, CHAT["messages"][1]]}
+    file_id = upload(http, lines([row] * 3) + GOOD)
+    user.goto(f"/console/files/{file_id}")
+    expect(user.get_by_role("heading", name="3 lines cannot be used")).to_be_visible()
+    user.locator("#line-2 summary").click()
+    expect(user.locator("#line-2 mark")).to_have_text('"tone": "kind"')
+
+
+def test_the_list_is_searched_and_the_search_is_in_the_url(user: Page, http: httpx.Client) -> None:
+    upload(http, GOOD, "first.jsonl")
+    upload(http, "{}", "second.jsonl")
+    user.goto("/console/files")
+    user.get_by_label("Search").fill("SECOND")
+    expect(user.locator("#files-list tbody tr")).to_have_count(1)
+    expect(user).to_have_url(re.compile("search=SECOND"))
+    user.reload()
+    expect(user.locator("#files-list tbody tr")).to_have_count(1)
+    user.goto("/console/files?status=processed")
+    expect(user.locator("#files-list")).to_contain_text("first.jsonl")
+    expect(user.locator("#files-list")).not_to_contain_text("second.jsonl")
+
+
+def test_a_list_of_many_files_has_pages(
+    user: Page, account: Account, sessions: SessionMaker
+) -> None:
+    with transaction(sessions) as session:
+        project = session.get_one(Project, account.principal.project_id)
+        for number in range(51):
+            make_file(session, project, filename=f"{number:02}{'-long' * 60}.jsonl")
+    user.goto("/console/files")
+    expect(user.locator("#files-list tbody tr")).to_have_count(50)
+    user.get_by_role("link", name="Next page").click()
+    expect(user.locator("#files-list tbody tr")).to_have_count(1)
+    # Long names do not widen the page.
+    assert user.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_tokens_that_carry_loss_are_marked(
+    user: Page, http: httpx.Client, engine: FakeEngine
+) -> None:
+    user.goto(f"/console/files/{upload(http, GOOD)}")
+    user.get_by_label("Show the tokens that carry loss").select_option("base")
+    user.get_by_role("button", name="Show").click()
+    expect(user.locator(".example .part[data-loss]").first).to_have_text("learned")
+    expect(user.locator(".example").first).to_contain_text("7 tokens, 3 with loss")
+    user.get_by_role("link", name="Next rows").click()
+    expect(user.locator(".example .part[data-loss]")).to_have_count(2)
+
+
+def test_rows_are_shown_as_they_are_while_the_engine_is_away(
+    user: Page, http: httpx.Client, engine: FakeEngine
+) -> None:
+    engine.healthy = False
+    user.goto(f"/console/files/{upload(http, GOOD)}?model=base")
+    expect(user.get_by_role("alert")).to_contain_text("has not been fetched yet")
+    expect(user.locator(".block-text").first).to_have_text("What <b>rhymes</b> with chair?")
+
+
+ENTITIES = {"text": "Ada lives in Bern", "entities": [{"start": 13, "end": 17, "label": "place"}]}
+TAGS = {"tokens": ["Ada", "Byron", "sings"], "tags": ["B-name", "I-name", "O"]}
+ANSWER = {
+    "context": "Bern is the capital.",
+    "question": "What is the capital?",
+    "answers": {"text": ["Bern"], "answer_start": [0]},
+}
+PREFERENCE = {
+    "input": {"messages": [{"role": "user", "content": "Hi"}]},
+    "preferred_output": [{"role": "assistant", "content": "Hello!"}],
+    "non_preferred_output": [{"role": "assistant", "content": "What?"}],
+}
+
+
+SHOWN: list[tuple[dict[str, object], str, str]] = [
+    ({"text": "good film", "label": "positive"}, ".label-tag", "positive"),
+    ({"text": "good film", "labels": []}, ".label-tag", "no label"),
+    (ENTITIES, '.part[data-label="place"]', "Bern"),
+    (TAGS, '.part[data-label="name"]', "Ada Byron"),
+    (ANSWER, '.part[data-label="answer"]', "Bern"),
+    (PREFERENCE, '.block[data-kind="rejected"] .block-text', "What?"),
+    ({"prompt": "2+2=", "completion": "4"}, '.block[data-kind="assistant"] .block-text', "4"),
+    ({"sentence1": "a", "sentence2": "b", "score": 0.5}, ".label-tag", "score 0.5"),
+]
+
+
+def test_rows_of_each_format(user: Page, http: httpx.Client) -> None:
+    for row, selector, text in SHOWN:
+        user.goto(f"/console/files/{upload(http, lines([row]))}")
+        expect(user.locator(f".example {selector}").first).to_have_text(text)
+
+
+def test_deletion_asks_first(user: Page, http: httpx.Client) -> None:
+    file_id = upload(http, GOOD)
+    user.goto(f"/console/files/{file_id}")
+    user.get_by_role("button", name="Delete").click()
+    user.get_by_role("button", name="Keep it").click()
+    assert http.get(f"/v1/files/{file_id}").status_code == 200
+    user.get_by_role("button", name="Delete").click()
+    user.get_by_role("button", name="Delete the file").click()
+    expect(user.get_by_role("heading", name="No files yet")).to_be_visible()
+    assert http.get(f"/v1/files/{file_id}").status_code == 404
+
+
+def test_a_file_in_use_says_by_what(user: Page, http: httpx.Client) -> None:
+    file_id = upload(http, GOOD)
+    job = http.post("/v1/fine_tuning/jobs", json={"model": "base", "training_file": file_id}).json()
+    user.goto(f"/console/files/{file_id}")
+    user.get_by_role("button", name="Delete").click()
+    user.get_by_role("button", name="Delete the file").click()
+    expect(user.get_by_role("alert")).to_contain_text(job["id"])
+
+
+def test_a_file_is_downloaded_whole(user: Page, http: httpx.Client) -> None:
+    user.goto(f"/console/files/{upload(http, GOOD)}")
+    with user.expect_download() as download:
+        user.get_by_role("link", name="Download").click()
+    assert download.value.path().read_text() == GOOD
+    assert download.value.suggested_filename == "train.jsonl"
+
+
+def test_files_of_another_project_are_not_found(user: Page, other_tenant: httpx.Client) -> None:
+    file_id = upload(other_tenant, GOOD)
+    for path in ("", "/lines/1"):
+        response = user.goto(f"/console/files/{file_id}{path}")
+        assert response is not None
+        assert "rhymes" not in response.text()
+    expect(user.get_by_text("No such File object")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("line", "reason", "fault"),
+    [
+        ('{"a" 1}', "Error: Expecting ':' delimiter: line 1 column 6 (char 5) (line 3)", "1"),
+        ("x\ufffdy", "byte 2 of the line is not UTF-8", "\ufffd"),
+        ('{"label": 5, "text": "x"}', "Example 1: label is a number. Write", '"label": 5'),
+        ('{"tags": ["B-x", "Q"]}', 'Example 1: tag 2 is "Q". Tags', '"Q"'),
+        (
+            '{"messages": [{"role": "user"}, {"content": "b"}]}',
+            "Example 1, message 2 Discriminator 'role' is missing in value",
+            '{"content": "b"}',
+        ),
+        ('{"text": "x"}', "Example 1 is missing key 'label'.", ""),
+        ('{"messages": 5}', "Example 1, message 2 is missing content", ""),
+        ('{"a": ' * 3000, "Example 1, message 7: x is a number", ""),
+    ],
+)
+def test_the_fault_is_marked(line: str, reason: str, fault: str) -> None:
+    marked = fault_marks.mark_fault(line, reason)
+    assert marked.fault == fault
+    if fault:
+        assert marked.before + marked.fault + marked.after == line
+
+
+@pytest.mark.console
+def test_a_large_file_is_sent_in_parts(user: Page, http: httpx.Client, tmp_path: Path) -> None:
+    text = lines([{"text": "x" * 200_000, "label": f"l{number % 2}"} for number in range(340)])
+    (tmp_path / "large.jsonl").write_text(text)
+    paths: list[str] = []
+    user.on("request", lambda request: paths.append(request.url.rpartition("/")[2]))
+    user.goto("/console/files")
+    user.locator('input[type="file"]').set_input_files(tmp_path / "large.jsonl")
+    expect(user.locator(".uploads li")).to_contain_text("Ready.", timeout=120_000)
+    assert paths.count("parts") == 2
+    (file,) = http.get("/v1/files").json()["data"]
+    assert (file["bytes"], file["status"]) == (len(text), "processed")
