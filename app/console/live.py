@@ -1,8 +1,9 @@
 """Live updates of pages: each is rendered once, however many browsers show it.
 
 A topic is one page of one project. While at least one browser shows it, its messages are rendered
-anew when something of the project has changed, and those that differ from the last time are sent
-to all. A browser that reads slowly skips to the newest ones. None holds a database connection.
+anew when the feed behind /v1/changes reports that something of the project has changed, and those
+that differ from the last time are sent to all. A browser that reads slowly skips to the newest
+ones. None holds a database connection, and a project in which nothing happens costs next to none.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from fastapi.responses import StreamingResponse
 
 from app import logs
 from app.auth import console_sessions
+from app.changes.feed import ChangeFeed
 from app.console.api_client import ApiCallError, ApiClient, MissingRole
 from app.http.console_cookie import read_session_secret
 from app.http.dependencies import AppState, run_autocommit
@@ -23,8 +25,10 @@ from app.http.dependencies import AppState, run_autocommit
 log = logs.get_logger(__name__)
 
 # Between two renderings of a topic, however much changes.
-MIN_INTERVAL_SECONDS = 0.9
+MIN_INTERVAL_SECONDS = 0.4
 MAX_INTERVAL_SECONDS = 5.0
+# Also without a change: the health of the service and the admin's pages are in no project's feed.
+IDLE_INTERVAL_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15.0
 # How often a browser's session is looked up; one that has ended gets no more updates.
 SESSION_CHECK_SECONDS = 30.0
@@ -69,6 +73,7 @@ class _Subscriber:
 
 @dataclass(eq=False, slots=True)
 class _Topic:
+    owner: str
     source: Source
     subscribers: list[_Subscriber] = field(default_factory=list)
     sent: dict[str, bytes] = field(default_factory=dict)
@@ -79,10 +84,10 @@ TopicKey = tuple[str, str]
 
 
 class LiveHub:
-    """The topics of this process. `interval_seconds` is the time between two renderings."""
+    """The topics of this process."""
 
-    def __init__(self, interval_seconds: float = MIN_INTERVAL_SECONDS) -> None:
-        self._interval = interval_seconds
+    def __init__(self, feed: ChangeFeed) -> None:
+        self._feed = feed
         self._topics: dict[TopicKey, _Topic] = {}
 
     async def follow(
@@ -90,7 +95,7 @@ class LiveHub:
     ) -> AsyncIterator[bytes]:
         """Yield encoded messages for one browser: the current ones, then each that changes."""
         key = (owner, name)
-        topic = self._topics.setdefault(key, _Topic(source))
+        topic = self._topics.setdefault(key, _Topic(owner, source))
         subscriber = _Subscriber(api, dict(topic.sent))
         subscriber.wake.set()
         topic.subscribers.append(subscriber)
@@ -114,12 +119,15 @@ class LiveHub:
         return sum(key[0] == owner for key in self._topics)
 
     async def _run(self, topic: _Topic) -> None:
-        while True:
-            started_at = time.monotonic()
-            await self._render(topic)
-            elapsed = time.monotonic() - started_at
-            # A rendering that takes long, on a busy machine, is repeated less often.
-            await asyncio.sleep(max(self._interval, min(4 * elapsed, MAX_INTERVAL_SECONDS)))
+        with self._feed.subscribe(topic.owner) as subscription:
+            while True:
+                started_at = time.monotonic()
+                await self._render(topic)
+                elapsed = time.monotonic() - started_at
+                # A rendering that takes long, on a busy machine, is repeated less often.
+                pause = max(MIN_INTERVAL_SECONDS, min(4 * elapsed, MAX_INTERVAL_SECONDS))
+                await asyncio.sleep(pause)
+                await subscription.take(IDLE_INTERVAL_SECONDS)
 
     async def _render(self, topic: _Topic) -> None:
         # Any of them will do: all are members of the same project.

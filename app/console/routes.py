@@ -34,7 +34,7 @@ async def redirect_to_console(request: Request) -> RedirectResponse:
 
 def register(app: FastAPI) -> None:
     """Add the console's routes, error pages and headers to the application."""
-    app.state.live_hub = LiveHub()
+    app.state.live_hub = LiveHub(app.state.changes)
     app.add_middleware(PageHeaders)
     error_pages.register(app)
     for router in (
