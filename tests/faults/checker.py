@@ -255,7 +255,11 @@ class InvariantChecker:
         found = []
         for process in psutil.process_iter(["cmdline", "status"]):
             line = process.info["cmdline"] or []
-            if any(word.startswith(home) and "/runs/" in word for word in line):
+            # A forked process shows the name of its run folder, one of its own the whole path.
+            is_own = any(word.startswith(home) and "/runs/" in word for word in line)
+            if is_own or any(
+                job in word for word in line for job in self._scenario.history.job_ids
+            ):
                 found.append(" ".join(line))
         return found
 

@@ -59,7 +59,7 @@ def make_fork_server(settings: Settings) -> ForkServer | None:
     if not settings.training_fork_server or settings.training_command:
         return None
     command = (*EXEC_WITH_PARENT, str(os.getpid()), *TRAINING_COMMAND, "--fork-server")
-    folder = settings.home / "runs" / "fork-server"
+    folder = settings.home / "cache" / "fork-server"
     return ForkServer(command, inherit_environment() | build_usual_environment(), folder)
 
 

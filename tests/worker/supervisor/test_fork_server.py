@@ -116,7 +116,7 @@ def server(machine: Machine) -> Iterator[ForkServer]:
     with machine.open_sandbox() as sandbox:
         environment = inherit_environment() | sandbox.build_environment()
     command = (*EXEC_WITH_PARENT, str(os.getpid()), *machine.command, "--fork-server")
-    made = ForkServer(command, environment, machine.home / "runs" / "fork-server")
+    made = ForkServer(command, environment, machine.home / "cache" / "fork-server")
     made.maintain()
     yield made
     made.close()
