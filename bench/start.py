@@ -1,9 +1,9 @@
 """How long users wait around training: for its first step, its end, and the first token.
 
-    python -m bench.start [--jobs 20] [--restarts 3]
+    python -m bench.start [--jobs 20] [--cold-jobs 20] [--restarts 3] [--folder FOLDER]
 
-Starts a whole Luthier, and posts small jobs one after another on each of the two base models. Of
-each job, in seconds:
+Starts a whole Luthier in a folder, where the base model is converted once, and posts small jobs
+one after another on each of the two base models. Of each job, in seconds:
 
 first step   from the POST of the job to the end of its first optimizer step
 succeeded    from the end of its last optimizer step until the API says `succeeded`
@@ -27,7 +27,7 @@ from typing import Any
 
 from openai import OpenAI
 
-from bench.stack import Stack, run_stack, run_stack_in
+from bench.stack import Stack, run_stack_in
 from worker.run_folder import Metrics, RunFolder
 
 CHAT_MODEL = "smollm2-135m-instruct"
@@ -58,15 +58,22 @@ class Waits:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=20)
+    parser.add_argument("--cold-jobs", type=int, default=20)
     parser.add_argument("--restarts", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="folder of the home, which is kept")
     options = parser.parse_args()
-    if options.jobs:
-        for name, variable in (("warm", "true"), ("cold", "false")):
-            with run_stack(LUTHIER_TRAINING_FORK_SERVER=variable) as stack:
-                time.sleep(SETTLE_SECONDS)
-                measure_jobs(name, stack, options.jobs)
-    if options.restarts:
-        measure_restarts(options.restarts)
+    with tempfile.TemporaryDirectory(prefix="luthier-bench-") as temporary:
+        folder = options.folder or Path(temporary)
+        # For root, Postgres runs as another user.
+        folder.chmod(0o711)
+        for name, count in (("warm", options.jobs), ("cold", options.cold_jobs)):
+            if count:
+                is_warm = str(name == "warm").lower()
+                with run_stack_in(folder, LUTHIER_TRAINING_FORK_SERVER=is_warm) as stack:
+                    time.sleep(SETTLE_SECONDS)
+                    measure_jobs(name, stack, count)
+        if options.restarts:
+            measure_restarts(folder, options.restarts)
 
 
 def measure_jobs(name: str, stack: Stack, count: int) -> None:
@@ -171,20 +178,16 @@ def describe(seconds: Sequence[float]) -> str:
     return f"p50 {statistics.median(seconds):.2f} p95 {p95:.2f} max {max(seconds):.2f}"
 
 
-def measure_restarts(count: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="luthier-bench-") as folder:
-        # For root, Postgres runs as another user.
-        Path(folder).chmod(0o711)
-        seconds = []
-        for _ in range(count + 1):
-            began = time.monotonic()
-            with run_stack_in(Path(folder), poll_seconds=0.05):
-                seconds.append(time.monotonic() - began)
-        print(
-            f"`luthier up` until /readyz answers: {seconds[0]:.1f} s, on the same home "
-            f"{', '.join(f'{value:.1f}' for value in seconds[1:])} s; "
-            f"load {os.getloadavg()[0]:.1f}"
-        )
+def measure_restarts(folder: Path, count: int) -> None:
+    seconds = []
+    for _ in range(count):
+        began = time.monotonic()
+        with run_stack_in(folder, poll_seconds=0.05):
+            seconds.append(time.monotonic() - began)
+    print(
+        "`luthier up` on the same home until /readyz answers: "
+        f"{', '.join(f'{value:.1f}' for value in seconds)} s; load {os.getloadavg()[0]:.1f}"
+    )
 
 
 if __name__ == "__main__":
