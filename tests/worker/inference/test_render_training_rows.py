@@ -10,6 +10,7 @@ import pytest
 from app.catalog import CatalogModel, ModelKind
 from tests.worker.conftest import words_tokenizer
 from tests.worker.inference.running_engine import EngineClient, catalog_entry, running_engine
+from tests.worker.inference.tiny_model import load_tiny
 
 CHAT = {"messages": [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]}
 TEXT = {"text": "w1 w2", "label": "a"}
@@ -87,3 +88,20 @@ def test_rows_that_cannot_be_rendered_are_an_error(
     engine: EngineClient, model: str, fields: dict[str, Any], status: int
 ) -> None:
     assert render(engine, model, **fields)[0] == status
+
+
+@pytest.mark.parametrize(("model", "fields"), [("tiny", FIELDS), ("tiny", TEXT_FIELDS)])
+def test_facts_of_the_model_come_on_request(
+    engine: EngineClient, base_folder: Path, model: str, fields: dict[str, Any]
+) -> None:
+    assert render(engine, model, **fields)[1]["facts"] is None
+    facts = render(engine, model, **fields, include_facts=True)[1]["facts"]
+    weights = load_tiny(base_folder)
+    of_layers = sum(p.numel() for p in weights.model.layers.parameters() if p.dim() == 2)
+    assert facts["layer_parameters"] == of_layers
+    assert facts["num_parameters"] >= sum(p.numel() for p in weights.model.parameters())
+    assert (facts["hidden_size"], facts["num_layers"]) == (
+        weights.config.hidden_size,
+        weights.config.num_hidden_layers,
+    )
+    assert facts["gigaflops"] > 0
