@@ -11,9 +11,11 @@ from app.console import (
     eval_routes,
     evaluation_routes,
     file_routes,
+    file_statistics_routes,
     home_routes,
     login_routes,
     model_routes,
+    new_job_routes,
     playground_routes,
     settings_routes,
     webhook_routes,
@@ -42,6 +44,8 @@ def register(app: FastAPI) -> None:
         assets.router,
         login_routes.router,
         home_routes.router,
+        # Before pages of one job: "new" is no id.
+        new_job_routes.router,
         playground_routes.router,
         checkpoint_routes.router,
         eval_routes.router,
@@ -50,6 +54,7 @@ def register(app: FastAPI) -> None:
         webhook_routes.router,
         settings_routes.router,
         file_routes.router,
+        file_statistics_routes.router,
         api_proxy.router,
     ):
         app.include_router(router)

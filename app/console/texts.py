@@ -62,6 +62,33 @@ UPLOAD_PURPOSES = {
     name: PURPOSE_WORDS[name] for name in ("fine-tune", "evals", "batch", "user_data")
 }
 
+JOB_STEPS = {"data": "Data", "model": "Model", "numbers": "Numbers", "review": "Review"}
+# The name of a file's role, and what it is good for.
+FILE_ROLES = {
+    "training_file": ("Training file", "The examples to learn from."),
+    "validation_file": (
+        "Validation file",
+        "Optional: measured during training; the best epoch is kept.",
+    ),
+    "test_file": ("Test file", "Optional: measured once, at the end."),
+}
+METHOD_WORDS = {
+    "supervised": "Answer as the examples do (supervised, LoRA)",
+    "dpo": "Prefer one answer over another (DPO, LoRA)",
+    "classification": "Put texts into classes (classification)",
+    "token_classification": "Find entities in texts (token classification)",
+    "question_answering": "Find answers in texts (question answering)",
+    "embedding": "Tell which texts belong together (embeddings)",
+}
+METHOD_TAGS = {
+    "supervised": "supervised",
+    "dpo": "DPO",
+    "classification": "classes",
+    "token_classification": "entities",
+    "question_answering": "answers in texts",
+    "embedding": "embeddings",
+}
+
 
 def name_state(state: str) -> str:
     """The word for a state of the API; the API's own, with spaces, for one that has none here."""

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 from app.console import fault_marks
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Project
+from tests.app.console.conftest import find_accessibility_violations
 from tests.factories import make_file
 from tests.live_api import Account
 from tests.live_server import FakeEngine
@@ -219,6 +220,34 @@ def test_the_fault_is_marked(line: str, reason: str, fault: str) -> None:
     assert marked.fault == fault
     if fault:
         assert marked.before + marked.fault + marked.after == line
+
+
+def test_lengths_and_equal_rows_are_counted(
+    user: Page, http: httpx.Client, engine: FakeEngine
+) -> None:
+    user.goto(f"/console/files/{upload(http, GOOD)}?model=base")
+    expect(user.locator(".histogram")).to_have_count(2)
+    expect(user.get_by_text("84 tokens an epoch, 36 of them with loss")).to_be_visible()
+    expect(user.get_by_text("11 rows are equal to one before.")).to_be_visible()
+
+
+def test_rows_that_two_files_have_are_found(user: Page, http: httpx.Client) -> None:
+    other = {"messages": [{"role": "user", "content": "Hi"}, CHAT["messages"][1]]}
+    train, test = upload(http, GOOD, "train.jsonl"), upload(http, lines([other, CHAT]), "t.jsonl")
+    user.goto(f"/console/files/{test}")
+    user.get_by_role("link", name="Look for rows that another file has too").click()
+    user.get_by_label("Training file").select_option(train)
+    user.get_by_role("button", name="Compare").click()
+    expect(user.get_by_role("heading", name="1 row is in both files")).to_be_visible()
+    user.get_by_role("link", name="2", exact=True).click()
+    expect(user.locator(".example h3").first).to_have_text("Line 2")
+
+
+def test_the_pages_are_accessible(user: Page, http: httpx.Client, engine: FakeEngine) -> None:
+    broken, good = upload(http, BROKEN), upload(http, lines([ENTITIES] * 12))
+    for path in ("", f"/{broken}?model=base", f"/{good}"):
+        user.goto(f"/console/files{path}")
+        assert find_accessibility_violations(user) == [], path
 
 
 @pytest.mark.console
