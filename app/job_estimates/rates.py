@@ -6,15 +6,15 @@ from statistics import median
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db.tables import EventType, File, Job, JobEvent, JobState
+from app.db.tables import EventType, Job, JobEvent, JobState
 from app.job_estimates.schemas import RateSource, TrainingRate
 from app.wire.training_rows import ModelFacts
 
-# Jobs that are looked at, and those of the most similar rows that are averaged.
+# Jobs that are looked at, and those of the most similar steps that are averaged.
 MAX_RECENT_JOBS = 20
 MAX_SIMILAR_JOBS = 5
-# A job's tokens per second depend on its rows: those of jobs with other lengths say little.
-MAX_LENGTH_RATIO = 3.0
+# A step of few tokens takes nearly as long as one of more: jobs with other steps say little.
+MAX_STEP_RATIO = 3.0
 # Share of the rate of large products that training reaches: attention, pointwise operations and
 # products of adapters take the rest. Measured on CPUs.
 UTILIZATION = 0.45
@@ -22,14 +22,18 @@ UTILIZATION = 0.45
 # many for those of the weights, if all are trained.
 OPERATIONS_OF_ADAPTERS = 4
 OPERATIONS_OF_ALL_WEIGHTS = 6
-# Of a job: start of the process, load of the model, comparison with the engine, uploads.
-OVERHEAD_SECONDS = 8.0
+# Of a job: start of the process and uploads; load of the model and comparison with the engine.
+OVERHEAD_SECONDS = 2.0
+OVERHEAD_SECONDS_PER_BILLION_PARAMETERS = 30.0
+# Of a step of any size: the weights are read twice at this rate, and each layer calls operations.
+MEMORY_BYTES_PER_SECOND = 10e9
+STEP_SECONDS_PER_LAYER = 1e-3
 
 
 def find_recent_rate(
-    session: Session, project_id: str, base_model: str, method: str, *, tokens_per_example: float
+    session: Session, project_id: str, base_model: str, method: str, *, tokens_per_step: float
 ) -> TrainingRate | None:
-    """Find the rate of the project's recent jobs with rows of similar length, if it has any."""
+    """Find the rate of the project's recent jobs with steps of similar size, if it has any."""
     jobs = session.scalars(
         select(Job)
         .where(
@@ -49,11 +53,11 @@ def find_recent_rate(
         speed = _find_speed(session, job)
         if speed is None:
             continue
-        length = _count_tokens_per_example(session, job)
-        distance = abs(math.log(length / max(1.0, tokens_per_example)))
+        size = max(1.0, (job.trained_tokens or 0) / max(1, job.total_steps or 1))
+        distance = abs(math.log(size / max(1.0, tokens_per_step)))
         overhead = job.trained_seconds - (job.trained_tokens or 0) / speed
         measured.append((distance, speed, max(0.0, overhead)))
-    similar = sorted(each for each in measured if each[0] <= math.log(MAX_LENGTH_RATIO))
+    similar = sorted(each for each in measured if each[0] <= math.log(MAX_STEP_RATIO))
     similar = similar[:MAX_SIMILAR_JOBS]
     if not similar:
         return None
@@ -65,14 +69,18 @@ def find_recent_rate(
     )
 
 
-def derive_rate(facts: ModelFacts, *, trains_all_weights: bool) -> TrainingRate:
+def derive_rate(facts: ModelFacts, *, steps: int, trains_all_weights: bool) -> TrainingRate:
     """Derive a rate from the machine's speed and the model's size."""
     operations = OPERATIONS_OF_ALL_WEIGHTS if trains_all_weights else OPERATIONS_OF_ADAPTERS
     per_token = operations * facts.layer_parameters
     speed = UTILIZATION * facts.gigaflops * 1e9 / max(1, per_token)
+    of_job = OVERHEAD_SECONDS
+    of_job += OVERHEAD_SECONDS_PER_BILLION_PARAMETERS * facts.num_parameters / 1e9
+    read = 2 * facts.num_parameters * facts.bytes_per_parameter / MEMORY_BYTES_PER_SECOND
+    of_step = read + STEP_SECONDS_PER_LAYER * facts.num_layers
     return TrainingRate(
         tokens_per_second=round(speed, 1),
-        overhead_seconds=OVERHEAD_SECONDS,
+        overhead_seconds=round(of_job + steps * of_step, 1),
         source=RateSource.MACHINE,
         jobs=0,
     )
@@ -88,9 +96,3 @@ def _find_speed(session: Session, job: Job) -> float | None:
     )
     speed = (data or {}).get("tokens_per_second")
     return float(speed) if isinstance(speed, int | float) and speed > 0 else None
-
-
-def _count_tokens_per_example(session: Session, job: Job) -> float:
-    examples = session.scalar(select(File.examples).where(File.id == job.training_file_id)) or 1
-    epochs = (job.resolved_hyperparameters or {}).get("n_epochs") or 1
-    return max(1.0, (job.trained_tokens or 0) / (examples * epochs))

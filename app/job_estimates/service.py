@@ -168,6 +168,7 @@ async def _estimate_training(
     if recipe.extra.get("packing"):
         rows = max(1, math.ceil(per_epoch / measured.max_tokens))
     trained = per_epoch * recipe.n_epochs
+    steps = math.ceil(rows / min(recipe.batch_size, rows)) * recipe.n_epochs
 
     def find_rate(session: Session) -> TrainingRate | None:
         return rates.find_recent_rate(
@@ -175,17 +176,16 @@ async def _estimate_training(
             project_id,
             request.base.id,
             method,
-            tokens_per_example=per_epoch / max(1, request.training.examples or 1),
+            tokens_per_step=trained / steps,
         )
 
     is_full = recipe.extra.get("tuning") == "full"
     rate = await run_autocommit(state, find_rate)
     if rate is None:
-        rate = rates.derive_rate(facts, trains_all_weights=is_full)
+        rate = rates.derive_rate(facts, steps=steps, trains_all_weights=is_full)
         if method == "dpo":
             extra = REFERENCE_PASS_SHARE * per_epoch / rate.tokens_per_second
             rate.overhead_seconds = round(rate.overhead_seconds + extra, 1)
-    batch = min(recipe.batch_size, rows)
     resolved = {**recipe.report(), "max_seq_length": measured.max_tokens}
     if method in GENERATIVE_METHODS or not is_full:
         resolved |= choose_lora_settings(request.hyperparameters).report()
@@ -198,7 +198,7 @@ async def _estimate_training(
         rows=rows,
         tokens_per_epoch=per_epoch,
         trained_tokens=trained,
-        steps=math.ceil(rows / batch) * recipe.n_epochs,
+        steps=steps,
         seconds=round(rate.overhead_seconds + trained / rate.tokens_per_second, 1),
         rate=rate,
         peak_memory_bytes=estimate_memory(facts, tokens.sequences, trains_all_weights=is_full),

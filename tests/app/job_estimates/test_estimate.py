@@ -84,7 +84,7 @@ def test_without_jobs_the_time_is_derived_from_the_machine(
 def add_job(
     sessions: SessionMaker, account: Account, *, tokens: int, speed: float, seconds: float
 ) -> None:
-    """A succeeded job of 12 examples and 2 epochs."""
+    """A succeeded job of 8 steps."""
     with transaction(sessions) as session:
         project = session.get_one(Project, account.principal.project_id)
         job = make_job(
@@ -95,19 +95,19 @@ def add_job(
             attempt=1,
             trained_tokens=tokens,
             trained_seconds=seconds,
-            resolved_hyperparameters={"n_epochs": 2},
+            total_steps=8,
             finished_at=func.clock_timestamp() - timedelta(minutes=1),
         )
         data = {"step": 1, "tokens_per_second": speed}
         append(session, job, [NewEvent("step:1", "Step", type=EventType.METRICS, data=data)])
 
 
-def test_the_time_is_that_of_recent_jobs_with_similar_rows(
+def test_the_time_is_that_of_recent_jobs_with_similar_steps(
     http: httpx.Client, training_file: str, sessions: SessionMaker, account: Account
 ) -> None:
     for tokens, speed in ((24 * 7, 100.0), (24 * 8, 120.0), (24 * 6, 140.0)):
         add_job(sessions, account, tokens=tokens, speed=speed, seconds=tokens / speed + 5)
-    # With rows of 100 times the length.
+    # With steps of 100 times the size.
     add_job(sessions, account, tokens=24 * 700, speed=900.0, seconds=60)
     training = estimate(http, training_file=training_file)["training"]
     rate = training["rate"]
