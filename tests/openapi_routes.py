@@ -59,6 +59,7 @@ CURSOR_KINDS = {
     "/v1/files": "file",
     "/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint}/permissions": "permission",
     "/v1/fine_tuning/jobs": "job",
+    "/v1/fine_tuning/jobs/{job_id}/attempts": "attempt",
     "/v1/fine_tuning/jobs/{job_id}/checkpoints": "checkpoint",
     "/v1/fine_tuning/jobs/{job_id}/events": "event",
     "/v1/fine_tuning/sweeps": "sweep",

@@ -22,6 +22,7 @@ from app.db.tables import (
     EvalOutputItem,
     EvalRun,
     Job,
+    JobAttempt,
     JobEvent,
     Project,
     Sweep,
@@ -105,7 +106,9 @@ def _files_and_jobs(
         event, checkpoint = _event(job, number), _checkpoint(job, number)
         session.add_all([event, checkpoint])
         permissions += permit(session, project.organization_id, model.name, [permitted.id])
+    session.add_all(JobAttempt(job_id=job.id, attempt=n, trainer="a trainer") for n in (1, 2))
     return {
+        "attempt": f"{job.id}-2",
         "file": file.id,
         "job": job.id,
         "model": model.name,

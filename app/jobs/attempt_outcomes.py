@@ -12,7 +12,15 @@ from sqlalchemy.orm import Session
 
 from app.catalog import GENERATIVE_METHODS
 from app.db import clock, outbox
-from app.db.tables import AttemptOutcome, EventLevel, Job, JobAttempt, JobState, WorkerTask
+from app.db.tables import (
+    AttemptEnd,
+    AttemptOutcome,
+    EventLevel,
+    Job,
+    JobAttempt,
+    JobState,
+    WorkerTask,
+)
 from app.jobs import checkpoints, events, lifecycle, states
 from app.jobs.events import NewEvent
 from app.jobs.failures import JobErrorCode, JobFailure
@@ -162,7 +170,13 @@ def retry_with_smaller_batch(
     event = NewEvent(key, f"{reason} Training continues with {message}", level=EventLevel.WARN)
     job.micro_batch_size = smaller
     _requeue(
-        session, job_id, attempt, outcome=AttemptOutcome.CRASHED, exit_code=exit_code, event=event
+        session,
+        job_id,
+        attempt,
+        outcome=AttemptOutcome.CRASHED,
+        exit_code=exit_code,
+        event=event,
+        end_reason=AttemptEnd.OUT_OF_MEMORY,
     )
 
 
@@ -283,6 +297,7 @@ def _requeue(
     exit_code: int | None = None,
     event: NewEvent | None = None,
     delay_seconds: float = 0,
+    end_reason: AttemptEnd | None = None,
 ) -> None:
     job = states.transition(
         session,
@@ -296,9 +311,19 @@ def _requeue(
     )
     if job is None:
         raise states.LeaseLost(f"{job_id} is no longer owned by attempt {attempt}")
-    states.end_attempt(session, job_id, outcome=outcome, exit_code=exit_code)
+    message = None if event is None else event.message
     if job.state == JobState.PAUSED:
         event = NewEvent(f"paused:{attempt}", "The job has been paused")
+        if outcome is AttemptOutcome.YIELDED:
+            end_reason, message = AttemptEnd.PAUSED, event.message
     elif delay_seconds == 0:
         outbox.enqueue_notification(session, WorkerTask.TRAIN, job_id)
+    states.end_attempt(
+        session,
+        job_id,
+        outcome=outcome,
+        exit_code=exit_code,
+        message=message,
+        end_reason=end_reason,
+    )
     events.append(session, job, [] if event is None else [event])

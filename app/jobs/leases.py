@@ -114,9 +114,18 @@ def acquire(
         return None
     until = clock.seconds_from_now(lease_seconds)
     session.add(JobLease(job_id=job.id, attempt=job.attempt, trainer=trainer, lease_until=until))
-    session.add(JobAttempt(job_id=job.id, attempt=job.attempt, trainer=trainer))
+    assignment = _build_assignment(session, job)
+    points = assignment.resume_points
+    session.add(
+        JobAttempt(
+            job_id=job.id,
+            attempt=job.attempt,
+            trainer=trainer,
+            resumed_step=points[0].step if points else 0,
+        )
+    )
     events.append(session, job, [STARTED_EVENT])
-    return _build_assignment(session, job)
+    return assignment
 
 
 def _acquire_next_job(session: Session, max_running: int) -> Job | None:

@@ -201,9 +201,9 @@ def cancel(session: Session, project_id: str, job_id: str, *, by: Actor = Actor.
         raise _build_illegal_transition(
             session, job_id, "cancelled", only="a job that has not ended"
         )
-    states.end_attempt(session, job_id, outcome=AttemptOutcome.CANCELLED)
-    checkpoints.delete_resume_checkpoints(session, job_id)
     event = NewEvent("cancelled", f"The job has been cancelled{by.suffix}")
+    states.end_attempt(session, job_id, outcome=AttemptOutcome.CANCELLED, message=event.message)
+    checkpoints.delete_resume_checkpoints(session, job_id)
     events.append(session, moved, [event])
     return moved
 
@@ -233,7 +233,13 @@ def fail(
     )
     if job is None:
         raise states.LeaseLost(f"{job_id} can no longer fail")
-    states.end_attempt(session, job_id, outcome=AttemptOutcome.FAILED, exit_code=exit_code)
+    states.end_attempt(
+        session,
+        job_id,
+        outcome=AttemptOutcome.FAILED,
+        exit_code=exit_code,
+        message=failure.message,
+    )
     checkpoints.delete_resume_checkpoints(session, job_id)
     events.append(session, job, [NewEvent("failed", failure.message, level=EventLevel.ERROR)])
 

@@ -22,11 +22,12 @@ from app.http.query_params import (
     parse_metadata_filter,
     time_range,
 )
-from app.jobs import lifecycle, metric_series, progress_report, serializers, service
+from app.jobs import attempts, lifecycle, metric_series, progress_report, serializers, service
 from app.jobs.hyperparameters import MethodName
 from app.jobs.job_filter import JobFilter, JobStatusFilter
 from app.jobs.progress_report import ProgressReport
 from app.jobs.schemas import (
+    AttemptList,
     CheckpointList,
     CreateJob,
     EventList,
@@ -198,6 +199,22 @@ def list_metrics(
         session, job_id, after_step=after_step, max_points=max_points
     )
     return serializers.serialize_curves(job, curves)
+
+
+@router.get("/{job_id}/attempts")
+def list_attempts(
+    job_id: str,
+    principal: PrincipalDep,
+    session: ReadSessionDep,
+    after: AfterCursor = None,
+    limit: Annotated[int, Query(ge=0, le=100)] = 20,
+) -> AttemptList:
+    """List the attempts at a job, newest first, each with the tail of its log (extension)."""
+    page = attempts.list_attempts(session, principal.project_id, job_id, after=after, limit=limit)
+    open_steps = attempts.find_open_steps(session, page.rows)
+    rows = (serializers.serialize_attempt(row, open_steps) for row in page.rows)
+    data, has_more = fill_page(rows, has_more=page.has_more)
+    return AttemptList(data=data, has_more=has_more)
 
 
 def _report_progress(

@@ -15,7 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from app.db.tables import JobState
+from app.db.tables import AttemptEnd, JobState
 from app.jobs.hyperparameter_values import Auto
 from app.jobs.hyperparameters import Hyperparameters, Method, merge, validate_known
 from app.wire.base import CursorListing, Listing, Metadata, UnixTime, bounded_int, max_items
@@ -349,3 +349,28 @@ class JobMetrics(BaseModel):
     step_count: int
     is_downsampled: bool
     series: dict[str, MetricSeries]
+
+
+class AttemptObject(BaseModel):
+    """An attempt at a job by a trainer. `end_reason` and `ended_at` are null while it is open.
+
+    `resumed_step` is that of the checkpoint it continued from, 0 without one; `reached_step` the
+    last one it has reported. Both are null for attempts of earlier versions.
+    """
+
+    object: Literal["fine_tuning.job.attempt"] = "fine_tuning.job.attempt"
+    id: str
+    attempt: int
+    trainer: str
+    started_at: UnixTime
+    ended_at: UnixTime | None
+    end_reason: AttemptEnd | None
+    message: str | None
+    exit_code: int | None
+    resumed_step: int | None
+    reached_step: int | None
+    log_tail: str | None
+
+
+class AttemptList(Listing):
+    data: list[AttemptObject]

@@ -1,9 +1,13 @@
 """Serializers of jobs, events and checkpoints: rows to wire objects."""
 
-from app.db.tables import TERMINAL_STATES, Checkpoint, Job, JobEvent, JobState
+from collections.abc import Mapping
+
+from app.db.tables import TERMINAL_STATES, Checkpoint, Job, JobAttempt, JobEvent, JobState
+from app.jobs import attempts
 from app.jobs.metric_series import Curves
 from app.jobs.progress_report import ProgressReport
 from app.jobs.schemas import (
+    AttemptObject,
     CheckpointObject,
     EventObject,
     JobError,
@@ -128,4 +132,21 @@ def serialize_curves(job: Job, curves: Curves) -> JobMetrics:
             name: MetricSeries(steps=list(points), values=list(points.values()))
             for name, points in curves.points.items()
         },
+    )
+
+
+def serialize_attempt(row: JobAttempt, open_steps: Mapping[int, int | None]) -> AttemptObject:
+    """Serialize an attempt; `open_steps` has the step that an open one has reached."""
+    return AttemptObject(
+        id=attempts.build_id(row.job_id, row.attempt),
+        attempt=row.attempt,
+        trainer=row.trainer,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        end_reason=attempts.find_end(row),
+        message=row.message,
+        exit_code=row.exit_code,
+        resumed_step=row.resumed_step,
+        reached_step=open_steps.get(row.attempt, row.reached_step),
+        log_tail=row.log_tail,
     )

@@ -16,12 +16,22 @@ A trigger in Postgres rejects any transition out of a terminal state.
 """
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ScalarSelect, delete, extract, func, select, update
+from sqlalchemy import Row, ScalarSelect, Select, delete, extract, func, select, update
 from sqlalchemy.orm import Session
 
-from app.db.tables import TERMINAL_STATES, AttemptOutcome, Job, JobAttempt, JobLease, JobState
+from app.db.tables import (
+    TERMINAL_STATES,
+    AttemptEnd,
+    AttemptOutcome,
+    Job,
+    JobAttempt,
+    JobLease,
+    JobMetric,
+    JobState,
+)
 from app.webhooks import deliveries
 
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
@@ -110,15 +120,26 @@ def lock_for_attempt(session: Session, job_id: str, attempt: int) -> Job:
 
 
 def end_attempt(
-    session: Session, job_id: str, *, outcome: AttemptOutcome, exit_code: int | None = None
+    session: Session,
+    job_id: str,
+    *,
+    outcome: AttemptOutcome,
+    exit_code: int | None = None,
+    message: str | None = None,
+    end_reason: AttemptEnd | None = None,
 ) -> None:
     """Delete the job's lease, record the outcome of its open attempt, if any, and add its time.
 
+    `message` is a sentence for the owner, `end_reason` what the outcome does not say.
+
     The caller's transaction holds the lock on the job's row, as after `transition`.
     """
-    held_until = session.scalar(
-        delete(JobLease).where(JobLease.job_id == job_id).returning(JobLease.heartbeat_at)
-    )
+    ended = delete(JobLease).where(JobLease.job_id == job_id)
+    lease = session.execute(
+        ended.returning(JobLease.heartbeat_at, JobLease.step, JobLease.attempt)
+    ).one_or_none()
+    held_until = None if lease is None else lease.heartbeat_at
+    reached_step = None if lease is None else _find_reached_step(session, job_id, lease)
     # Time after the last heartbeat of a lost attempt was not spent on the job.
     is_lost = outcome is AttemptOutcome.LOST and held_until is not None
     ended_at = held_until if is_lost else func.clock_timestamp()
@@ -130,6 +151,9 @@ def end_attempt(
             ended_at=func.clock_timestamp(),
             outcome=outcome,
             exit_code=exit_code,
+            message=message,
+            end_reason=end_reason,
+            reached_step=reached_step,
             uncharged_seconds=held,
         )
         .returning(JobAttempt.uncharged_seconds)
@@ -142,3 +166,17 @@ def end_attempt(
             .values(trained_seconds=Job.trained_seconds + seconds)
             .execution_options(synchronize_session=False)
         )
+
+
+def _find_reached_step(session: Session, job_id: str, lease: Row[datetime, int, int]) -> int:
+    """The last step that the attempt of an ended lease has reported."""
+    last = session.scalar(select_metrics_step(job_id, lease.attempt)) or 0
+    step: int = lease.step
+    return max(step, last)
+
+
+def select_metrics_step(job_id: str, attempt: int) -> Select[int | None]:
+    """Select the last step of which an attempt has reported metrics."""
+    return select(func.max(JobMetric.step)).where(
+        JobMetric.job_id == job_id, JobMetric.attempt == attempt
+    )

@@ -16,7 +16,7 @@ from app.db.session import (
     retry_until_available,
     transaction,
 )
-from app.jobs import finalization, limits, progress, result_file, time_slices
+from app.jobs import attempts, finalization, limits, progress, result_file, time_slices
 from app.jobs.events import NewEvent
 from app.jobs.finalization import NoFinalCheckpoint, ResultFile
 from app.jobs.leases import JobAssignment, TrainerDirective
@@ -30,6 +30,7 @@ from worker.supervisor import (
     base_models,
     comparison_end,
     exit_handling,
+    log_tail,
     run_folders,
     test_results,
 )
@@ -166,6 +167,7 @@ class Attempt:
                 code = self._supervise(process, relay, uploader, oom_kills, wandb_runs.poll)
                 code = self._excuse_comparison(code, process, relay, oom_kills)
                 wandb_runs.finish()
+            self._record_log()
             log.info(
                 "training.ended",
                 job=assignment.job_id,
@@ -185,6 +187,16 @@ class Attempt:
             if process.is_aborted:
                 return exit_handling.record_crash(assignment, STALLED_MESSAGE, exit_code=code)
             return self._record_exit(code, process, relay, oom_kills)
+
+    def _record_log(self) -> None:
+        """Keep the tail of the training process's log for the job's owner."""
+        tail = log_tail.read_tail(self._folder.log)
+        assignment = self._assignment
+        self._record(
+            lambda session: attempts.record_log(
+                session, assignment.job_id, assignment.attempt, tail
+            )
+        )
 
     def _excuse_comparison(
         self,

@@ -26,6 +26,7 @@ from app.db.tables.idempotency import IdempotencyRecord
 from app.db.tables.jobs import (
     TERMINAL_STATES,
     WITHOUT_METADATA_SQL,
+    AttemptEnd,
     AttemptOutcome,
     EventLevel,
     EventType,
@@ -79,6 +80,7 @@ __all__ = [
     "WITHOUT_METADATA_SQL",
     "AdminKey",
     "ApiKey",
+    "AttemptEnd",
     "AttemptOutcome",
     "AuditActor",
     "AuditEvent",

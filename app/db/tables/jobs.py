@@ -54,6 +54,29 @@ class AttemptOutcome(StrEnum):
     LOST = "lost"
 
 
+class AttemptEnd(StrEnum):
+    """Reasons why an attempt ended, as the job's owner sees them.
+
+    paused         stopped at a checkpoint, because the job was paused
+    yielded        stopped at a checkpoint, to continue later or elsewhere
+    killed         the training process was killed by a signal
+    out_of_memory  the next attempt needs less memory
+    The others are those of `AttemptOutcome`.
+    """
+
+    SUCCEEDED = "succeeded"
+    PAUSED = "paused"
+    YIELDED = "yielded"
+    POSTPONED = "postponed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    KILLED = "killed"
+    CRASHED = "crashed"
+    OUT_OF_MEMORY = "out_of_memory"
+    DIVERGED = "diverged"
+    LOST = "lost"
+
+
 class EventLevel(StrEnum):
     """Severity of a job event."""
 
@@ -239,6 +262,15 @@ class JobAttempt(Base):
     ended_at: Mapped[Timestamp | None]
     outcome: Mapped[AttemptOutcome | None] = mapped_column(StrEnumType(AttemptOutcome))
     exit_code: Mapped[int | None]
+    # The reason where the outcome alone does not say it; see `app.jobs.attempts`.
+    end_reason: Mapped[AttemptEnd | None] = mapped_column(StrEnumType(AttemptEnd))
+    # Sentence for the owner why it ended.
+    message: Mapped[str | None]
+    # Step of the checkpoint to continue from, 0 without one, and the last step reported.
+    resumed_step: Mapped[int | None]
+    reached_step: Mapped[int | None]
+    # Of the training process, without training text; not loaded where attempts are counted.
+    log_tail: Mapped[str | None] = mapped_column(deferred=True)
     # Time that a trainer held the job, set when the attempt ends, until its project is charged.
     uncharged_seconds: Mapped[float] = mapped_column(server_default="0")
 
