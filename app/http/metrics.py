@@ -3,6 +3,8 @@
 A route is its path in the code, such as `/v1/files/{file_id}`, so that clients add no series.
 """
 
+from dataclasses import dataclass
+
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import Scope
 
@@ -36,3 +38,32 @@ def record(scope: Scope, *, status: int | None, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", NO_ROUTE)
     REQUESTS.labels(method, route, str(status)).inc()
     DURATION.labels(method, route).observe(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class RouteDuration:
+    """Requests of a route since this process started, and their mean duration."""
+
+    method: str
+    route: str
+    requests: int
+    mean_seconds: float
+
+
+def list_slowest(limit: int) -> list[RouteDuration]:
+    """List the routes with the longest mean duration, which includes that of streams."""
+    sums: dict[tuple[str, str], float] = {}
+    counts: dict[tuple[str, str], float] = {}
+    for family in DURATION.collect():
+        for sample in family.samples:
+            key = (sample.labels["method"], sample.labels["route"])
+            if sample.name.endswith("_sum"):
+                sums[key] = sample.value
+            elif sample.name.endswith("_count"):
+                counts[key] = sample.value
+    routes = [
+        RouteDuration(*key, int(count), sums[key] / count)
+        for key, count in counts.items()
+        if count and key[1] != NO_ROUTE
+    ]
+    return sorted(routes, key=lambda each: each.mean_seconds, reverse=True)[:limit]

@@ -1,9 +1,9 @@
 """Live trainers, which report their state with a heartbeat every few seconds."""
 
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -24,9 +24,13 @@ def record_heartbeat(session: Session, name: str, *, state: TrainerState) -> Non
 
 def count_by_state(session: Session, *, heartbeat_seconds: float) -> Counter[TrainerState]:
     """Count live trainers by state."""
-    since = clock.subtract_from_now(timedelta(seconds=MAX_MISSED_HEARTBEATS * heartbeat_seconds))
-    statement = select(TrainerProcess.state).where(TrainerProcess.heartbeat_at > since)
-    return Counter(session.scalars(statement))
+    is_live = TrainerProcess.heartbeat_at > find_oldest_heartbeat(heartbeat_seconds)
+    return Counter(session.scalars(select(TrainerProcess.state).where(is_live)))
+
+
+def find_oldest_heartbeat(heartbeat_seconds: float) -> ColumnElement[datetime]:
+    """Build the expression of the oldest heartbeat that a live trainer may have."""
+    return clock.subtract_from_now(timedelta(seconds=MAX_MISSED_HEARTBEATS * heartbeat_seconds))
 
 
 def find_health_problem(session: Session, *, heartbeat_seconds: float) -> str | None:

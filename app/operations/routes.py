@@ -1,4 +1,4 @@
-"""Routes of /healthz, /readyz (without a key) and /metrics (with an admin key)."""
+"""Routes of /healthz, /readyz (without a key), of the operator, and of a project's status."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,21 +12,36 @@ from app.http.dependencies import (
     AdminDep,
     AppState,
     AppStateDep,
+    PrincipalDep,
     ReadSessionDep,
     run_in_transaction,
 )
 from app.http.openapi import TEXT_SCHEMA, DocumentedRoute, success_response
 from app.inference import metrics as inference_metrics
 from app.inference.dependencies import EnginesDep
-from app.jobs import trainers
+from app.jobs import overview, trainers
 from app.monitoring.dependencies import RecorderDep
-from app.operations import disk_space, health
+from app.operations import disk_space, health, periodic_task_runs, service_overview
 from app.operations.health import Probe
 from app.operations.metrics import DiskCollector, ServiceCollector
-from app.operations.schemas import Alive, Check, Readiness, ReadinessStatus
+from app.operations.schemas import (
+    Alive,
+    Check,
+    Operations,
+    PeriodicTaskStatus,
+    ProjectStatus,
+    Readiness,
+    ReadinessStatus,
+    RouteTimes,
+    UnfinishedJob,
+)
 from app.wire.base import ErrorEnvelope
 
 router = APIRouter(route_class=DocumentedRoute)
+
+# The newest ones; `luthier jobs list` has more.
+MAX_JOBS = 200
+MAX_ROUTES = 20
 
 
 @router.get("/healthz", tags=["health"])
@@ -85,6 +100,54 @@ def metrics(
     registry.register(recorder.counters.build_collector(admin.organization_slug))
     pages = map(generate_latest, (registry, http_metrics.REGISTRY, inference_metrics.REGISTRY))
     return Response(b"".join(pages), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/v1/organization/operations", tags=["organization"])
+def get_operations(state: AppStateDep, admin: AdminDep, session: ReadSessionDep) -> Operations:
+    """Show trainers, unfinished jobs with the reason why each waits, periodic tasks, outbox, sizes,
+    and the slowest routes (extension)."""
+    settings = state.settings
+    jobs = overview.list_jobs(
+        session,
+        organization_id=admin.organization_id,
+        limit=MAX_JOBS,
+        max_running=settings.max_running_jobs_per_project,
+        heartbeat_seconds=settings.heartbeat_interval_seconds,
+    )
+    space = disk_space.measure(settings, state.store)
+    return Operations(
+        trainers=service_overview.list_trainers(
+            session,
+            admin.organization_id,
+            heartbeat_seconds=settings.heartbeat_interval_seconds,
+        ),
+        jobs=[UnfinishedJob.model_validate(job, from_attributes=True) for job in jobs],
+        periodic_tasks=[
+            PeriodicTaskStatus.model_validate(task, from_attributes=True)
+            for task in periodic_task_runs.list_task_statuses(session)
+        ],
+        outbox=service_overview.list_outbox(session),
+        storage=service_overview.measure_storage(session, space.free_bytes),
+        machine=service_overview.measure_machine(),
+        slowest_routes=[
+            RouteTimes.model_validate(route, from_attributes=True)
+            for route in http_metrics.list_slowest(MAX_ROUTES)
+        ],
+    )
+
+
+@router.get("/v1/status", tags=["monitoring"])
+def get_status(
+    state: AppStateDep, principal: PrincipalDep, session: ReadSessionDep
+) -> ProjectStatus:
+    """Count the project's unfinished jobs, and say whether another could start now (extension)."""
+    settings = state.settings
+    return service_overview.find_project_status(
+        session,
+        principal.project_id,
+        max_running=settings.max_running_jobs_per_project,
+        heartbeat_seconds=settings.heartbeat_interval_seconds,
+    )
 
 
 def _check(problem: str | None) -> Check:
