@@ -86,6 +86,7 @@ def _list_columns(
     job: Mapping[str, Any], checkpoints: list[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """List the models to compare: name, title, and the numbers of a checkpoint."""
+    final = job["fine_tuned_model"]
     columns = [
         {
             "model": checkpoint["fine_tuned_model_checkpoint"],
@@ -93,10 +94,13 @@ def _list_columns(
             "metrics": checkpoint["metrics"],
         }
         for checkpoint in sorted(checkpoints, key=lambda each: each["step_number"])
+        if checkpoint["fine_tuned_model_checkpoint"] != final
     ]
     # A base encoder has no head for the task, so that it could not answer.
     if _find_task(job) is Task.CHAT:
         columns.insert(0, {"model": job["model"], "title": "Start", "metrics": {}})
-    if job["fine_tuned_model"]:
-        columns.append({"model": job["fine_tuned_model"], "title": "Final", "metrics": {}})
+    if final:
+        # One of the checkpoints may be the final model itself.
+        metrics = {each["fine_tuned_model_checkpoint"]: each["metrics"] for each in checkpoints}
+        columns.append({"model": final, "title": "Final", "metrics": metrics.get(final, {})})
     return columns

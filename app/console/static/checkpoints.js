@@ -76,6 +76,7 @@ async function askCell(line, cell, signal) {
       const body = { model: cell.dataset.model, messages: request.messages, temperature: 0, seed: 42, max_tokens: MAX_TOKENS, ...(request.tools ? { tools: request.tools } : {}) };
       const answer = await streamChat(body, signal, (partial) => { text.textContent = partial.content || partial.reasoning || "…"; });
       showAnswer(cell, answer, false);
+      for (const part of cell.querySelectorAll(".text")) if (part.scrollHeight > part.clientHeight) part.tabIndex = 0;
       cell.toggleAttribute("data-right", Boolean(line.prompt.expected) && answer.content.trim() === line.prompt.expected.trim());
     } else {
       const answer = await callApi("POST", ...ENCODER_TASKS[task].request(cell.dataset.model, request));

@@ -47,6 +47,8 @@ def job(session: Session, account: Account, api: Api, engine: FakeEngine) -> Job
     make_model(session, job, TUNED)
     make_model(session, job, CHECKPOINT, step=4)
     make_checkpoint(session, job, step=4, is_deleted=False, model_name=CHECKPOINT)
+    # The last checkpoint is the final model itself.
+    make_checkpoint(session, job, step=8, is_deleted=False, model_name=TUNED)
     session.commit()
     return job
 
