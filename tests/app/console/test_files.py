@@ -124,7 +124,7 @@ def test_rows_are_shown_as_they_are_while_the_engine_is_away(
 ) -> None:
     engine.healthy = False
     user.goto(f"/console/files/{upload(http, GOOD)}?model=base")
-    expect(user.get_by_role("alert")).to_contain_text("has not been fetched yet")
+    expect(user.locator("#rows .warning")).to_contain_text("has not been fetched yet")
     expect(user.locator(".block-text").first).to_have_text("What <b>rhymes</b> with chair?")
 
 
