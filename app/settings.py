@@ -180,8 +180,8 @@ class Settings(BaseSettings):
     )
     native_kernels: bool = Field(
         True,
-        description="Whether the engine computes by native kernels on a CPU; `false` leaves all to "
-        "torch, which is slower",
+        description="Whether the engine and training use native kernels on a CPU; `false` leaves "
+        "all to torch, which is slower",
     )
     speculative_decoding: bool = Field(
         True,

@@ -21,9 +21,9 @@ from app.catalog import Catalog
 from worker.inference.adapter_format import fuse_pairs
 from worker.inference.decoder import PromptChunk
 from worker.inference.llama_decoder import LlamaDecoder
-from worker.inference.llama_weights import FUSED_LAYERS
 from worker.inference.lora import LoraAB, LoraWeights
 from worker.inference.native.library import load_kernels
+from worker.model.llama import FUSED_LAYERS
 from worker.model_sources import materialize
 from worker.modeling import choose_dtype, load_base
 

@@ -1,7 +1,7 @@
 """Batched forward pass of Llama-shaped models: many sequences and LoRA adapters at once.
 
 Supports models built from Llama's blocks (Llama, Mistral, SmolLM, Qwen 2 and 3) whose configs need
-nothing else (`llama_weights.unsupported_reason`); the rest use `TransformersDecoder`.
+nothing else (`worker.model.llama.unsupported_reason`); the rest use `TransformersDecoder`.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence

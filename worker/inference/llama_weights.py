@@ -1,4 +1,4 @@
-"""Weights of Llama-shaped models, packed for serving, and the check for supported models."""
+"""Weights of Llama-shaped models, packed for serving."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,57 +7,10 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from worker.inference.quantization import round_to_int8
-
-SUPPORTED_ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
-# RoPE variants whose frequencies depend on the sequence length.
-LENGTH_DEPENDENT_ROPES = ("dynamic", "longrope")
-
-# The linear layers of a block, by the fused layer that computes them.
-FUSED_LAYERS = {
-    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    "o": ("self_attn.o_proj",),
-    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
-    "down": ("mlp.down_proj",),
-}
-
-
-def unsupported_reason(model: PreTrainedModel, context_length: int) -> str | None:
-    """Return a feature of the model that is not implemented here; None if it is supported."""
-    config = model.config
-    if config.model_type not in SUPPORTED_ARCHITECTURES:
-        return f"the architecture {config.model_type!r}"
-    if config.hidden_act != "silu":
-        return f"the activation {config.hidden_act!r}"
-    if config.rope_parameters["rope_type"] in LENGTH_DEPENDENT_ROPES:
-        return f"RoPE of the type {config.rope_parameters['rope_type']!r}"
-    if _has_sliding_window(config, context_length):
-        return "sliding windows"
-    unknown = set(model.state_dict()) - _known_weights(config)
-    return f"the weight {min(unknown)}" if unknown else None
-
-
-def _has_sliding_window(config: PreTrainedConfig, context_length: int) -> bool:
-    window = getattr(config, "sliding_window", None)
-    if (
-        window is None
-        or window >= context_length
-        or not getattr(config, "use_sliding_window", True)
-    ):
-        return False
-    return any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ["?"])
-
-
-def _known_weights(config: PreTrainedConfig) -> set[str]:
-    inner = ["input_layernorm.weight", "post_attention_layernorm.weight"]
-    inner += ["self_attn.q_norm.weight", "self_attn.k_norm.weight"]
-    for module in (module for modules in FUSED_LAYERS.values() for module in modules):
-        inner += [f"{module}.weight", f"{module}.bias"]
-    names = {"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"}
-    layers = range(config.num_hidden_layers)
-    return names | {f"model.layers.{layer}.{name}" for layer in layers for name in inner}
+from worker.model.llama import FUSED_LAYERS, LlamaShape
 
 
 def fused_paths(layers: int) -> dict[str, list[str]]:
@@ -156,24 +109,6 @@ def _read_block(
         gate_up=fused("gate_up"),
         down=fused("down"),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class LlamaShape:
-    """Sizes of a model's attention, and the epsilon of its norms."""
-
-    heads: int
-    kv_heads: int
-    head_dim: int
-    eps: float
-
-    @classmethod
-    def of(cls, config: PreTrainedConfig) -> "LlamaShape":
-        heads = int(config.num_attention_heads)
-        head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-        return cls(
-            heads, int(config.num_key_value_heads), int(head_dim), float(config.rms_norm_eps)
-        )
 
 
 class LlamaModel:

@@ -18,7 +18,6 @@ from worker.inference.fair_executor import FairExecutor
 from worker.inference.fingerprint import system_fingerprint
 from worker.inference.grammar.compiler import GrammarCompiler
 from worker.inference.llama_decoder import LlamaDecoder
-from worker.inference.llama_weights import unsupported_reason
 from worker.inference.native.build import get_kernels_folder
 from worker.inference.native.library import load_kernels
 from worker.inference.transformers_decoder import TransformersDecoder
@@ -28,6 +27,7 @@ from worker.model.generation_config import (
     GenerationConfig,
     read_generation_config,
 )
+from worker.model.llama import unsupported_reason
 from worker.model.rendering import Renderer, RenderingOptions
 from worker.model_cache import ModelUnavailable
 from worker.model_sources import find_folder, materialize

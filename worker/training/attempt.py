@@ -1,5 +1,6 @@
 """One training attempt, and the exit code of its outcome."""
 
+import gc
 from dataclasses import replace
 
 from app.logs import get_logger
@@ -44,7 +45,12 @@ def _train(
     """
     loop = build_training_loop(folder, spec, stop)
     warnings = [*loop.data_warnings, *leakage_warnings(folder)]
-    exit_code = replace(loop, data_warnings=warnings).run()
+    # Garbage collection need not look at modules and the model again and again.
+    gc.freeze()
+    try:
+        exit_code = replace(loop, data_warnings=warnings).run()
+    finally:
+        gc.unfreeze()
     if exit_code != ExitCode.DONE or loop.measure is None:
         return exit_code, None
     folder.append_event(ComparisonBegan())

@@ -1,148 +1,210 @@
-"""Causal attention over a packed token stream: pad into blocks, attend, unpad.
+"""Causal attention over a packed token stream: gather heads into blocks, attend, gather back.
 
-The pad/unpad pair is that of FlashAttention's `bert_padding`, with one difference: a prefix that
-rows share is stored once and copied into each of them.
+The rows of a block are padded to one length, so that their attention is one product. Gathering does
+what FlashAttention's `bert_padding` does, and transposes and rotates in the same pass. A prefix
+that rows share is in the stream once, and is copied into each of them.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from worker.model.llama import LlamaShape
 from worker.training.batching import MicroBatch
+from worker.training.passes import Passes, Rope
+from worker.training.workspace import Workspace
 
 # Up to this length eager attention is 1.5 to 4 times as fast as torch's fused kernel on CPUs. It
 # would be faster beyond it too, but the attention weights kept for the backward pass get too large.
 MAX_EAGER_LENGTH = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class AttentionShape:
-    """Number of query heads, number of key-value heads, and the width of one head."""
+class Block(NamedTuple):
+    """Rows padded to one length: their heads begin at `start`, their outputs at `out_start`."""
 
-    num_query_heads: int
-    num_kv_heads: int
-    head_dim: int
+    rows: int
+    length: int
+    start: int
+    out_start: int
 
 
-def varlen_attention(qkv: Tensor, batch: MicroBatch, shape: AttentionShape) -> Tensor:
-    """Causal self-attention within each row.
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """Where the heads of a micro-batch's stream are in its blocks.
 
-    qkv [T, (query + 2 · kv heads) · head_dim], with RoPE applied -> [T, query heads · head_dim].
+    A block has queries [rows, heads, length], then keys and values [rows, kv heads, length], each
+    a head of `head_dim` numbers; its outputs have the places of its queries.
+
+    to_blocks    stream index · heads of a token, for each head in a block
+    from_blocks  [T · heads of a token]: its place in the blocks, the first of a shared token's
+    shared       [rows, tokens, heads of a token] of shared tokens: all of their places
+    outputs      [T · query heads]: as from_blocks, of outputs
+    to_outputs   the inverse: -1 for padding, and for further places of shared tokens
     """
-    blocks = _PadInput.apply(qkv, batch)
-    result: Tensor = _UnpadInput.apply(
-        batch, *(_causal_attention(block, shape) for block in blocks)
+
+    blocks: Sequence[Block]
+    to_blocks: Tensor
+    from_blocks: Tensor
+    shared: Sequence[Tensor]
+    outputs: Tensor
+    to_outputs: Tensor
+
+
+def lay_out(batch: MicroBatch, shape: LlamaShape) -> Layout:
+    """Compute the layout of a micro-batch, which all layers share."""
+    kinds = (shape.heads, shape.kv_heads, shape.kv_heads)
+    heads = torch.arange(sum(kinds), device=batch.ids.device)
+    blocks, to_blocks, places, out_places = [], [], [], []
+    start = out_start = 0
+    for indices in batch.pad_indices:
+        rows, length = indices.shape
+        blocks.append(Block(rows, length, start, out_start))
+        slot_places = []
+        for of_kind in heads.split(kinds):
+            count = len(of_kind)
+            to_blocks.append((indices[:, None] * len(heads) + of_kind[:, None]).flatten())
+            place = torch.arange(rows * count * length, device=heads.device)
+            # By slot, then by head.
+            slot_places.append(place.view(rows, count, length).transpose(1, 2).flatten(0, 1))
+        queries, keys, values = slot_places
+        out_places.append(queries + out_start)
+        keys_start = start + queries.numel()
+        values_start = keys_start + keys.numel()
+        places.append(torch.cat([queries + start, keys + keys_start, values + values_start], dim=1))
+        start = values_start + values.numel()
+        out_start += queries.numel()
+    outputs = torch.cat(out_places)[batch.unpad_index].flatten()
+    to_outputs = torch.full((out_start,), -1, device=heads.device)
+    to_outputs[outputs] = torch.arange(len(outputs), device=heads.device)
+    by_slot = torch.cat(places)
+    return Layout(
+        blocks,
+        torch.cat(to_blocks),
+        by_slot[batch.unpad_index].flatten(),
+        [by_slot[shared.slots] for shared in batch.shared],
+        outputs,
+        to_outputs,
     )
-    return result
 
 
-class _PadInput(torch.autograd.Function):
-    """Gather the stream [T, C] into padded blocks [rows, length, C].
+class Recorded(NamedTuple):
+    """Inputs and output of torch's fused kernel, recorded by autograd."""
 
-    In the backward pass a token takes the gradient of its only slot; a shared token takes the sum
-    over its slots in all rows, accumulated in float32. A scatter-add would round to bfloat16 after
-    every row.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, batch: MicroBatch) -> tuple[Tensor, ...]:
-        ctx.batch = batch
-        return tuple(x[block] for block in batch.pad_indices)
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
-        batch: MicroBatch = ctx.batch
-        flat = torch.cat([grad.flatten(0, 1) for grad in upstream])
-        out = flat[batch.unpad_index]
-        for shared in batch.shared:
-            total = flat[shared.slots].sum(0, dtype=torch.float32)
-            out[shared.tokens] = total.to(out.dtype)
-        return out, None
+    inputs: tuple[Tensor, Tensor, Tensor]
+    out: Tensor
 
 
-class _UnpadInput(torch.autograd.Function):
-    """Gather padded blocks [rows, length, C] back into the stream [T, C]; inverts `_PadInput`."""
+class Kept(NamedTuple):
+    """What the backward pass needs: the blocks' heads, and each one's attention weights."""
 
-    @staticmethod
-    def forward(ctx: Any, batch: MicroBatch, *blocks: Tensor) -> Tensor:
-        ctx.batch = batch
-        return torch.cat([block.flatten(0, 1) for block in blocks])[batch.unpad_index]
+    heads: Tensor
+    of_blocks: Sequence[Tensor | Recorded]
 
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,) = upstream
-        batch: MicroBatch = ctx.batch
-        sizes = [block.numel() for block in batch.pad_indices]
-        flat = grad.new_zeros(sum(sizes), grad.shape[-1])
-        flat[batch.unpad_index] = grad
-        parts = flat.split(sizes)
-        return None, *(
-            part.view(*block.shape, -1)
-            for part, block in zip(parts, batch.pad_indices, strict=True)
+
+class Attention:
+    """Attention of one micro-batch; `keep` has what the backward pass needs, `scratch` the rest."""
+
+    def __init__(
+        self, batch: MicroBatch, shape: LlamaShape, rope: Rope, passes: Passes,
+        keep: Workspace, scratch: Workspace,
+    ) -> None:  # fmt: skip
+        self._layout = lay_out(batch, shape)
+        self._shape, self._rope, self._passes = shape, rope, passes
+        self._keep, self._scratch = keep, scratch
+
+    def forward(self, qkv: Tensor, out: Tensor, *, records: bool) -> Kept:
+        """Attend: qkv [T, (query + 2 · kv heads) · head_dim] -> out [T, query heads · head_dim]."""
+        layout, size = self._layout, self._shape.head_dim
+        heads = self._keep.empty(len(layout.to_blocks), size, dtype=qkv.dtype)
+        self._passes.gather_heads(qkv.view(-1, size), layout.to_blocks, self._rope, heads)
+        outputs = self._scratch.empty(len(layout.to_outputs), size, dtype=qkv.dtype)
+        of_blocks: list[Tensor | Recorded] = []
+        for block in layout.blocks:
+            q, k, v = self._split(heads, block)
+            attended = self._view_outputs(outputs, block)
+            if qkv.device.type == "cpu" and block.length <= MAX_EAGER_LENGTH:
+                of_blocks.append(self._attend(q, k, v, attended))
+            else:
+                of_blocks.append(_attend_by_torch(q, k, v, attended, records=records))
+        self._passes.gather_heads(outputs, layout.outputs, None, out.view(-1, size))
+        return Kept(heads, of_blocks)
+
+    def backward(self, grad: Tensor, kept: Kept, grad_qkv: Tensor) -> None:
+        """Compute the gradient of qkv of that of the output."""
+        layout, size = self._layout, self._shape.head_dim
+        grad_outputs = self._scratch.empty(len(layout.to_outputs), size, dtype=grad.dtype)
+        self._passes.gather_heads(grad.view(-1, size), layout.to_outputs, None, grad_outputs)
+        grad_heads = self._scratch.empty(*kept.heads.shape, dtype=grad.dtype)
+        for block, of_block in zip(layout.blocks, kept.of_blocks, strict=True):
+            grads = self._split(grad_heads, block)
+            upstream = self._view_outputs(grad_outputs, block)
+            if isinstance(of_block, Tensor):
+                self._attend_backward(self._split(kept.heads, block), of_block, upstream, grads)
+            else:
+                computed = torch.autograd.grad(of_block.out, of_block.inputs, upstream)
+                for target, of_part in zip(grads, computed, strict=True):
+                    target.copy_(of_part)
+        # At the first place, in float32: a scatter-add would round to bfloat16 after every row.
+        wide = torch.promote_types(grad.dtype, torch.float32)
+        for places in layout.shared:
+            grad_heads[places[0]] = grad_heads[places].sum(0, dtype=wide).to(grad.dtype)
+        rows = grad_qkv.view(-1, size)
+        self._passes.gather_heads_back(grad_heads, layout.from_blocks, self._rope, rows)
+
+    def _split(self, heads: Tensor, block: Block) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [rows, heads, length, head_dim] of a block."""
+        shape, rows, length = self._shape, block.rows, block.length
+        counts = [shape.heads, shape.kv_heads, shape.kv_heads]
+        of_block = heads[block.start : block.start + rows * length * sum(counts)]
+        parts = of_block.split([rows * length * count for count in counts])
+        q, k, v = (part.view(rows, -1, length, shape.head_dim) for part in parts)
+        return q, k, v
+
+    def _view_outputs(self, outputs: Tensor, block: Block) -> Tensor:
+        size = block.rows * self._shape.heads * block.length
+        of_block = outputs[block.out_start : block.out_start + size]
+        return of_block.view(block.rows, -1, block.length, self._shape.head_dim)
+
+    def _group(self, x: Tensor) -> Tensor:
+        """Stack the heads that share a key: [rows · kv heads, heads of each · length, head_dim]."""
+        return x.view(len(x) * self._shape.kv_heads, -1, self._shape.head_dim)
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> Tensor:
+        """Attend by products; return weights [rows · kv heads, heads of each · length, keys]."""
+        queries, keys, values = self._group(q), self._group(k), self._group(v)
+        weights = self._keep.empty(*queries.shape[:2], keys.shape[1], dtype=q.dtype)
+        torch.bmm(queries, keys.transpose(1, 2), out=weights)
+        self._passes.causal_softmax(weights, 1 / math.sqrt(self._shape.head_dim))
+        torch.bmm(weights, values, out=self._group(out))
+        return weights
+
+    def _attend_backward(
+        self, qkv: tuple[Tensor, Tensor, Tensor], weights: Tensor, grad: Tensor,
+        grads: tuple[Tensor, Tensor, Tensor],
+    ) -> None:  # fmt: skip
+        queries, keys, values = map(self._group, qkv)
+        grad_queries, grad_keys, grad_values = map(self._group, grads)
+        upstream = self._group(grad)
+        torch.bmm(weights.transpose(1, 2), upstream, out=grad_values)
+        grad_scores = self._scratch.empty(*weights.shape, dtype=weights.dtype)
+        torch.bmm(upstream, values.transpose(1, 2), out=grad_scores)
+        self._passes.causal_softmax_backward(
+            weights, grad_scores, 1 / math.sqrt(self._shape.head_dim)
         )
+        torch.bmm(grad_scores, keys, out=grad_queries)
+        torch.bmm(grad_scores.transpose(1, 2), queries, out=grad_keys)
 
 
-def _causal_attention(qkv: Tensor, shape: AttentionShape) -> Tensor:
-    """Attend within one padded block.
-
-    qkv [rows, length, (query + 2 · kv heads) · head_dim] -> [rows, length, query heads · head_dim].
-    """
-    rows, length, _ = qkv.shape
-    q, k, v = (
-        part.transpose(1, 2)
-        for part in qkv.view(rows, length, -1, shape.head_dim).split(
-            [shape.num_query_heads, shape.num_kv_heads, shape.num_kv_heads], dim=2
-        )
-    )
-    if qkv.device.type == "cpu" and length <= MAX_EAGER_LENGTH:
-        out = _eager_causal_attention(q, k, v)
-    else:
-        out = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-    return out.transpose(1, 2).reshape(rows, length, -1)
-
-
-class _EagerCausalAttention(torch.autograd.Function):
-    """Grouped-query attention by batched matrix products.
-
-    q [groups, heads per group · length, head_dim], k and v [groups, length, head_dim]: the query
-    heads that share keys are stacked along the length.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        stacked_len, head_dim = q.shape[1:]
-        length = k.shape[1]
-        mask = torch.full((length, length), -math.inf, dtype=q.dtype, device=q.device).triu_(1)
-        ctx.scale = 1 / math.sqrt(head_dim)
-        scores = torch.baddbmm(
-            mask.repeat(stacked_len // length, 1), q, k.transpose(1, 2), alpha=ctx.scale
-        )
-        weights = scores.softmax(-1)
-        ctx.save_for_backward(q, k, v, weights)
-        return weights @ v
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (grad,) = upstream
-        q, k, v, weights = ctx.saved_tensors
-        weights_grad = grad @ v.transpose(1, 2)
-        # Zero wherever the weight is zero, so masked positions get no gradient.
-        scores_grad = torch.ops.aten._softmax_backward_data(weights_grad, weights, -1, q.dtype)
-        q_grad = (scores_grad @ k).mul_(ctx.scale)
-        k_grad = (scores_grad.transpose(1, 2) @ q).mul_(ctx.scale)
-        return q_grad, k_grad, weights.transpose(1, 2) @ grad
-
-
-def _eager_causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Causal attention of q, k and v [rows, heads, length, head_dim]."""
-    rows, kv_heads, length, head_dim = k.shape
-    out: Tensor = _EagerCausalAttention.apply(
-        q.reshape(rows * kv_heads, -1, head_dim),
-        k.reshape(rows * kv_heads, length, head_dim),
-        v.reshape(rows * kv_heads, length, head_dim),
-    )
-    return out.view(q.shape)
+def _attend_by_torch(q: Tensor, k: Tensor, v: Tensor, out: Tensor, *, records: bool) -> Recorded:
+    """Attend by torch's fused kernel, recorded by autograd if `records`."""
+    # Not `detach`: autograd would take writes to other parts of the memory for changes of these.
+    q, k, v = (part.data.requires_grad_(records) for part in (q, k, v))
+    with torch.set_grad_enabled(records):
+        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    out.copy_(attended.detach())
+    return Recorded((q, k, v), attended)

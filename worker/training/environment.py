@@ -48,6 +48,9 @@ def make_deterministic(threads: int) -> None:
     """Make results bit-reproducible on this machine, for the given number of threads."""
     torch.set_num_threads(threads or os.cpu_count() or 1)
     torch.use_deterministic_algorithms(True)
+    # It would fill all new memory with NaN, to show whoever reads what nobody wrote. That is a pass
+    # over each tensor of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_flush_denormal(True)
 
 

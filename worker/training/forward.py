@@ -1,6 +1,7 @@
 """Forward passes of causal models: the interface, and its implementation by transformers."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -103,15 +104,30 @@ def _add_noise(
     alpha: float, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor
 ) -> Tensor:
     """Add NEFTune's noise to the embeddings of a padded block, whose rows have one length."""
+    if not torch.is_grad_enabled():
+        return output
     lengths = torch.full_like(inputs[0], inputs[0].shape[1])[..., None]
     return add_embedding_noise(output, lengths, alpha)
 
 
 def choose_causal_lm(
-    model: PeftModel, *, neftune_alpha: float = 0.0, gradient_checkpointing: bool = False
+    model: PeftModel,
+    *,
+    neftune_alpha: float = 0.0,
+    gradient_checkpointing: bool = False,
+    kernels: Path | None = None,
 ) -> CausalLM:
-    """Choose the optimized forward pass if it supports the model, else the model's own."""
-    implementation = llama.LlamaCausalLM if llama.supports(model) else TransformersCausalLM
-    return implementation(
-        model, neftune_alpha=neftune_alpha, gradient_checkpointing=gradient_checkpointing
+    """Choose the step written by hand if it supports the model, else the model's own.
+
+    The former uses native passes if there is a folder of `kernels`.
+    """
+    if not llama.supports(model):
+        return TransformersCausalLM(
+            model, neftune_alpha=neftune_alpha, gradient_checkpointing=gradient_checkpointing
+        )
+    return llama.LlamaCausalLM(
+        model,
+        neftune_alpha=neftune_alpha,
+        gradient_checkpointing=gradient_checkpointing,
+        kernels=kernels,
     )

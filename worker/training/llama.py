@@ -1,187 +1,378 @@
-"""Forward pass of Llama-shaped models over a packed token stream, optimized for LoRA training.
+"""A training step of Llama-shaped models with LoRA, forward and backward pass, written by hand.
 
-Equivalent to transformers with PEFT on the same weights (a test compares losses and gradients), but
-without padding, with LoRA fused into the linear layers, and with linear layers that share an input
-merged: query, key and value into one product, gate and up into another.
+Equivalent to transformers with PEFT on the same weights (tests compare losses and gradients), but
+without padding, and with the layers that share an input merged: query, key and value into one
+product, gate and up into another. To autograd, the model is one operation: it would keep and copy
+more, and allocate all of it anew in each step, which on a CPU takes half as long as the products.
+
+Names: `hidden` is the residual stream, `grad_x` the gradient of the loss with respect to `x`.
 """
 
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from torch.nn import functional
 
-from worker.training.attention import AttentionShape, varlen_attention
+from worker.model.llama import LlamaShape, unsupported_reason
+from worker.training.adapted_linear import AdaptedLinear, FlatAdapter, Projection
+from worker.training.attention import Attention, Kept
 from worker.training.batching import MicroBatch
-from worker.training.lora import get_base_layer, has_adapter, lora_linear, read_dropout
-from worker.training.losses import fused_linear_cross_entropy
+from worker.training.losses import linear_cross_entropy
+from worker.training.native_passes import choose_passes
 from worker.training.neftune import add_embedding_noise, row_lengths
-from worker.training.ops import apply_rope, rms_norm, swiglu
-from worker.training.recomputation import recompute
-
-# Model types whose layers `_DecoderLayer` computes, including the q and k norms of Qwen3.
-SUPPORTED_MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-# Rotary embeddings that do not depend on the row's length.
-SUPPORTED_ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn"})
+from worker.training.passes import Passes, Rope, TorchPasses
+from worker.training.workspace import Workspace
 
 
 def supports(model: PeftModel) -> bool:
     """True if this module computes exactly what `model` does."""
     base: Any = model.get_base_model()
-    config = base.config
-    return bool(
-        config.model_type in SUPPORTED_MODEL_TYPES
-        and config.hidden_act == "silu"
-        and config.rope_parameters["rope_type"] in SUPPORTED_ROPE_TYPES
-        and config.rope_parameters.get("partial_rotary_factor", 1) == 1
-        and not getattr(config, "mlp_bias", False)
-        and getattr(config, "sliding_window", None) is None
-    )
+    return unsupported_reason(base, base.config.max_position_embeddings) is None
 
 
-class _MergedLinear:
-    """Several linear layers with the same input as one: stacked weights, block-diagonal LoRA B."""
+@dataclass(frozen=True, slots=True)
+class _Tools:
+    """What the layers of a pass share: `keep` has what its backward pass needs, `scratch` the rest.
 
-    def __init__(self, modules: list[Any]) -> None:
-        self._modules = modules
-        layers = [get_base_layer(module) for module in modules]
-        adapted = [module for module in modules if has_adapter(module)]
-        self.weight = torch.cat([layer.weight for layer in layers])
-        self.bias = _merge_biases(layers)
-        self._is_adapted = bool(adapted)
-        self._scaling = float(adapted[0].scaling["default"]) if adapted else 0.0
-        self._dropout = read_dropout(adapted[0]) if adapted else 0.0
-        # The model's own weights become views of the merged one: no memory is duplicated.
-        views = self.weight.split([layer.out_features for layer in layers])
-        for layer, view in zip(layers, views, strict=True):
-            layer.weight.data = view
+    `wide` is the dtype of statistics: float32, or float64 for models in float64.
+    """
 
-    def __call__(self, x: Tensor) -> Tensor:
-        # Of another dtype only where a model computes in float32.
-        weight = self.weight.to(x.dtype)
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        if not self._is_adapted:
-            return functional.linear(x, weight, bias)
-        a, b = self._merge_adapters()
-        a, b = a.to(x.dtype), b.to(x.dtype)
-        # As in PEFT, the adapter's input is dropped, not the base layer's; never in evaluation.
-        if self._dropout and torch.is_grad_enabled():
-            delta = functional.dropout(x, self._dropout) @ a.T @ b.T
-            return functional.linear(x, weight, bias) + delta * self._scaling
-        return lora_linear(x, weight, bias, a, b, self._scaling)
+    attention: Attention
+    passes: Passes
+    keep: Workspace
+    scratch: Workspace
+    records: bool
+    wide: torch.dtype
 
-    def _merge_adapters(self) -> tuple[Tensor, Tensor]:
-        """Stack the A's, and put the B's on a block diagonal; layers without adapter add zeros."""
-        a = [module.lora_A["default"].weight for module in self._modules if has_adapter(module)]
-        b = [
-            module.lora_B["default"].weight
-            if has_adapter(module)
-            else self.weight.new_zeros(module.out_features, 0, dtype=torch.float32)
-            for module in self._modules
-        ]
-        return torch.cat(a), torch.block_diag(*b)
+    def norm(self, hidden: Tensor, delta: Tensor | None, norm: Any) -> "_Normed":
+        """RMSNorm of `hidden + delta`."""
+        total = hidden if delta is None else self.keep.empty(*hidden.shape, dtype=hidden.dtype)
+        x = self.keep.empty(*hidden.shape, dtype=hidden.dtype)
+        inverse = self.keep.empty(len(hidden), dtype=self.wide)
+        weight = norm.weight.to(hidden.dtype)
+        self.passes.add_norm(hidden, delta, weight, norm.variance_epsilon, total, x, inverse)
+        return _Normed(total, x, inverse, weight)
+
+    def norm_backward(self, grad_x: Tensor, normed: "_Normed", grad: Tensor) -> None:
+        """Add the gradient of the norm's input to `grad`."""
+        self.passes.norm_backward(grad_x, normed.total, normed.weight, normed.inverse, grad)
 
 
-def _merge_biases(layers: list[Any]) -> Tensor | None:
-    if layers[0].bias is None:
-        return None
-    return torch.cat([layer.bias for layer in layers])
+@dataclass(frozen=True, slots=True)
+class _Normed:
+    """A norm's input, output, and 1 / rms of each row."""
+
+    total: Tensor
+    x: Tensor
+    inverse: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _LayerRun:
+    """What the backward pass of a layer needs of its forward pass."""
+
+    inputs: _Normed
+    qkv: Projection | None
+    head_norms: Sequence[_Normed]
+    attention: Kept
+    attended: Tensor
+    o: Projection | None
+    mlp_inputs: _Normed
+    gate_up: Projection | None
+    gate_up_out: Tensor
+    down: Projection | None
 
 
 class _DecoderLayer:
-    """Weights and forward pass of one decoder layer."""
+    """Weights of one decoder layer, its forward and its backward pass."""
 
-    def __init__(self, layer: Any, shape: AttentionShape) -> None:
+    def __init__(self, layer: Any, shape: LlamaShape) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self._shape = shape
-        self._qkv = _MergedLinear([attention.q_proj, attention.k_proj, attention.v_proj])
-        self._o = _MergedLinear([attention.o_proj])
-        self._gate_up = _MergedLinear([mlp.gate_proj, mlp.up_proj])
-        self._down = _MergedLinear([mlp.down_proj])
+        self._qkv = AdaptedLinear([attention.q_proj, attention.k_proj, attention.v_proj])
+        self._o = AdaptedLinear([attention.o_proj])
+        self._gate_up = AdaptedLinear([mlp.gate_proj, mlp.up_proj])
+        self._down = AdaptedLinear([mlp.down_proj])
+        self.linears = (self._qkv, self._o, self._gate_up, self._down)
+        self.has_dropout = any(linear.dropout for linear in self.linears)
         self._input_norm = layer.input_layernorm
         self._mlp_norm = layer.post_attention_layernorm
-        self._q_norm = getattr(attention, "q_norm", None)
-        self._k_norm = getattr(attention, "k_norm", None)
+        norms = (getattr(attention, "q_norm", None), getattr(attention, "k_norm", None))
+        self._head_norms = [norm for norm in norms if norm is not None]
 
-    @property
-    def largest_weight(self) -> int:
-        """The numbers of the largest of the layer's matrices."""
-        linears = (self._qkv, self._o, self._gate_up, self._down)
-        return max(linear.weight.numel() for linear in linears)
+    def forward(self, hidden: Tensor, out: Tensor, tools: _Tools, seed: int | None) -> _LayerRun:
+        """Compute `out` [T, d] of `hidden` [T, d]; inputs are dropped by masks of the `seed`."""
+        keep, scratch, dtype = tools.keep, tools.scratch, hidden.dtype
+        dropout = None if seed is None else torch.Generator(hidden.device).manual_seed(seed)
+        inputs = tools.norm(hidden, None, self._input_norm)
+        with scratch.released_after():
+            qkv = scratch.empty(len(hidden), len(self._qkv.weight), dtype=dtype)
+            qkv_run = self._qkv.forward(inputs.x, qkv, keep, dropout)
+            head_norms = self._norm_heads(qkv, tools)
+            attended = keep.empty(len(hidden), self._o.weight.shape[1], dtype=dtype)
+            attention = tools.attention.forward(qkv, attended, records=tools.records)
+        with scratch.released_after():
+            delta = scratch.empty(*hidden.shape, dtype=dtype)
+            o_run = self._o.forward(attended, delta, keep, dropout)
+            mlp_inputs = tools.norm(hidden, delta, self._mlp_norm)
+        gate_up = keep.empty(len(hidden), len(self._gate_up.weight), dtype=dtype)
+        gate_up_run = self._gate_up.forward(mlp_inputs.x, gate_up, keep, dropout)
+        with scratch.released_after():
+            activated = scratch.empty(len(hidden), self._down.weight.shape[1], dtype=dtype)
+            tools.passes.swiglu(gate_up, activated)
+            down_run = self._down.forward(activated, out, keep, dropout)
+        out.add_(mlp_inputs.total)
+        return _LayerRun(
+            inputs, qkv_run, head_norms, attention, attended, o_run,
+            mlp_inputs, gate_up_run, gate_up, down_run,
+        )  # fmt: skip
 
-    def __call__(self, hidden: Tensor, batch: MicroBatch, cos: Tensor, sin: Tensor) -> Tensor:
-        qkv = self._apply_rope(self._qkv(_apply_norm(hidden, self._input_norm)), cos, sin)
-        hidden = hidden + self._o(varlen_attention(qkv, batch, self._shape))
-        gate_up = self._gate_up(_apply_norm(hidden, self._mlp_norm))
-        return hidden + self._down(swiglu(gate_up))
+    def backward(self, grad: Tensor, run: _LayerRun, tools: _Tools, *, is_first: bool) -> None:
+        """Turn `grad` [T, d], that of the layer's output, into that of its input, in place.
 
-    def _apply_rope(self, qkv: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        The first layer's input is the frozen embedding, which needs none.
+        """
+        scratch = tools.scratch
+        with scratch.released_after():
+            activated, grad_activated = (
+                scratch.empty(len(grad), self._down.weight.shape[1], dtype=grad.dtype)
+                for _ in range(2)
+            )
+            dz = self._down.backward(grad, run.down, grad_activated, scratch)
+            grad_gate_up = scratch.empty(*run.gate_up_out.shape, dtype=grad.dtype)
+            tools.passes.swiglu_backward(run.gate_up_out, grad_activated, grad_gate_up, activated)
+            self._down.backward_a(dz, run.down, activated)
+            grad_x = scratch.empty(*grad.shape, dtype=grad.dtype)
+            dz = self._gate_up.backward(grad_gate_up, run.gate_up, grad_x, scratch)
+            self._gate_up.backward_a(dz, run.gate_up, run.mlp_inputs.x)
+            tools.norm_backward(grad_x, run.mlp_inputs, grad)
+        with scratch.released_after():
+            grad_attended = scratch.empty(*run.attended.shape, dtype=grad.dtype)
+            dz = self._o.backward(grad, run.o, grad_attended, scratch)
+            self._o.backward_a(dz, run.o, run.attended)
+            grad_qkv = scratch.empty(len(grad), len(self._qkv.weight), dtype=grad.dtype)
+            tools.attention.backward(grad_attended, run.attention, grad_qkv)
+            self._norm_heads_backward(grad_qkv, run.head_norms, tools)
+            grad_x = scratch.empty(*grad.shape, dtype=grad.dtype)
+            dz = self._qkv.backward(grad_qkv, run.qkv, None if is_first else grad_x, scratch)
+            self._qkv.backward_a(dz, run.qkv, run.inputs.x)
+            if not is_first:
+                tools.norm_backward(grad_x, run.inputs, grad)
+
+    def _split_normed(self, qkv: Tensor) -> Sequence[Tensor]:
+        """Views of the queries and the keys [T, heads, head_dim], if this layer norms them."""
+        if not self._head_norms:
+            return ()
         shape = self._shape
         heads = qkv.view(len(qkv), -1, shape.head_dim)
-        if self._q_norm is not None:
-            q, k, v = heads.split(
-                [shape.num_query_heads, shape.num_kv_heads, shape.num_kv_heads], dim=1
-            )
-            heads = torch.cat(
-                [_apply_norm(q, self._q_norm), _apply_norm(k, self._k_norm), v], dim=1
-            )
-        return apply_rope(heads, shape.num_query_heads + shape.num_kv_heads, cos, sin).flatten(1)
+        parts: Sequence[Tensor] = heads.split([shape.heads, shape.kv_heads, shape.kv_heads], dim=1)
+        return parts[:2]
+
+    def _norm_heads(self, qkv: Tensor, tools: _Tools) -> Sequence[_Normed]:
+        """Norm queries and keys in place, as Qwen 3 does."""
+        runs = []
+        for part, norm in zip(self._split_normed(qkv), self._head_norms, strict=True):
+            rows = tools.keep.empty(*part.shape, dtype=qkv.dtype).copy_(part)
+            run = tools.norm(rows.flatten(0, 1), None, norm)
+            part.copy_(run.x.view_as(part))
+            runs.append(run)
+        return runs
+
+    def _norm_heads_backward(
+        self, grad_qkv: Tensor, runs: Sequence[_Normed], tools: _Tools
+    ) -> None:
+        for part, run in zip(self._split_normed(grad_qkv), runs, strict=True):
+            grad = torch.zeros_like(run.total)
+            tools.norm_backward(part.flatten(0, 1).contiguous(), run, grad)
+            part.copy_(grad.view_as(part))
 
 
-def _apply_norm(x: Tensor, norm: Any) -> Tensor:
-    return rms_norm(x, norm.weight, norm.variance_epsilon)
+class _Step(torch.autograd.Function):
+    """The whole model as one operation of autograd."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, _parameter: Tensor, model: "LlamaCausalLM", batch: MicroBatch, smoothing: float
+    ) -> tuple[Tensor, Tensor]:
+        losses, correct, ctx.run = model.forward(batch, smoothing, records=True)
+        ctx.model = model
+        ctx.mark_non_differentiable(correct)
+        return losses, correct
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[None, None, None, None]:
+        ctx.model.backward(ctx.run, upstream[0])
+        return None, None, None, None
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A forward pass, for its backward pass.
+
+    hidden     [layers + 1, T, d]: the input of each layer, then the last one's output
+    layers     None for layers that are computed again
+    seeds      of each layer's dropout
+    last, gradient  [N, d]: the last norm of each label's state; of its loss, by the norm's output
+    """
+
+    number: int
+    batch: MicroBatch
+    tools: _Tools
+    hidden: Tensor
+    layers: Sequence[_LayerRun | None]
+    seeds: Sequence[int | None]
+    last: _Normed
+    gradient: Tensor
 
 
 class LlamaCausalLM:
-    """Implements `forward.CausalLM` for a Llama-shaped model with an adapter."""
+    """Implements `forward.CausalLM` for a Llama-shaped model with an adapter.
+
+    The backward pass of losses must be run before `token_nll` is called again: both use the same
+    memory.
+    """
 
     def __init__(
-        self, model: PeftModel, *, neftune_alpha: float = 0.0, gradient_checkpointing: bool = False
+        self,
+        model: PeftModel,
+        *,
+        neftune_alpha: float = 0.0,
+        gradient_checkpointing: bool = False,
+        kernels: Path | None = None,
     ) -> None:
+        """Native passes are used if there is a folder of `kernels`."""
         base: Any = model.get_base_model()
         self._neftune_alpha = neftune_alpha
-        self._gradient_checkpointing = gradient_checkpointing
+        self._recomputes = gradient_checkpointing
         # Rows that share a prefix would share its noise.
         self.supports_shared_prefix = neftune_alpha == 0
-        config = base.config
-        head_dim = (
-            getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        )
-        shape = AttentionShape(config.num_attention_heads, config.num_key_value_heads, head_dim)
+        self._shape = LlamaShape.of(base.config)
         self._embedding: nn.Embedding = base.model.embed_tokens
-        self._dtype = self._embedding.weight.dtype
         self._rotary = base.model.rotary_emb
-        self._layers = [_DecoderLayer(layer, shape) for layer in base.model.layers]
+        self._layers = [_DecoderLayer(layer, self._shape) for layer in base.model.layers]
+        self._linears = [linear for layer in self._layers for linear in layer.linears]
         self._norm = base.model.norm
         self._head: Tensor = base.lm_head.weight
+        self._dtype = self._head.dtype
+        self._passes = choose_passes(kernels, self._dtype, self._head.device)
+        self._keep, self._scratch = Workspace(self._head.device), Workspace(self._head.device)
+        self._run_number = 0
+        self._adapter = FlatAdapter([p for linear in self._linears for p in linear.parameters])
+        self._bind()
+
+    def _bind(self) -> None:
+        """Give the layers their places in the adapter's weights, rounded to the model's dtype."""
+        self._values = self._adapter.values.to(self._dtype, copy=True)
+        self._gradient = torch.empty_like(self._values)
+        sizes = [sum(p.numel() for p in linear.parameters) for linear in self._linears]
+        places = zip(self._values.split(sizes), self._gradient.split(sizes), strict=True)
+        for linear, place in zip(self._linears, places, strict=True):
+            linear.bind(*place)
 
     def use_float32(self) -> None:
         """Compute in float32; each weight is converted when it is used, so that memory suffices."""
         self._dtype = torch.float32
+        self._passes = TorchPasses()
+        self._bind()
 
     def count_float32_bytes(self) -> int:
-        layers = (layer.largest_weight for layer in self._layers)
+        layers = (linear.weight.numel() for linear in self._linears)
         return torch.float32.itemsize * max(self._head.numel(), *layers)
 
     def token_nll(
         self, batch: MicroBatch, *, label_smoothing: float = 0.0
     ) -> tuple[Tensor, Tensor]:
         """Compute each label's NLL [N] in float32, and "it was the argmax" [N]."""
-        hidden = self._embedding(batch.ids).to(self._dtype)
-        if self._neftune_alpha:
-            lengths = row_lengths(batch.positions)
-            hidden = add_embedding_noise(hidden, lengths, self._neftune_alpha)
-        cos, sin = self._rotary(hidden, batch.positions[None])
-        half = cos.shape[-1] // 2
-        cos, sin = cos[0, :, None, :half], sin[0, :, None, :half]
-        for layer in self._layers:
-            run = partial(recompute, layer) if self._gradient_checkpointing else layer
-            hidden = run(hidden, batch, cos, sin)
-        return fused_linear_cross_entropy(
-            _apply_norm(hidden[batch.logit_positions], self._norm),
+        if torch.is_grad_enabled():
+            losses, correct = _Step.apply(self._adapter.parameters[0], self, batch, label_smoothing)
+        else:
+            losses, correct, _ = self.forward(batch, label_smoothing, records=False)
+        return losses, correct
+
+    def forward(
+        self, batch: MicroBatch, smoothing: float, *, records: bool
+    ) -> tuple[Tensor, Tensor, _Run]:
+        """Compute what `token_nll` does, and what `backward` needs if this `records`."""
+        self._run_number += 1
+        self._keep.release_all()
+        self._scratch.release_all()
+        self._values.copy_(self._adapter.values)
+        tools = self._make_tools(batch, records=records)
+        keep, shape = self._keep, (len(batch.ids), self._embedding.embedding_dim)
+        # Without a backward pass, two take turns.
+        num_kept = len(self._layers) + 1 if records else 2
+        hidden = keep.empty(num_kept, *shape, dtype=self._dtype)
+        hidden[0] = self._embed(batch, adds_noise=records)
+        layers: list[_LayerRun | None] = []
+        seeds = [_draw_seed(layer, records=records) for layer in self._layers]
+        for index, (layer, seed) in enumerate(zip(self._layers, seeds, strict=True)):
+            states = hidden[index % num_kept], hidden[(index + 1) % num_kept]
+            if records and not self._recomputes:
+                layers.append(layer.forward(*states, tools, seed))
+                continue
+            with keep.released_after():
+                layer.forward(*states, tools, seed)
+            layers.append(None)
+        out = hidden[len(self._layers) % num_kept]
+        last = tools.norm(out[batch.logit_positions], None, self._norm)
+        gradient = keep.empty(*last.x.shape, dtype=self._dtype) if records else None
+        losses, correct = linear_cross_entropy(
+            last.x,
             self._head.to(self._dtype),
             batch.labels,
-            smoothing=label_smoothing,
+            passes=self._passes,
+            memory=self._scratch,
+            smoothing=smoothing,
+            gradient=gradient,
         )
+        kept = last.x if gradient is None else gradient
+        run = _Run(self._run_number, batch, tools, hidden, layers, seeds, last, kept)
+        return losses, correct, run
+
+    def backward(self, run: _Run, upstream: Tensor) -> None:
+        """Add the adapter's gradient to its parameters', given that of the losses [N]."""
+        if run.number != self._run_number:
+            raise RuntimeError("the memory of this forward pass has been used by another pass")
+        self._run_number += 1
+        tools, keep, dtype = run.tools, self._keep, self._dtype
+        grad_x = run.gradient.mul_(upstream[:, None])
+        grad_labels = torch.zeros_like(grad_x)
+        tools.norm_backward(grad_x, run.last, grad_labels)
+        grad = keep.empty(*run.hidden.shape[1:], dtype=dtype).zero_()
+        # In the prefix, a state may predict a label of each row.
+        grad.index_add_(0, run.batch.logit_positions, grad_labels)
+        for index in reversed(range(len(self._layers))):
+            layer, layer_run = self._layers[index], run.layers[index]
+            with keep.released_after():
+                if layer_run is None:
+                    states = run.hidden[index], keep.empty(*grad.shape, dtype=dtype)
+                    layer_run = layer.forward(*states, tools, run.seeds[index])
+                layer.backward(grad, layer_run, tools, is_first=index == 0)
+        self._adapter.add_gradient(self._gradient)
+
+    def _make_tools(self, batch: MicroBatch, *, records: bool) -> _Tools:
+        wide = torch.promote_types(self._dtype, torch.float32)
+        like = torch.empty(0, dtype=wide, device=batch.ids.device)
+        tables = self._rotary(like, batch.positions[None])
+        half, shape = self._shape.head_dim // 2, self._shape
+        cos, sin = (table[0, :, :half].contiguous() for table in tables)
+        heads = shape.heads + 2 * shape.kv_heads
+        rope = Rope(cos, sin, heads, heads - shape.kv_heads)
+        attention = Attention(batch, shape, rope, self._passes, self._keep, self._scratch)
+        return _Tools(attention, self._passes, self._keep, self._scratch, records, wide)
+
+    def _embed(self, batch: MicroBatch, *, adds_noise: bool) -> Tensor:
+        embedded: Tensor = self._embedding(batch.ids).to(self._dtype)
+        if not adds_noise or not self._neftune_alpha:
+            return embedded
+        return add_embedding_noise(embedded, row_lengths(batch.positions), self._neftune_alpha)
+
+
+def _draw_seed(layer: _DecoderLayer, *, records: bool) -> int | None:
+    """Draw a seed if the layer has dropout: masks are the same when it is computed again."""
+    return int(torch.randint(2**62, ())) if records and layer.has_dropout else None

@@ -10,11 +10,8 @@ from torch import Tensor
 def add_embedding_noise(embeddings: Tensor, lengths: Tensor, alpha: float) -> Tensor:
     """Add noise from ±alpha / sqrt(length · width) to `embeddings` [..., width].
 
-    `lengths` [..., 1] has the tokens of each token's row. Nothing is added where no gradients are
-    computed, which is in evaluation.
+    `lengths` [..., 1] has the tokens of each token's row.
     """
-    if alpha == 0 or not torch.is_grad_enabled():
-        return embeddings
     bounds = alpha / (lengths.float() * embeddings.shape[-1]).sqrt()
     noise = torch.rand_like(embeddings, dtype=torch.float32).mul_(2).sub_(1).mul_(bounds)
     return embeddings + noise.to(embeddings.dtype)

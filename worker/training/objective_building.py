@@ -1,11 +1,13 @@
 """Builds the objectives of chat and preference jobs on a model with an adapter."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
 
 from app.recipes.chat import Recipe
+from worker.inference.native.build import get_kernels_folder
 from worker.run_folder import RunSpec
 from worker.training.forward import CausalLM, choose_causal_lm
 from worker.training.micro_batch_limits import MicroBatchLimits, reduce_limits
@@ -23,7 +25,7 @@ def build_supervised(
     """Build the objective of supervised training."""
     limits = _choose_limits(spec, recipe, model)
     return SupervisedObjective(
-        _choose_causal_lm(recipe, model),
+        _choose_causal_lm(spec, recipe, model),
         model.device,
         label_smoothing=recipe.extra["label_smoothing"],
         max_tokens=limits.max_tokens,
@@ -35,7 +37,7 @@ def build_dpo(spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[An
     """Build the objective of DPO, whose reference log-probabilities are still to compute."""
     limits = _choose_limits(spec, recipe, model)
     return DpoObjective(
-        _choose_causal_lm(recipe, model),
+        _choose_causal_lm(spec, recipe, model),
         model.device,
         RefLogprobs(rows),
         beta=recipe.extra["beta"],
@@ -45,11 +47,12 @@ def build_dpo(spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[An
     )
 
 
-def _choose_causal_lm(recipe: Recipe, model: PeftModel) -> CausalLM:
+def _choose_causal_lm(spec: RunSpec, recipe: Recipe, model: PeftModel) -> CausalLM:
     return choose_causal_lm(
         model,
         neftune_alpha=recipe.extra["neftune_alpha"],
         gradient_checkpointing=recipe.extra["gradient_checkpointing"],
+        kernels=get_kernels_folder(Path(spec.model_cache)) if spec.native_kernels else None,
     )
 
 

@@ -24,8 +24,7 @@ from app.base_models.source import BaseModelFiles, SourceUnusable, read_source
 from app.catalog import Catalog, CatalogError, ModelKind
 from tests.live_server import run_server
 from worker.exporting.gguf_families import FAMILIES
-from worker.inference.llama_weights import SUPPORTED_ARCHITECTURES
-from worker.training.llama import SUPPORTED_MODEL_TYPES
+from worker.model.llama import MODEL_TYPES
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 QWEN3: dict[str, Any] = {
@@ -110,7 +109,7 @@ def test_an_encoder_is_recognized_and_reads_as_much_as_its_tokenizer_says() -> N
 
 
 def test_the_fast_families_are_those_of_the_worker() -> None:
-    assert FAST_MODEL_TYPES == SUPPORTED_MODEL_TYPES == set(SUPPORTED_ARCHITECTURES)
+    assert FAST_MODEL_TYPES == set(MODEL_TYPES)
     assert set(CONFIG_MAPPING) >= NATIVE_MODEL_TYPES
     assert FAMILIES.keys() == GGUF_MODEL_TYPES
 

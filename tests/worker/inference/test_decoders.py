@@ -22,9 +22,9 @@ from worker.inference.adapter_format import InvalidAdapter
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.decoder import Decoder, PromptChunk
 from worker.inference.llama_decoder import LlamaDecoder
-from worker.inference.llama_weights import unsupported_reason
 from worker.inference.native.library import Kernels
 from worker.inference.transformers_decoder import TransformersDecoder
+from worker.model.llama import unsupported_reason
 
 PROMPT = [7, 100, 42, 9, 200, 13]
 DIMENSIONS = {

@@ -11,7 +11,7 @@ from torch.nn.functional import embedding
 
 from worker.inference.decoder import PrefillOutput, PromptChunk, split_output
 from worker.inference.kv_cache import KvCache
-from worker.inference.llama_weights import LlamaBlock, LlamaModel, LlamaShape
+from worker.inference.llama_weights import LlamaBlock, LlamaModel
 from worker.inference.lora import LoraAB, LoraWeights
 from worker.inference.native.huge_pages import HUGE_PAGE_BYTES, HugePages, copy_together
 from worker.inference.native.library import Kernels
@@ -25,6 +25,7 @@ from worker.inference.native.structs import (
     Step,
     make_table,
 )
+from worker.model.llama import LlamaShape
 
 
 class _Buffers:

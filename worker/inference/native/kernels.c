@@ -51,6 +51,7 @@ typedef struct {
 
 #include "attention.h"
 #include "prompt_attention.h"
+#include "training.h"
 
 /* --- what follows each product ------------------------------------------------------------- */
 

@@ -4,7 +4,6 @@ import ctypes
 from collections.abc import Callable
 from ctypes import c_int64, c_void_p
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -31,22 +30,24 @@ class Kernels:
         if library.layout() != compute_layout(dtype.itemsize):
             raise KernelsUnusable(f"{path} has another layout")
         self.dtype = dtype
+        self._library = library
         self._openmp = _find_openmp()
-        self.begin = _declare(library.begin, c_void_p, c_void_p, c_void_p)
-        self.decode = _declare(library.decode, c_void_p, c_void_p, c_int64)
-        self.prefill = _declare(library.prefill, c_void_p, c_void_p, c_int64)
-        self.product = _declare(library.product, *([c_void_p] * 5), c_int64)
+        self.begin = self.declare("begin", c_void_p, c_void_p, c_void_p)
+        self.decode = self.declare("decode", c_void_p, c_void_p, c_int64)
+        self.prefill = self.declare("prefill", c_void_p, c_void_p, c_int64)
+        self.product = self.declare("product", *([c_void_p] * 5), c_int64)
+
+    def declare(self, name: str, *types: type) -> Callable[..., None]:
+        """Declare the types of a function's arguments."""
+        function = self._library[name]
+        function.argtypes = types
+        function.restype = None
+        declared: Callable[..., None] = function
+        return declared
 
     def get_threads(self) -> Threads:
         """Threads of a call: as many as torch has in this thread."""
         return Threads(*self._openmp, torch.get_num_threads())
-
-
-def _declare(function: Any, *types: type) -> Callable[..., None]:
-    function.argtypes = types
-    function.restype = None
-    declared: Callable[..., None] = function
-    return declared
 
 
 def _find_openmp() -> tuple[int | None, int | None]:

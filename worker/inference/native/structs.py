@@ -4,8 +4,8 @@ import ctypes
 from collections.abc import Mapping
 from ctypes import Structure, c_float, c_int8, c_int32, c_int64, c_void_p
 
-from worker.inference.llama_weights import FUSED_LAYERS
 from worker.inference.lora import LoraAB
+from worker.model.llama import FUSED_LAYERS
 
 ROWS_PER_GROUP = 4
 MAX_PARTS = 3

@@ -1,0 +1,166 @@
+"""Passes of a training step: gradients equal autograd's in float64, native passes equal torch's."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, rms_norm, silu
+
+from worker.training.native_passes import NativePasses, choose_passes
+from worker.training.passes import Passes, Rope, TorchPasses
+
+F64 = torch.float64
+CPU = torch.device("cpu")
+# Numbers in units of the last place of bfloat16, whose sums are in float32.
+TOLERANCES = {F64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 1e-2}
+
+
+@pytest.fixture(params=["torch float64", "native float32", "native bfloat16"])
+def passes_of_dtype(
+    request: pytest.FixtureRequest, kernels_folder: Path
+) -> tuple[Passes, torch.dtype]:
+    kind, name = request.param.split()
+    dtype: torch.dtype = getattr(torch, name)
+    if kind == "torch":
+        return TorchPasses(), dtype
+    passes = choose_passes(kernels_folder, dtype, CPU)
+    if not isinstance(passes, NativePasses):
+        pytest.skip("this machine has no C compiler")
+    return passes, dtype
+
+
+class Case:
+    """Random inputs rounded to a dtype, and the comparison with results in float64."""
+
+    def __init__(self, passes_of_dtype: tuple[Passes, torch.dtype]) -> None:
+        self.passes, self.dtype = passes_of_dtype
+        self.wide = torch.promote_types(self.dtype, torch.float32)
+        self._generator = torch.Generator().manual_seed(0)
+
+    def random(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self._generator, dtype=F64).to(self.dtype)
+
+    def empty(self, *shape: int) -> Tensor:
+        return torch.full(shape, torch.nan, dtype=self.dtype)
+
+    def check(self, found: Tensor, expected: Tensor) -> None:
+        tolerance = TOLERANCES[self.dtype]
+        torch.testing.assert_close(
+            found.to(F64), expected.detach(), rtol=tolerance, atol=tolerance * 2
+        )
+
+
+@pytest.fixture
+def case(passes_of_dtype: tuple[Passes, torch.dtype]) -> Case:
+    return Case(passes_of_dtype)
+
+
+def leaf(x: Tensor) -> Tensor:
+    return x.to(F64, copy=True).requires_grad_()
+
+
+@pytest.mark.parametrize("has_delta", [True, False])
+def test_norms(case: Case, has_delta: bool) -> None:
+    hidden, weight, upstream = case.random(21, 40), case.random(40), case.random(21, 40)
+    delta = case.random(21, 40) if has_delta else None
+    total = case.empty(21, 40) if has_delta else hidden
+    x, inverse = case.empty(21, 40), torch.empty(21, dtype=case.wide)
+    case.passes.add_norm(hidden, delta, weight, 1e-5, total, x, inverse)
+    exact = hidden.to(F64) + (0 if delta is None else delta.to(F64))
+    case.check(total, exact)
+    inputs = leaf(total)
+    normed = rms_norm(inputs, (40,), weight.to(F64), 1e-5)
+    case.check(x, normed)
+    normed.backward(upstream.to(F64))
+    grad = case.random(21, 40)
+    before = grad.to(F64, copy=True)
+    case.passes.norm_backward(upstream, total, weight, inverse, grad)
+    assert inputs.grad is not None
+    case.check(grad, before + inputs.grad)
+
+
+def test_swiglu(case: Case) -> None:
+    gate_up, upstream = case.random(13, 2 * 50), case.random(13, 50)
+    out, again, grad = case.empty(13, 50), case.empty(13, 50), case.empty(13, 2 * 50)
+    case.passes.swiglu(gate_up, out)
+    case.passes.swiglu_backward(gate_up, upstream, grad, again)
+    inputs = leaf(gate_up)
+    gate, up = inputs.chunk(2, dim=-1)
+    expected = silu(gate) * up
+    expected.backward(upstream.to(F64))
+    assert inputs.grad is not None
+    case.check(out, expected)
+    case.check(again, expected)
+    case.check(grad, inputs.grad)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+
+
+def test_heads_are_gathered_and_rotated(case: Case) -> None:
+    tokens, heads, rotated, size = 11, 5, 4, 8
+    x = case.random(tokens * heads, size)
+    angles = torch.rand(tokens, size // 2, dtype=case.wide) * 6
+    rope = Rope(angles.cos(), angles.sin(), heads, rotated)
+    index = torch.tensor([7, 0, -1, tokens * heads - 1, *range(tokens * heads)])
+    inputs = leaf(x)
+    by_token = inputs.view(tokens, heads, size)
+    cos, sin = rope.cos.to(F64)[:, None], rope.sin.to(F64)[:, None]
+    turned = torch.cat(
+        [rotate(by_token[:, :rotated], cos, sin), by_token[:, rotated:]], dim=1
+    ).flatten(0, 1)
+    expected = torch.where(index[:, None] < 0, 0, turned[index])
+    out = case.empty(len(index), size)
+    case.passes.gather_heads(x, index, rope, out)
+    case.check(out, expected)
+    plain = case.empty(len(index), size)
+    case.passes.gather_heads(x, index, None, plain)
+    assert torch.equal(plain, torch.where(index[:, None] < 0, 0, x[index]))
+    # Back from an order of which each head has one place.
+    places = torch.randperm(tokens * heads)
+    upstream = case.random(tokens * heads, size)
+    turned.backward(upstream.to(F64)[places])
+    grad = case.empty(tokens * heads, size)
+    case.passes.gather_heads_back(upstream, places, rope, grad)
+    assert inputs.grad is not None
+    case.check(grad, inputs.grad)
+
+
+@pytest.mark.parametrize("length", [1, 19])
+def test_causal_softmax(case: Case, length: int) -> None:
+    scores, upstream = case.random(3, 2 * length, length), case.random(3, 2 * length, length)
+    inputs = leaf(scores)
+    later = torch.ones(length, length, dtype=torch.bool).triu(1).repeat(2, 1)
+    expected = (inputs * 0.3).masked_fill(later, -torch.inf).softmax(-1)
+    case.passes.causal_softmax(scores, 0.3)
+    case.check(scores, expected)
+    assert not scores[:, later].any()
+    expected.backward(upstream.to(F64))
+    case.passes.causal_softmax_backward(scores, upstream, 0.3)
+    assert inputs.grad is not None
+    case.check(upstream, inputs.grad)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_cross_entropy(case: Case, smoothing: float) -> None:
+    logits = case.random(9, 70) * 4
+    labels = torch.tensor([3, 69, 0, 5, 5, 6, 7, 8, 9])
+    logits[3, 5] = 30
+    inputs = leaf(logits)
+    expected = cross_entropy(inputs, labels, reduction="none", label_smoothing=smoothing)
+    expected.sum().backward()
+    losses = torch.full((9,), torch.nan, dtype=case.wide)
+    correct = torch.zeros(9, dtype=torch.bool)
+    case.passes.cross_entropy(logits, labels, smoothing, losses, correct, has_gradient=True)
+    torch.testing.assert_close(losses.to(F64), expected.detach(), rtol=1e-5, atol=1e-5)
+    assert torch.equal(correct, inputs.argmax(-1) == labels)
+    assert inputs.grad is not None
+    case.check(logits, inputs.grad)
+
+
+def test_torch_computes_where_there_are_no_kernels(tmp_path: Path) -> None:
+    assert isinstance(choose_passes(None, torch.bfloat16, CPU), TorchPasses)
+    assert isinstance(choose_passes(tmp_path, F64, CPU), TorchPasses)

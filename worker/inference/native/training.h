@@ -1,0 +1,263 @@
+/* Passes of a training step between its products: each reads its operands once, row by row, in
+   float32. A row's numbers depend on nothing else, and so not on the number of threads.
+   `worker/training/passes.py` says what each computes. */
+
+typedef struct {
+    unit_function run;
+    const void *task;
+    int64_t rows;
+    int rows_per_unit;
+} row_pass;
+
+static void row_pass_run(team *t, const void *pass) {
+    const row_pass *p = pass;
+    run_units(t, p->run, p, (p->rows + p->rows_per_unit - 1) / p->rows_per_unit);
+}
+
+static void run_rows(const threads *pool, unit_function run, const void *task, int64_t rows,
+                     int rows_per_unit) {
+    row_pass pass = {run, task, rows, rows_per_unit};
+    run_pass(pool, row_pass_run, &pass);
+}
+
+enum { FEW_ROWS = 1, SOME_ROWS = 8, MANY_ROWS = 64 };
+
+/* The rows of a unit; `pass` is a row_pass whose task is of the given type. */
+#define FOR_ROWS(type) \
+    const row_pass *p = pass; \
+    const type *t = p->task; \
+    int64_t first = (int64_t)unit * p->rows_per_unit, end = first + p->rows_per_unit; \
+    for (int64_t row = first; row < end && row < p->rows; row++)
+
+typedef struct {
+    const T *hidden, *delta, *weight;
+    T *total, *x;
+    float *inverse, eps;
+    int n;
+} norm_task;
+
+static void add_norm_unit(const void *pass, int unit) {
+    FOR_ROWS(norm_task) {
+        int n = t->n;
+        float wide[n];
+        const T *hidden = t->hidden + row * n;
+        if (t->delta) {
+            const T *delta = t->delta + row * n;
+            T *total = t->total + row * n;
+            for (int i = 0; i < n; i++) total[i] = put(get(hidden[i]) + get(delta[i]));
+            hidden = total;
+        }
+        widen(wide, hidden, n);
+        float inverse = 1 / square_root(dot(wide, wide, n) / n + t->eps);
+        T *x = t->x + row * n;
+        for (int i = 0; i < n; i++) x[i] = put(wide[i] * inverse * get(t->weight[i]));
+        t->inverse[row] = inverse;
+    }
+}
+
+void add_norm(const threads *pool, int64_t rows, int64_t n, float eps, const T *hidden,
+              const T *delta, const T *weight, T *total, T *x, float *inverse) {
+    norm_task task = {hidden, delta, weight, total, x, inverse, eps, n};
+    run_rows(pool, add_norm_unit, &task, rows, SOME_ROWS);
+}
+
+typedef struct {
+    const T *grad_x, *total, *weight;
+    const float *inverse;
+    T *grad;
+    int n;
+} norm_backward_task;
+
+static void norm_backward_unit(const void *pass, int unit) {
+    FOR_ROWS(norm_backward_task) {
+        int n = t->n;
+        float scaled[n], normed[n], inverse = t->inverse[row];
+        const T *grad_x = t->grad_x + row * n, *total = t->total + row * n;
+        T *grad = t->grad + row * n;
+        for (int i = 0; i < n; i++) scaled[i] = get(grad_x[i]) * get(t->weight[i]);
+        for (int i = 0; i < n; i++) normed[i] = get(total[i]) * inverse;
+        float mean = dot(scaled, normed, n) / n;
+        for (int i = 0; i < n; i++)
+            grad[i] = put(get(grad[i]) + inverse * (scaled[i] - normed[i] * mean));
+    }
+}
+
+void norm_backward(const threads *pool, int64_t rows, int64_t n, const T *grad_x, const T *total,
+                   const T *weight, const float *inverse, T *grad) {
+    norm_backward_task task = {grad_x, total, weight, inverse, grad, n};
+    run_rows(pool, norm_backward_unit, &task, rows, SOME_ROWS);
+}
+
+typedef struct {
+    const T *gate_up, *grad;
+    T *grad_gate_up, *out;
+    int n;
+} swiglu_task;
+
+static void swiglu_unit(const void *pass, int unit) {
+    FOR_ROWS(swiglu_task) {
+        int n = t->n;
+        const T *gate = t->gate_up + row * 2 * n, *up = gate + n;
+        T *out = t->out + row * n;
+#pragma omp simd
+        for (int i = 0; i < n; i++) {
+            float g = get(gate[i]);
+            out[i] = put(g / (1 + exponential(-g)) * get(up[i]));
+        }
+    }
+}
+
+void swiglu(const threads *pool, int64_t rows, int64_t n, const T *gate_up, T *out) {
+    swiglu_task task = {gate_up, 0, 0, out, n};
+    run_rows(pool, swiglu_unit, &task, rows, FEW_ROWS);
+}
+
+static void swiglu_backward_unit(const void *pass, int unit) {
+    FOR_ROWS(swiglu_task) {
+        int n = t->n;
+        const T *restrict gate = t->gate_up + row * 2 * n, *restrict up = gate + n;
+        const T *restrict grad = t->grad + row * n;
+        T *restrict grad_gate = t->grad_gate_up + row * 2 * n, *restrict grad_up = grad_gate + n;
+        T *restrict out = t->out + row * n;
+#pragma omp simd
+        for (int i = 0; i < n; i++) {
+            float g = get(gate[i]), u = get(up[i]), upstream = get(grad[i]);
+            float sigmoid = 1 / (1 + exponential(-g));
+            out[i] = put(g * sigmoid * u);
+            grad_up[i] = put(upstream * g * sigmoid);
+            grad_gate[i] = put(upstream * u * sigmoid * (1 + g * (1 - sigmoid)));
+        }
+    }
+}
+
+void swiglu_backward(const threads *pool, int64_t rows, int64_t n, const T *gate_up, const T *grad,
+                     T *grad_gate_up, T *out) {
+    swiglu_task task = {gate_up, grad, grad_gate_up, out, n};
+    run_rows(pool, swiglu_backward_unit, &task, rows, FEW_ROWS);
+}
+
+typedef struct {
+    const T *from;
+    const int64_t *index; /* rows of `from`; -1 for zeros */
+    T *to;
+    const float *cos, *sin; /* [tokens, n / 2], or NULL */
+    int64_t heads, rotated; /* of a token, and how many of them are rotated */
+    int n, by_target;       /* whose row tells the token and head: of `to`, or of `from` */
+    float sign;             /* -1 rotates back */
+} gather_task;
+
+static void gather_unit(const void *pass, int unit) {
+    FOR_ROWS(gather_task) {
+        int n = t->n, half = n / 2;
+        int64_t source = t->index[row], place = t->by_target ? row : source;
+        T *restrict to = t->to + row * n;
+        const T *restrict from = t->from + source * n;
+        if (source < 0) memset(to, 0, n * sizeof(T));
+        else if (!t->cos || place % t->heads >= t->rotated) memcpy(to, from, n * sizeof(T));
+        else {
+            const float *cos = t->cos + place / t->heads * half;
+            const float *sin = t->sin + place / t->heads * half;
+#pragma omp simd
+            for (int i = 0; i < half; i++) {
+                float a = get(from[i]), b = get(from[i + half]), s = t->sign * sin[i];
+                to[i] = put(a * cos[i] - b * s);
+                to[i + half] = put(b * cos[i] + a * s);
+            }
+        }
+    }
+}
+
+void gather_heads(const threads *pool, int64_t rows, int64_t n, const T *from, const int64_t *index,
+                  T *to, const float *cos, const float *sin, int64_t heads, int64_t rotated,
+                  int64_t is_back) {
+    gather_task task = {from, index, to, cos, sin, heads, rotated, n, is_back, is_back ? -1 : 1};
+    run_rows(pool, gather_unit, &task, rows, MANY_ROWS);
+}
+
+typedef struct {
+    const T *weights;
+    T *scores;
+    float scale;
+    int n;
+} softmax_task;
+
+static void causal_softmax_unit(const void *pass, int unit) {
+    FOR_ROWS(softmax_task) {
+        int n = t->n, seen = row % n + 1;
+        float wide[n], top = -1e30f, sum = 0;
+        T *scores = t->scores + row * n;
+        widen(wide, scores, seen);
+        for (int i = 0; i < seen; i++) top = wide[i] > top ? wide[i] : top;
+        for (int i = 0; i < seen; i++) wide[i] = exponential((wide[i] - top) * t->scale);
+#pragma omp simd reduction(+ : sum)
+        for (int i = 0; i < seen; i++) sum += wide[i];
+        float share = 1 / sum;
+        for (int i = 0; i < seen; i++) scores[i] = put(wide[i] * share);
+        memset(scores + seen, 0, (n - seen) * sizeof(T));
+    }
+}
+
+void causal_softmax(const threads *pool, int64_t rows, int64_t n, float scale, T *scores) {
+    softmax_task task = {0, scores, scale, n};
+    run_rows(pool, causal_softmax_unit, &task, rows, SOME_ROWS);
+}
+
+static void causal_softmax_backward_unit(const void *pass, int unit) {
+    FOR_ROWS(softmax_task) {
+        int n = t->n, seen = row % n + 1;
+        float weights[n], grad[n];
+        T *scores = t->scores + row * n;
+        widen(weights, t->weights + row * n, seen);
+        widen(grad, scores, seen);
+        float mean = dot(weights, grad, seen);
+        for (int i = 0; i < seen; i++)
+            scores[i] = put(t->scale * weights[i] * (grad[i] - mean));
+        memset(scores + seen, 0, (n - seen) * sizeof(T));
+    }
+}
+
+void causal_softmax_backward(const threads *pool, int64_t rows, int64_t n, float scale,
+                             const T *weights, T *grad) {
+    softmax_task task = {weights, grad, scale, n};
+    run_rows(pool, causal_softmax_backward_unit, &task, rows, SOME_ROWS);
+}
+
+typedef struct {
+    T *logits;
+    const int64_t *labels;
+    float *losses, *sums, smoothing; /* a loss lacks the logarithm of its sum */
+    uint8_t *correct;
+    int n, has_gradient;
+} cross_entropy_task;
+
+static void cross_entropy_unit(const void *pass, int unit) {
+    FOR_ROWS(cross_entropy_task) {
+        int n = t->n;
+        T *logits = t->logits + row * n;
+        int64_t label = t->labels[row];
+        float top = -1e30f, sum = 0, total = 0, own = get(logits[label]);
+#pragma omp simd reduction(max : top)
+        for (int i = 0; i < n; i++) top = get(logits[i]) > top ? get(logits[i]) : top;
+#pragma omp simd reduction(+ : sum, total)
+        for (int i = 0; i < n; i++) {
+            sum += exponential(get(logits[i]) - top);
+            total += get(logits[i]) - top;
+        }
+        float even = t->smoothing / n;
+        t->losses[row] = -(1 - t->smoothing) * (own - top) - even * total;
+        t->sums[row] = sum;
+        t->correct[row] = own == top;
+        if (!t->has_gradient) continue;
+        float share = 1 / sum;
+        for (int i = 0; i < n; i++)
+            logits[i] = put(exponential(get(logits[i]) - top) * share - even);
+        logits[label] = put(exponential(own - top) * share - even - (1 - t->smoothing));
+    }
+}
+
+void cross_entropy(const threads *pool, int64_t rows, int64_t n, float smoothing, T *logits,
+                   const int64_t *labels, float *losses, float *sums, uint8_t *correct,
+                   int64_t has_gradient) {
+    cross_entropy_task task = {logits, labels, losses, sums, smoothing, correct, n, has_gradient};
+    run_rows(pool, cross_entropy_unit, &task, rows, FEW_ROWS);
+}

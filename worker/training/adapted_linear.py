@@ -1,0 +1,164 @@
+"""Frozen linear layers with LoRA, and their gradients, as matrix products into given memory.
+
+y  = x · Wᵀ + bias + s · z · Bᵀ     with z = dropout(x) · Aᵀ
+dz = s · dy · B                     dx = dy · W + dropout(dz · A)
+dB = s · dyᵀ · z                    dA = dzᵀ · dropout(x)
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from worker.training.lora import get_base_layer, has_adapter, read_dropout
+from worker.training.workspace import Workspace
+
+
+class FlatAdapter:
+    """All weights of an adapter in one tensor, and their gradient in another.
+
+    The parameters and their gradients are views of both.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.parameters = parameters
+        self.values = torch.cat([parameter.data.flatten() for parameter in parameters])
+        self._gradient = torch.empty_like(self.values)
+        self._gradient_views = self.split(self._gradient)
+        for parameter, view in zip(parameters, self.split(self.values), strict=True):
+            parameter.data = view
+
+    def split(self, flat: Tensor) -> list[Tensor]:
+        """Make views of the parameters' shapes."""
+        parts = flat.split([parameter.numel() for parameter in self.parameters])
+        return [part.view_as(p) for part, p in zip(parts, self.parameters, strict=True)]
+
+    def add_gradient(self, gradient: Tensor) -> None:
+        """Add to the parameters' gradients, which an optimizer has set to None after its step."""
+        if self.parameters[0].grad is not None:
+            self._gradient.add_(gradient)
+            return
+        self._gradient.copy_(gradient)
+        for parameter, view in zip(self.parameters, self._gradient_views, strict=True):
+            parameter.grad = view
+
+
+class Projection(NamedTuple):
+    """What the backward pass needs: z [T, ranks], and dropout's factors [T, in] of the input."""
+
+    z: Tensor
+    mask: Tensor | None
+
+
+class _Part(NamedTuple):
+    """The outputs of one of the merged layers, and the ranks of its adapter."""
+
+    columns: slice
+    ranks: slice
+
+
+class AdaptedLinear:
+    """Layers with the same input as one: their weights and A's are stacked, each has its own B."""
+
+    def __init__(self, modules: Sequence[Any]) -> None:
+        layers = [get_base_layer(module) for module in modules]
+        self.weight = torch.cat([layer.weight for layer in layers])
+        biases = [layer.bias for layer in layers]
+        self._bias = None if biases[0] is None else torch.cat(biases)
+        # The model's own weights become views of the merged one: no memory is duplicated.
+        views = self.weight.split([layer.out_features for layer in layers])
+        for layer, view in zip(layers, views, strict=True):
+            layer.weight.data = view
+        adapted = [module for module in modules if has_adapter(module)]
+        self._scaling = float(adapted[0].scaling["default"]) if adapted else 0.0
+        self.dropout = read_dropout(adapted[0]) if adapted else 0.0
+        a = [module.lora_A["default"].weight for module in adapted]
+        self.parameters: list[nn.Parameter] = a + [m.lora_B["default"].weight for m in adapted]
+        self._num_ranks = sum(len(parameter) for parameter in a)
+        self._parts = list(_find_parts(modules))
+        self._a, self._a_gradient = self.weight, self.weight
+        self._b: Sequence[Tensor] = ()
+        self._b_gradients: Sequence[Tensor] = ()
+
+    def bind(self, values: Tensor, gradient: Tensor) -> None:
+        """Use A's and B's at these flat places, in the order of `parameters`."""
+        if not self._parts:
+            return
+        size = self._num_ranks * self.weight.shape[1]
+        sizes = [size, *(p.numel() for p in self.parameters[len(self._parts) :])]
+        a, *b = values.split(sizes)
+        a_gradient, *b_gradients = gradient.split(sizes)
+        self._a, self._a_gradient = (flat.view(self._num_ranks, -1) for flat in (a, a_gradient))
+        shapes = [parameter.shape for parameter in self.parameters[len(self._parts) :]]
+        self._b = [flat.view(shape) for flat, shape in zip(b, shapes, strict=True)]
+        self._b_gradients = [f.view(shape) for f, shape in zip(b_gradients, shapes, strict=True)]
+
+    def forward(
+        self, x: Tensor, out: Tensor, memory: Workspace, dropout: torch.Generator | None
+    ) -> Projection | None:
+        """Compute `out` [T, out] of x [T, in]; inputs are dropped if there is a generator."""
+        # Of another dtype only where a model computes in float32.
+        weight = self.weight.to(x.dtype)
+        if self._bias is None:
+            torch.mm(x, weight.T, out=out)
+        else:
+            torch.addmm(self._bias.to(x.dtype), x, weight.T, out=out)
+        if not self._parts:
+            return None
+        z = memory.empty(len(x), self._num_ranks, dtype=x.dtype)
+        mask = None
+        if self.dropout and dropout is not None:
+            mask = memory.empty(*x.shape, dtype=x.dtype)
+            mask.bernoulli_(1 - self.dropout, generator=dropout).div_(1 - self.dropout)
+            x = x * mask
+        torch.mm(x, self._a.T, out=z)
+        for part, b in zip(self._parts, self._b, strict=True):
+            out[:, part.columns].addmm_(z[:, part.ranks], b.T, alpha=self._scaling)
+        return Projection(z, mask)
+
+    def backward(
+        self, grad: Tensor, projection: Projection | None, grad_x: Tensor | None, memory: Workspace
+    ) -> Tensor | None:
+        """Compute dB and `grad_x`, if that is needed, of dy = `grad`; return dz."""
+        if grad_x is not None:
+            torch.mm(grad, self.weight, out=grad_x)
+        if projection is None:
+            return None
+        z, mask = projection
+        dz = memory.empty(*z.shape, dtype=z.dtype)
+        for (columns, ranks), b, b_gradient in zip(
+            self._parts, self._b, self._b_gradients, strict=True
+        ):
+            dy = grad[:, columns]
+            _multiply(dy.T, z[:, ranks], self._scaling, b_gradient)
+            _multiply(dy, b, self._scaling, dz[:, ranks])
+        if grad_x is None:
+            return dz
+        if mask is None:
+            grad_x.addmm_(dz, self._a)
+        else:
+            grad_x.addcmul_(dz @ self._a, mask)
+        return dz
+
+    def backward_a(self, dz: Tensor | None, projection: Projection | None, x: Tensor) -> None:
+        """Compute dA of the layer's input, which is not needed for anything else."""
+        if dz is not None and projection is not None:
+            dropped = x if projection.mask is None else x * projection.mask
+            torch.mm(dz.T, dropped, out=self._a_gradient)
+
+
+def _multiply(a: Tensor, b: Tensor, factor: float, out: Tensor) -> None:
+    torch.addmm(out, a, b, beta=0, alpha=factor, out=out)
+
+
+def _find_parts(modules: Sequence[Any]) -> list[_Part]:
+    parts, column, rank = [], 0, 0
+    for module in modules:
+        end_column = column + get_base_layer(module).out_features
+        if has_adapter(module):
+            end_rank = rank + len(module.lora_A["default"].weight)
+            parts.append(_Part(slice(column, end_column), slice(rank, end_rank)))
+            rank = end_rank
+        column = end_column
+    return parts
