@@ -69,7 +69,7 @@ class TestEvents:
         )
         assert 0 <= last["full_valid_mean_token_accuracy"] <= 1
         written = [event for event in events(folder) if isinstance(event, CheckpointWritten)]
-        assert written[-1].values == last
+        assert written[-1].values.items() <= last.items(), "without those of the optimizer"
 
     def test_the_checkpoint_of_each_epoch_is_servable(self, make_run: MakeRun) -> None:
         folder = make_run()
