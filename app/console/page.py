@@ -34,6 +34,7 @@ environment.filters.update(
     json_indented=lambda value: orjson.dumps(value, option=orjson.OPT_INDENT_2).decode(),
     state_word=texts.name_state,
     state_tone=texts.choose_tone,
+    method_word=texts.name_method,
 )
 
 

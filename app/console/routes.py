@@ -13,6 +13,7 @@ from app.console import (
     file_routes,
     file_statistics_routes,
     home_routes,
+    job_list_routes,
     login_routes,
     model_routes,
     new_job_routes,
@@ -55,6 +56,7 @@ def register(app: FastAPI) -> None:
         settings_routes.router,
         file_routes.router,
         file_statistics_routes.router,
+        job_list_routes.router,
         api_proxy.router,
     ):
         app.include_router(router)

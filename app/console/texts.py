@@ -17,6 +17,8 @@ STATE_WORDS = {
     "validating_files": "Checking files",
     "queued": "Queued",
     "running": "Running",
+    "pausing": "Pausing",
+    "finalizing": "Finishing",
     "paused": "Paused",
     "succeeded": "Succeeded",
     "failed": "Failed",
@@ -41,6 +43,8 @@ STATE_TONES = {
     "unavailable": Tone.BAD,
     "running": Tone.BUSY,
     "in_progress": Tone.BUSY,
+    "finalizing": Tone.BUSY,
+    "pausing": Tone.WAITING,
     "queued": Tone.WAITING,
     "validating_files": Tone.WAITING,
     "paused": Tone.WAITING,
@@ -60,6 +64,14 @@ PURPOSE_WORDS = {
 }
 UPLOAD_PURPOSES = {
     name: PURPOSE_WORDS[name] for name in ("fine-tune", "evals", "batch", "user_data")
+}
+METHOD_WORDS = {
+    "supervised": "Supervised",
+    "dpo": "DPO",
+    "classification": "Classification",
+    "token_classification": "Entities",
+    "question_answering": "Question answering",
+    "embedding": "Embedding",
 }
 
 JOB_STEPS = {"data": "Data", "model": "Model", "numbers": "Numbers", "review": "Review"}
@@ -97,3 +109,8 @@ def name_state(state: str) -> str:
 
 def choose_tone(state: str) -> Tone:
     return STATE_TONES.get(state, Tone.NEUTRAL)
+
+
+def name_method(method: str) -> str:
+    """The word for a training method."""
+    return METHOD_WORDS.get(method, method.replace("_", " ").capitalize())

@@ -61,6 +61,22 @@ function switchTheme() {
   document.dispatchEvent(new CustomEvent("themechange"));
 }
 
+// A button that stops the live updates of a page, whose connection an element holds, and goes on.
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-live-switch]");
+  if (!button) return;
+  const isPaused = button.getAttribute("aria-pressed") === "false";
+  const connection = document.getElementById(button.dataset.liveSwitch);
+  // A copy has no connection yet; a new one sends the present state of the page first.
+  const copy = connection.cloneNode();
+  copy.toggleAttribute("hidden", isPaused);
+  htmx.trigger(connection, "htmx:abort");
+  connection.replaceWith(copy);
+  if (!isPaused) htmx.process(copy);
+  button.setAttribute("aria-pressed", String(isPaused));
+  button.textContent = isPaused ? "Updates are paused" : "Pause updates";
+});
+
 // Requests of htmx that change something carry the token of the session's pages.
 document.addEventListener("htmx:config:request", (event) => {
   event.detail.ctx.request.headers["x-csrf-token"] = csrfToken;
