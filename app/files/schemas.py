@@ -57,6 +57,8 @@ class FileObject(BaseModel):
     purpose: str
     status: FileStatus
     status_details: str | None
+    # Extension: hex digest of the content.
+    sha256: str
 
 
 class FileList(CursorListing):

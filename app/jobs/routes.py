@@ -1,6 +1,6 @@
 """Routes of /v1/fine_tuning/jobs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -42,10 +42,13 @@ router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_cl
 
 Limit = Annotated[int, Query(ge=0, le=1000)]
 Include = Annotated[
-    list[Literal["progress"]] | None,
+    list[Literal["progress", "requested_hyperparameters"]] | None,
     Query(
         max_length=10,
-        description="Extension: `progress` adds the job's steps, time left, and why it waits.",
+        description=(
+            "Extension: `progress` adds the job's steps, time left, and why it waits, "
+            "`requested_hyperparameters` those of the request, with `auto` where training chose."
+        ),
     ),
 ]
 ModelFilter = Annotated[
@@ -110,10 +113,7 @@ def list_jobs(
         session, state.catalog, principal.project_id, chosen, after=after, limit=limit
     )
     reports = _report_progress(session, state, page.rows, include)
-    jobs = (
-        serializers.serialize_job(row, principal.organization_id, reports.get(row.id))
-        for row in page.rows
-    )
+    jobs = (_serialize(row, principal.organization_id, reports, include) for row in page.rows)
     data, has_more = fill_page(jobs, has_more=page.has_more)
     return JobList(data=data, has_more=has_more)
 
@@ -128,7 +128,7 @@ def retrieve(
 ) -> JobObject:
     job = service.get(session, principal.project_id, job_id)
     reports = _report_progress(session, state, [job], include)
-    return serializers.serialize_job(job, principal.organization_id, reports.get(job.id))
+    return _serialize(job, principal.organization_id, reports, include)
 
 
 @router.post("/{job_id}/cancel", dependencies=[IDEMPOTENT_BY_KEY])
@@ -217,11 +217,25 @@ def list_attempts(
     return AttemptList(data=data, has_more=has_more)
 
 
+def _serialize(
+    job: Job,
+    organization_id: str,
+    reports: Mapping[str, ProgressReport],
+    include: Sequence[str] | None,
+) -> JobObject:
+    return serializers.serialize_job(
+        job,
+        organization_id,
+        reports.get(job.id),
+        has_requested_hyperparameters="requested_hyperparameters" in (include or ()),
+    )
+
+
 def _report_progress(
     session: Session, state: AppState, jobs: Sequence[Job], include: Sequence[str] | None
 ) -> dict[str, ProgressReport]:
     """Report the progress of jobs by id, if the request includes it."""
-    if not include:
+    if "progress" not in (include or ()):
         return {}
     settings = state.settings
     return progress_report.report(

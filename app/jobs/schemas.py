@@ -289,6 +289,8 @@ class JobObject(BaseModel):
     evaluations: list[JobEvaluation] | None = None
     # Only where the request includes it.
     progress: Annotated[JobProgress | None, Field(exclude_if=_is_none)] = None
+    # As they were requested, "auto" included.
+    requested_hyperparameters: Annotated[dict[str, Any] | None, Field(exclude_if=_is_none)] = None
     shared_with_openai: bool = False
 
 

@@ -35,7 +35,11 @@ STATUS_BY_STATE: dict[JobState, JobStatus] = {
 
 
 def serialize_job(
-    row: Job, organization_id: str, progress: ProgressReport | None = None
+    row: Job,
+    organization_id: str,
+    progress: ProgressReport | None = None,
+    *,
+    has_requested_hyperparameters: bool = False,
 ) -> JobObject:
     """Serialize a job, with its progress if it is given.
 
@@ -71,6 +75,7 @@ def serialize_job(
         test_results=row.test_results if succeeded else None,
         evaluations=row.evaluations,
         progress=None if progress is None else _serialize_progress(row, progress),
+        requested_hyperparameters=row.hyperparameters if has_requested_hyperparameters else None,
     )
 
 

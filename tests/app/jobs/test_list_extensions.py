@@ -236,3 +236,16 @@ class TestProgress:
             assert count_queries(3) == count_queries(1) > 0
         finally:
             event.remove(engine, "before_cursor_execute", count)
+
+
+def test_requested_hyperparameters_tell_apart_what_training_chose(
+    http: httpx.Client, session: Session, project: Project
+) -> None:
+    given, chosen = {"n_epochs": 3, "batch_size": "auto"}, {"n_epochs": 3, "batch_size": 4}
+    job = make_job(session, project, hyperparameters=given, resolved_hyperparameters=chosen)
+    session.commit()
+    answer = http.get(f"{URL}/{job.id}", params={"include[]": "requested_hyperparameters"}).json()
+    assert answer["requested_hyperparameters"] == given
+    assert answer["hyperparameters"]["batch_size"] == 4
+    assert "progress" not in answer
+    assert "requested_hyperparameters" not in http.get(f"{URL}/{job.id}").json()
