@@ -68,6 +68,11 @@ def format_iso(timestamp: float | None) -> str:
     return "" if timestamp is None else f"{_to_datetime(timestamp):%Y-%m-%dT%H:%M:%SZ}"
 
 
+def format_clock(timestamp: float) -> str:
+    """A Unix time as `11-30 14:05:09`, in UTC."""
+    return f"{_to_datetime(timestamp):%m-%d %H:%M:%S}"
+
+
 def _format_coarse(seconds: float) -> str:
     for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
         if seconds >= size:

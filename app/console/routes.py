@@ -7,6 +7,7 @@ from app.console import (
     api_proxy,
     assets,
     checkpoint_routes,
+    compare_routes,
     error_pages,
     eval_routes,
     evaluation_routes,
@@ -14,6 +15,7 @@ from app.console import (
     file_statistics_routes,
     home_routes,
     job_list_routes,
+    job_routes,
     login_routes,
     model_routes,
     new_job_routes,
@@ -57,6 +59,9 @@ def register(app: FastAPI) -> None:
         file_routes.router,
         file_statistics_routes.router,
         job_list_routes.router,
+        compare_routes.router,
+        # After all other pages below /jobs, whose paths it would take for ids.
+        job_routes.router,
         api_proxy.router,
     ):
         app.include_router(router)

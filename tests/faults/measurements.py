@@ -78,12 +78,12 @@ class Measurements:
 
 def summarize(reporter: pytest.TerminalReporter) -> None:
     """Print the measurements of the scenarios that ran, and how many faults were survived."""
-    outcomes = _outcomes_by_scenario(reporter)
-    if not outcomes:
-        return
     measurements = _collect_measurements(reporter)
     for measurement in measurements:
         reporter.write_line(measurement.line)
+    outcomes = _outcomes_by_scenario(reporter)
+    if not outcomes:
+        return
     met = sum(measurement.is_met for measurement in measurements)
     reporter.write_line(f"targets met: {met}/{len(measurements)}")
     survived = [name for name, found in outcomes.items() if found == {"passed"}]

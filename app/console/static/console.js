@@ -69,7 +69,6 @@ document.addEventListener("click", (event) => {
   const connection = document.getElementById(button.dataset.liveSwitch);
   // A copy has no connection yet; a new one sends the present state of the page first.
   const copy = connection.cloneNode();
-  copy.toggleAttribute("hidden", isPaused);
   htmx.trigger(connection, "htmx:abort");
   connection.replaceWith(copy);
   if (!isPaused) htmx.process(copy);

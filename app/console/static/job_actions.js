@@ -12,7 +12,7 @@ const plural = (count) => (count === 1 ? "1 job" : `${count} jobs`);
 
 // Ids of the selected jobs: live updates replace the rows.
 const selected = new Set();
-const checkboxes = () => [...document.querySelectorAll("[data-select]")];
+const checkboxes = () => [...document.querySelectorAll("input[data-select]")];
 
 function describe(box) {
   return { id: box.dataset.select, name: box.dataset.name, status: box.dataset.status };

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from app.auth import console_sessions
 from app.db.session import SessionMaker, transaction
 from app.http.console_cookie import COOKIE_NAME
+from tests.faults.measurements import Measurements
 from tests.live_api import Account, Api, create_admin_key
 
 WCAG_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
@@ -96,6 +97,12 @@ def user(
     """A page of a member of `account`'s project, who is an admin of its organization too."""
     open_session(page, api, start_session(account.secret, create_admin_key(sessions, "acme")))
     return page
+
+
+@pytest.fixture
+def measurements(record_property: Callable[[str, object], None]) -> Measurements:
+    """Measurements of a test, which fail none: machines differ."""
+    return Measurements(record_property)
 
 
 def find_accessibility_violations(page: Page) -> list[str]:
