@@ -1,11 +1,12 @@
 """The list of jobs: filters in the URL, live rows, and one confirmation for several jobs."""
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from sqlalchemy.orm import Session
 
 from app.db.tables import Job, JobMetric, JobState, Project
@@ -127,6 +128,19 @@ class TestLive:
         expect(user.locator("tbody tr")).to_have_count(2)
         expect(user.locator(f"#select-{job.id}")).to_be_checked()
         expect(user.get_by_text("1 job selected")).to_be_visible()
+
+    def test_starts_when_a_script_comes_late(
+        self, user: Page, session: Session, project: Project
+    ) -> None:
+        def delay(route: Route) -> None:
+            time.sleep(0.5)
+            route.continue_()
+
+        user.route("**/htmx-sse-*", delay)
+        user.goto("/console/jobs")
+        job = make_job(session, project)
+        session.commit()
+        expect(user.locator(f"#row-{job.id}")).to_be_visible()
 
     def test_updates_can_be_paused(self, user: Page, session: Session, project: Project) -> None:
         first = make_job(session, project)
