@@ -60,8 +60,8 @@ def register(app: FastAPI) -> None:
         file_statistics_routes.router,
         job_list_routes.router,
         compare_routes.router,
+        api_proxy.router,
         # After all other pages below /jobs, whose paths it would take for ids.
         job_routes.router,
-        api_proxy.router,
     ):
         app.include_router(router)
