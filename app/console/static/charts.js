@@ -66,7 +66,7 @@ class Chart {
     this.step = create("span", { className: "muted" });
     this.legend = create("ul", { className: "chart-legend" });
     this.plot = create("div", { className: "chart-plot", tabIndex: 0, role: "img" });
-    this.table = create("div", { className: "table-scroll chart-table", tabIndex: 0, hidden: true, role: "region", ariaLabel: `${spec.title} as a table` });
+    this.table = create("div", { className: "chart-table", tabIndex: 0, hidden: true, role: "region", ariaLabel: `${spec.title} as a table` });
     const tools = create("span", { className: "chart-tools" });
     for (const [label, what, act] of [["Table", "as a table", (button) => this.toggleTable(button)], ["CSV", "as CSV", () => this.saveCsv()], ["PNG", "as an image", () => this.savePng()]]) {
       const button = create("button", { type: "button", className: "quiet", textContent: label, ariaLabel: `${spec.title} ${what}` });
