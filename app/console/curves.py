@@ -5,9 +5,10 @@ has an `id`, a `title` and `series` of a `name`, a `label`, `steps` and `values`
 with a `label`. An update has the points after `after_step` only, which replace those of the page.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from app.console.texts import name_end
 
 # Longest first: `full_valid_loss` is of the whole validation file, `valid_loss` of a sample of it.
 SPLITS = {
@@ -21,10 +22,10 @@ FAMILY_WORDS = {
     "f1": "F1",
     "exact_match": "Exact match",
 }
+# Ends of attempts that end their job too.
+ENDS_OF_JOBS = ("succeeded", "cancelled", "failed")
 # Families that come first, in this order; the others follow by name.
 FIRST_FAMILIES = ("loss", "accuracy", "f1", "mean_token_accuracy")
-# Ends of attempts after which a job goes on, in the words of its events.
-INTERRUPTION = re.compile(r"was requeued|has been paused|Training continues")
 SPLIT_ORDER = ("train_", "valid_", "full_valid_", "")
 
 # Of longer jobs a page shows at once what is quick to read, and its script reads the curves.
@@ -39,11 +40,11 @@ def build_empty() -> Data:
 
 
 def build_job_charts(
-    metrics: Mapping[str, Any], events: Sequence[Mapping[str, Any]], after_step: int = 0
+    metrics: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]], after_step: int = 0
 ) -> Data:
     """Build the charts of one job from the API's answers: one for each family of metrics.
 
-    `events` are the newest ones, newest first, in which interruptions are looked for.
+    `attempts` are the newest ones, newest first: where one ended before the job did is a mark.
     """
     families: dict[str, list[Data]] = {}
     for name in sort_names(metrics["series"]):
@@ -57,7 +58,7 @@ def build_job_charts(
     ]
     return {
         "charts": charts,
-        "marks": _find_marks(events),
+        "marks": _find_marks(attempts),
         "attempt": metrics["attempt"],
         "after_step": after_step,
         "last_step": metrics["last_step"],
@@ -87,16 +88,19 @@ def sort_names(names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=_sort_key)
 
 
-def _find_marks(events: Sequence[Mapping[str, Any]]) -> list[Data]:
-    """Find the steps at which the job was killed or paused, and went on later."""
+def _find_marks(attempts: Sequence[Mapping[str, Any]]) -> list[Data]:
+    """Find the steps at which the job was killed or paused, and where it went on."""
     marks: list[Data] = []
-    step = None
-    for event in reversed(events):
-        if event["type"] == "metrics":
-            step = (event["data"] or {}).get("step", step)
-        elif step is not None and INTERRUPTION.search(event["message"]):
-            marks.append({"step": step, "label": event["message"]})
-    return marks
+    later = None
+    for attempt in attempts:
+        reason = attempt["end_reason"]
+        if reason is not None and reason not in ENDS_OF_JOBS and attempt["reached_step"]:
+            label = name_end(reason)
+            if later is not None and later["resumed_step"] is not None:
+                label += f", went on from step {later['resumed_step']:,}"
+            marks.append({"step": attempt["reached_step"], "label": label})
+        later = attempt
+    return marks[::-1]
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ ENDED = ("succeeded", "failed", "cancelled")
 MAX_EVENTS = 50
 MAX_CHECKPOINTS = 100
 MAX_CHILDREN = 20
+MAX_ATTEMPTS = 20
 # Steps whose points each update repeats: more than are trained between two updates.
 TAIL_STEPS = 200
 
@@ -31,21 +32,30 @@ async def load_live_parts(
     api: ApiClient, job_id: str, events_after: str | None = None
 ) -> dict[str, Any]:
     """Load the parts that change while a job runs, apart from its curves."""
-    job, events, checkpoints = await asyncio.gather(
+    job, events, checkpoints, attempts = await asyncio.gather(
         load_job(api, job_id),
         api.get(
             build_job_path(job_id, "events"), {"limit": MAX_EVENTS, "after": events_after or None}
         ),
         api.get(build_job_path(job_id, "checkpoints"), {"limit": MAX_CHECKPOINTS}),
+        load_attempts(api, job_id),
     )
     return {
         "job": job,
         "events": events["data"],
         "has_older_events": events["has_more"],
         "checkpoints": checkpoints["data"],
+        "attempts": attempts,
         "tokens_per_second": find_speed(events["data"]),
         "numbers": list_numbers(job),
     }
+
+
+async def load_attempts(api: ApiClient, job_id: str) -> list[dict[str, Any]]:
+    """Load the newest attempts at a job, newest first."""
+    page = await api.get(build_job_path(job_id, "attempts"), {"limit": MAX_ATTEMPTS})
+    attempts: list[dict[str, Any]] = page["data"]
+    return attempts
 
 
 async def load_tail(api: ApiClient, job: Job) -> tuple[int, dict[str, Any]]:

@@ -12,6 +12,7 @@ from app.console.dependencies import ApiDep
 from app.console.job_page import (
     ENDED,
     build_job_path,
+    load_attempts,
     load_job,
     load_lineage,
     load_live_parts,
@@ -22,9 +23,7 @@ from app.console.page import get_prefix, render, render_fragment
 from app.http.console_cookie import CONSOLE_PATH
 
 # Parts of the page by the ids of their elements.
-LIVE_PARTS = ("job-head", "job-numbers", "job-checkpoints", "job-events")
-# Newest events in which interruptions are looked for.
-MAX_MARKED_EVENTS = 500
+LIVE_PARTS = ("job-head", "job-numbers", "job-checkpoints", "job-attempts", "job-events")
 
 router = APIRouter(prefix=CONSOLE_PATH, include_in_schema=False)
 
@@ -66,7 +65,7 @@ async def follow_job(job_id: str, request: Request, api: ApiDep) -> Response:
     async def render_parts(client: ApiClient) -> list[LiveMessage]:
         parts = await load_live_parts(client, job_id)
         after_step, metrics = await load_tail(client, parts["job"])
-        update = curves.build_job_charts(metrics, parts["events"], after_step)
+        update = curves.build_job_charts(metrics, parts["attempts"], after_step)
         context = {**parts, "events_after": None}
         return [
             LiveMessage("curves", orjson.dumps(update).decode(), event="curves"),
@@ -86,11 +85,10 @@ async def _load_nothing() -> curves.Data:
 
 
 async def _load_charts(api: ApiClient, job_id: str) -> curves.Data:
-    metrics, events = await asyncio.gather(
-        api.get(build_job_path(job_id, "metrics")),
-        api.get(build_job_path(job_id, "events"), {"limit": MAX_MARKED_EVENTS}),
+    metrics, attempts = await asyncio.gather(
+        api.get(build_job_path(job_id, "metrics")), load_attempts(api, job_id)
     )
-    return curves.build_job_charts(metrics, events["data"])
+    return curves.build_job_charts(metrics, attempts)
 
 
 def _changes(job: dict[str, Any]) -> bool:

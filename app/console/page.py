@@ -37,6 +37,7 @@ environment.filters.update(
     state_word=texts.name_state,
     state_tone=texts.choose_tone,
     method_word=texts.name_method,
+    end_word=texts.name_end,
 )
 
 

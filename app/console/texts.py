@@ -65,6 +65,12 @@ PURPOSE_WORDS = {
 UPLOAD_PURPOSES = {
     name: PURPOSE_WORDS[name] for name in ("fine-tune", "evals", "batch", "user_data")
 }
+# Ends of attempts at jobs.
+END_WORDS = {
+    "yielded": "Gave its trainer to another project",
+    "postponed": "Waited for a resource",
+    "lost": "Lost its trainer",
+}
 METHOD_WORDS = {
     "supervised": "Supervised",
     "dpo": "DPO",
@@ -114,3 +120,8 @@ def choose_tone(state: str) -> Tone:
 def name_method(method: str) -> str:
     """The word for a training method."""
     return METHOD_WORDS.get(method, method.replace("_", " ").capitalize())
+
+
+def name_end(reason: str) -> str:
+    """The word for the end of an attempt."""
+    return END_WORDS.get(reason, reason.replace("_", " ").capitalize())

@@ -347,10 +347,7 @@ class ChartSet {
       known?.refresh();
     }
     this.data.last_step = update.last_step;
-    // An update knows the newest marks only.
-    const describeMark = (mark) => `${mark.step} ${mark.label}`;
-    const marked = new Set(this.data.marks.map(describeMark));
-    this.data.marks.push(...update.marks.filter((mark) => !marked.has(describeMark(mark))));
+    this.data.marks = update.marks;
     this.showMarks();
     return true;
   }

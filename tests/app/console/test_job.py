@@ -13,7 +13,16 @@ from sqlalchemy.orm import Session
 from app import ids
 from app.db import clock
 from app.db.session import SessionMaker, transaction
-from app.db.tables import Checkpoint, CheckpointKind, EventType, Job, JobMetric, Project
+from app.db.tables import (
+    AttemptEnd,
+    AttemptOutcome,
+    Checkpoint,
+    CheckpointKind,
+    Job,
+    JobAttempt,
+    JobMetric,
+    Project,
+)
 from app.jobs import events, progress
 from app.jobs.events import NewEvent
 from app.jobs.progress import StepMetrics
@@ -153,18 +162,37 @@ class TestCurves:
         self, user: Page, session: Session, project: Project
     ) -> None:
         job = make_finished_job(session, project)
-        steps = [
-            NewEvent(f"step:{step}", f"Step {step}/40", type=EventType.METRICS, data={"step": step})
-            for step in (20, 30)
+        ends: list[dict[str, Any]] = [
+            {
+                "outcome": AttemptOutcome.CRASHED,
+                "exit_code": -9,
+                "resumed_step": 0,
+                "reached_step": 20,
+                "message": "The process was killed.",
+                "log_tail": f"step 20 {HOSTILE}",
+            },
+            {
+                "outcome": AttemptOutcome.YIELDED,
+                "end_reason": AttemptEnd.PAUSED,
+                "resumed_step": 10,
+                "reached_step": 30,
+            },
+            {"outcome": AttemptOutcome.DONE, "resumed_step": 30, "reached_step": 40},
         ]
-        lost, paused = "The trainer was lost. The job was requeued.", "The job has been paused"
-        events.append(
-            session, job, [steps[0], NewEvent("lost", lost), steps[1], NewEvent("paused", paused)]
-        )
+        for number, values in enumerate(ends, 1):
+            ended_at = clock.seconds_from_now(number)
+            session.add(
+                JobAttempt(job_id=job.id, attempt=number, trainer="t", ended_at=ended_at, **values)
+            )
         session.commit()
         user.goto(f"/console/jobs/{job.id}")
-        marks = user.locator(".chart-marks li")
-        expect(marks).to_have_text([f"Step 20: {lost}", f"Step 30: {paused}"])
+        marks = ["Step 20: Killed, went on from step 10", "Step 30: Paused, went on from step 30"]
+        expect(user.locator(".chart-marks li")).to_have_text(marks)
+        killed = user.locator(".attempt").last
+        expect(killed).to_contain_text("Killed · steps 0 to 20")
+        killed.locator("summary").click()
+        expect(killed.locator("pre")).to_contain_text(HOSTILE)
+        expect(killed).to_contain_text("The process was killed. (exit code -9)")
 
     def test_a_gap_or_another_attempt_reads_all_points_anew(
         self, user: Page, session: Session, sessions: SessionMaker, project: Project
