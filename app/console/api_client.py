@@ -171,6 +171,8 @@ class ApiClient:
             if self.identity.admin is None:
                 raise MissingRole("This needs an admin key. Log in with one to see it.")
             return self.identity.admin
+        if path == "/readyz":
+            return self.identity.principal
         if self.identity.project is None:
             raise MissingRole("This needs a project's API key. Log in with one to see it.")
         return self.identity.project

@@ -3,12 +3,12 @@
 import asyncio
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, Request, Response
 
 from app.console import live
 from app.console.api_client import ApiCallError, ApiClient
 from app.console.dependencies import ApiDep
+from app.console.health import get_health
 from app.console.live import LiveMessage
 from app.console.page import get_prefix, render, render_fragment
 from app.console.sparklines import build_sparkline
@@ -43,12 +43,13 @@ async def follow_home(request: Request, api: ApiDep) -> Response:
 
 
 async def _load(api: ApiClient) -> dict[str, Any]:
-    running, waiting, ended, files, health = await asyncio.gather(
+    running, waiting, ended, files, health, status = await asyncio.gather(
         _list_jobs(api, RUNNING, MAX_RUNNING),
         _list_jobs(api, WAITING, MAX_WAITING),
         _list_jobs(api, ENDED, MAX_ENDED),
         api.get("/v1/files", {"limit": 1}),
-        _get_health(api),
+        get_health(api),
+        api.get("/v1/status"),
     )
     curves = await asyncio.gather(*(_get_curve(api, job["id"]) for job in running["data"]))
     return {
@@ -60,6 +61,7 @@ async def _load(api: ApiClient) -> dict[str, Any]:
         "has_more_waiting": waiting["has_more"],
         "has_files": bool(files["data"]),
         "health": health,
+        "status": status,
     }
 
 
@@ -74,10 +76,3 @@ async def _get_curve(api: ApiClient, job_id: str) -> str:
     except ApiCallError:
         return ""
     return build_sparkline(metrics["series"].get("train_loss", {"values": []})["values"])
-
-
-async def _get_health(api: ApiClient) -> dict[str, Any]:
-    """The readiness report, which has a body also when it is a 503."""
-    async with api.stream("GET", "/readyz") as response:
-        report: dict[str, Any] = orjson.loads(await response.read())
-    return report
