@@ -26,6 +26,7 @@ from bench.stack import Stack, run_stack
 JOBS, POINTS, TABS = 2_000, 100_000, 200
 ROUNDS = 15
 IDLE_SECONDS = 15.0
+START_SECONDS = 60
 # Of each page, and the calls of the API that it shows the answers of.
 PAGES = {
     "/console/jobs": ["/v1/fine_tuning/jobs?limit=50&include[]=progress"],
@@ -101,9 +102,8 @@ def _time_pages(stack: Stack, key: str, cookie: dict[str, str]) -> None:
             for _ in range(ROUNDS):
                 page_ms.append(_time(client, paths[0], cookies=cookie))
                 call_ms.append(sum(_time(client, path, headers=headers) for path in paths[1:]))
-            print(
-                f"{page:20} {statistics.median(page_ms):6.0f} ms {statistics.median(call_ms):6.0f} ms"
-            )
+            medians = statistics.median(page_ms), statistics.median(call_ms)
+            print(f"{page:20} {medians[0]:6.0f} ms {medians[1]:6.0f} ms")
 
 
 def _time(client: httpx.Client, path: str, **options: dict[str, str]) -> float:
@@ -123,8 +123,9 @@ async def _measure_tabs(stack: Stack, cookie: dict[str, str], database_url: str)
     ) as client:
         counts = [0] * TABS
         tabs = [asyncio.create_task(_follow(client, counts, tab)) for tab in range(TABS)]
-        while not all(counts):
-            await asyncio.sleep(0.2)
+        async with asyncio.timeout(START_SECONDS):
+            while not all(counts):  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
         before = _count_connections(database_url)
         print(f"{TABS} tabs on one running job, {before} database connections in all")
         print(f"nothing happens:    {await _measure_processor(api):5.1f} % of a core")
