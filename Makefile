@@ -9,7 +9,7 @@ PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name $(NEW_ENOUGH) 2>/dev/null && echo $$name && break; done)
 endif
 
-.PHONY: help up test test-full upgrade-test attacks neighbours soak faults fault-smoke golden engines clients bench-peers console-test sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean sbom
+.PHONY: help up test test-full upgrade-test attacks neighbours soak faults fault-smoke golden engines clients bench-peers console-test console-pictures sdk-suite fuzz mutants check doctor docs reference locks install install-dev clean sbom
 
 help:
 	@echo 'make up         install, start everything, fine-tune the example, and serve until Ctrl-C'
@@ -26,6 +26,7 @@ help:
 	@echo 'make clients    call the API by LangChain, instructor, pydantic-ai, OpenAI'"'"'s Agents and Node SDKs, and the AI SDK'
 	@echo 'make console-test  drive the web console by Chromium: every screen, attacks, and accessibility'
 	@echo 'make bench-peers  install TRL and Unsloth, which `python -m bench.training` compares with'
+	@echo 'make console-pictures  take the pictures of its screens for the documentation'
 	@echo 'make sdk-suite  run the OpenAI SDK'"'"'s own tests against this API'
 	@echo 'make fuzz       generate requests from the OpenAPI document and check every response'
 	@echo 'make mutants    mutation testing: remove safeguards one at a time and check that a test fails'
@@ -122,6 +123,9 @@ $(CLIENTS_VENV)/.installed: requirements/clients.lock
 console-test: install-dev
 	@command -v chromium >/dev/null || [ -n "$$LUTHIER_TEST_CHROMIUM" ] || { apt-get update -qq && apt-get install -y -qq chromium; }
 	$(PARALLEL_PYTEST) tests/app/console -m 'console or not console' $(PYTEST)
+
+console-pictures: install-dev
+	.venv/bin/python -m scripts.console_pictures build/console
 
 sdk-suite: install-dev
 	.venv/bin/pytest tests/sdk_suite -m sdk_suite $(PYTEST)
