@@ -61,7 +61,7 @@ async def _load(api: ApiClient) -> dict[str, Any]:
         "has_more_waiting": waiting["has_more"],
         "has_files": bool(files["data"]),
         "health": health,
-        "status": status,
+        "capacity": status,
     }
 
 
