@@ -234,11 +234,17 @@ def console_command(
         str | None,
         typer.Option(help="Project to work in; the oldest one if not given.", metavar="PROJECT_ID"),
     ] = None,
+    end_sessions: Annotated[
+        bool, typer.Option("--end-sessions", help="Log everybody out instead.")
+    ] = False,
 ) -> None:
     """Print a link that logs in to the web console once, within an hour, as an admin."""
     settings = Settings()
     with open_database(settings) as url:
-        echo(console_link.create_link(url, settings, project))
+        if end_sessions:
+            echo(f"Ended {console_link.end_sessions(url, settings)} sessions.")
+        else:
+            echo(console_link.create_link(url, settings, project))
 
 
 @app.command("doctor")

@@ -44,6 +44,7 @@ class SecurityEvent(StrEnum):
     ADMIN_REQUEST = "admin.request"
     SECRET_REQUEST = "secret.request"
     OPERATOR_COMMAND = "operator.command"
+    CONSOLE_LOGIN = "console.login"
 
 
 class SecurityLog:

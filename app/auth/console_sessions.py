@@ -102,6 +102,8 @@ class Grant:
     is_admin: bool = False
     admin_key_id: str | None = None
     subject: str | None = None
+    # Of a session that another key was added to; it does not begin anew by that.
+    expires_at: datetime | None = None
 
 
 def authenticate(session: Session, secret: str) -> ConsoleIdentity | None:
@@ -183,6 +185,7 @@ def merge(current: Grant | None, added: Grant) -> Grant:
         is_admin=added.is_admin or current.is_admin,
         admin_key_id=added.admin_key_id if added.is_admin else current.admin_key_id,
         subject=added.subject or current.subject,
+        expires_at=current.expires_at,
     )
 
 
@@ -196,6 +199,7 @@ def get_grant(session: Session, session_id: str) -> Grant:
         is_admin=row.is_admin,
         admin_key_id=row.admin_key_id,
         subject=row.subject,
+        expires_at=row.expires_at,
     )
 
 
@@ -212,7 +216,7 @@ def create(session: Session, grant: Grant) -> str:
             api_key_id=grant.api_key_id,
             admin_key_id=grant.admin_key_id,
             subject=grant.subject,
-            expires_at=secrets.compute_expiry(SESSION_SECONDS),
+            expires_at=grant.expires_at or secrets.compute_expiry(SESSION_SECONDS),
         )
     )
     session.flush()
@@ -226,6 +230,19 @@ def revoke(session: Session, session_id: str) -> None:
         .where(ConsoleSession.id == session_id)
         .values(revoked_at=func.coalesce(ConsoleSession.revoked_at, func.clock_timestamp()))
     )
+
+
+def revoke_all(session: Session, organization_id: str) -> int:
+    """End all sessions of an organization with this commit; returns their number."""
+    statement = (
+        update(ConsoleSession)
+        .where(
+            ConsoleSession.organization_id == organization_id, ConsoleSession.revoked_at.is_(None)
+        )
+        .values(revoked_at=func.clock_timestamp())
+        .returning(ConsoleSession.id)
+    )
+    return len(session.scalars(statement).all())
 
 
 def create_login_code(session: Session, grant: Grant) -> str:

@@ -7,6 +7,7 @@ from fastapi.responses import StreamingResponse
 
 from app.console.api_client import ApiClient, ApiResponse
 from app.console.dependencies import ApiDep
+from app.errors import NotFound
 from app.http.console_cookie import CONSOLE_API_PATH
 
 # Headers of the browser's request that the API reads; never its cookie.
@@ -24,7 +25,13 @@ router = APIRouter(prefix=CONSOLE_API_PATH, include_in_schema=False)
 
 @router.api_route("/v1/{path:path}", methods=["GET", "POST", "DELETE"])
 async def pass_on(path: str, request: Request, api: ApiDep) -> Response:
-    """Call the API with the request's body, as it comes, and stream its response."""
+    """Call the API with the request's body, as it comes, and stream its response.
+
+    Not the stream of changes, which would outlive the session: pages have live updates of their
+    own.
+    """
+    if path == "changes":
+        raise NotFound("The console does not pass this stream on. Use an API key.")
     return await _pass_on(api, f"/v1/{path}", request)
 
 

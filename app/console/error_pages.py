@@ -31,9 +31,13 @@ def _with_pages(handle: Handler) -> Handler:
         path = request.scope["path"]
         if path.startswith(CONSOLE_PATH) and not path.startswith(CONSOLE_API_PATH):
             api_error = error_handlers.to_api_error(error, request.method, path)
-            return _render(request, api_error.status, api_error.message)
-        response = handle(request, error)
-        return response if isinstance(response, Response) else await response
+            # For the security log; the middleware sees only the status.
+            request.scope.setdefault("error_codes", []).append(api_error.error_code)
+            response = _render(request, api_error.status, api_error.message)
+            response.headers.update(api_error.response_headers)
+            return response
+        answer = handle(request, error)
+        return answer if isinstance(answer, Response) else await answer
 
     return handle_with_pages
 

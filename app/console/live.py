@@ -32,8 +32,9 @@ IDLE_INTERVAL_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15.0
 # How often a browser's session is looked up; one that has ended gets no more updates.
 SESSION_CHECK_SECONDS = 30.0
-# Of one project in this process: each takes memory, and its rendering time.
-MAX_TOPICS_PER_PROJECT = 64
+# That one session and one project have in this process: each takes memory, and rendering time.
+MAX_TOPICS_PER_SESSION = 16
+MAX_TOPICS_PER_PROJECT = 128
 SESSION_ENDED = b"event: session-ended\ndata: \n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 
@@ -75,12 +76,15 @@ class _Subscriber:
 class _Topic:
     owner: str
     source: Source
+    # The session that was the first to show it.
+    session_id: str
     subscribers: list[_Subscriber] = field(default_factory=list)
     sent: dict[str, bytes] = field(default_factory=dict)
     task: asyncio.Task[None] | None = None
 
 
-TopicKey = tuple[str, str]
+# Owner, whether its browsers are admins' (they may be shown more), and the URL.
+TopicKey = tuple[str, bool, str]
 
 
 class LiveHub:
@@ -90,12 +94,18 @@ class LiveHub:
         self._feed = feed
         self._topics: dict[TopicKey, _Topic] = {}
 
-    async def follow(
-        self, owner: str, name: str, source: Source, api: ApiClient
-    ) -> AsyncIterator[bytes]:
+    def check_room(self, key: TopicKey, session_id: str) -> None:
+        """Raise ApiCallError if the session or its project has too many topics for another."""
+        if key in self._topics:
+            return
+        of_session = sum(topic.session_id == session_id for topic in self._topics.values())
+        of_project = sum(other[0] == key[0] for other in self._topics)
+        if of_session >= MAX_TOPICS_PER_SESSION or of_project >= MAX_TOPICS_PER_PROJECT:
+            raise ApiCallError(429, {"message": "Too many different pages are open. Close some."})
+
+    async def follow(self, key: TopicKey, source: Source, api: ApiClient) -> AsyncIterator[bytes]:
         """Yield encoded messages for one browser: the current ones, then each that changes."""
-        key = (owner, name)
-        topic = self._topics.setdefault(key, _Topic(owner, source))
+        topic = self._topics.setdefault(key, _Topic(key[0], source, api.identity.session_id))
         subscriber = _Subscriber(api, dict(topic.sent))
         subscriber.wake.set()
         topic.subscribers.append(subscriber)
@@ -114,9 +124,6 @@ class LiveHub:
             if not topic.subscribers and topic.task is not None:
                 topic.task.cancel()
                 self._topics.pop(key, None)
-
-    def count_topics(self, owner: str) -> int:
-        return sum(key[0] == owner for key in self._topics)
 
     async def _run(self, topic: _Topic) -> None:
         with self._feed.subscribe(topic.owner) as subscription:
@@ -156,17 +163,17 @@ def respond(request: Request, api: ApiClient, source: Source) -> StreamingRespon
     hub: LiveHub = request.app.state.live_hub
     principal = api.identity.principal
     owner = getattr(principal, "project_id", principal.organization_id)
-    if hub.count_topics(owner) >= MAX_TOPICS_PER_PROJECT:
-        raise ApiCallError(429, {"message": "Too many different pages of this project are open."})
-    name = f"{request.url.path}?{request.url.query}"
-    chunks = _until_session_ends(request, hub.follow(owner, name, source, api))
+    key = (owner, api.identity.admin is not None, f"{request.url.path}?{request.url.query}")
+    hub.check_room(key, api.identity.session_id)
+    chunks = _until_session_ends(request, api, hub.follow(key, source, api))
     headers = {"x-accel-buffering": "no"}
     return StreamingResponse(chunks, media_type="text/event-stream", headers=headers)
 
 
 async def _until_session_ends(
-    request: Request, chunks: AsyncIterator[bytes]
+    request: Request, api: ApiClient, chunks: AsyncIterator[bytes]
 ) -> AsyncIterator[bytes]:
+    """Pass chunks on while the session has the roles that they are rendered for."""
     state: AppState = request.app.state.shared
     secret = read_session_secret(request.scope) or ""
     checked_at = time.monotonic()
@@ -176,7 +183,8 @@ async def _until_session_ends(
             identity = await run_autocommit(
                 state, lambda session: console_sessions.authenticate(session, secret)
             )
-            if identity is None:
+            roles = None if identity is None else (identity.project, identity.admin)
+            if roles != (api.identity.project, api.identity.admin):
                 yield SESSION_ENDED
                 return
         yield chunk

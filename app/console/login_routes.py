@@ -15,9 +15,10 @@ from app.http.client_address import rate_limit_name
 from app.http.console_cookie import CONSOLE_PATH, set_session_cookie
 from app.http.dependencies import AppStateDep, run_in_transaction
 from app.http.rate_limits import InMemoryRateLimiter, RateLimit
+from app.security_log import SecurityEvent
 
 MAX_KEY_CHARS = 500
-# Of one address per minute; no one can guess a key, but each attempt is a query.
+# Failed attempts of one address per minute; no one can guess a key, but each is a query.
 LOGIN_LIMIT = RateLimit(requests=30, bytes=1)
 
 router = APIRouter(prefix=CONSOLE_PATH, include_in_schema=False)
@@ -42,20 +43,22 @@ async def log_in(
     """Start a session by an API key, an admin key or a one-time code."""
     check_origin(request)
     identity: ConsoleIdentity | None = request.scope.get("console_identity")
-    address = request.client.host if request.client else ""
-    if not _limiter.take(rate_limit_name(address)).allowed:
+    address = rate_limit_name(request.scope["client_address"])
+    if _limiter.take(address, count=0).remaining_requests < 1:
         problem = "Too many attempts. Wait a minute, and try again."
         return render(request, "login.html", status=429, next=next, code="", problem=problem)
     secret = await run_in_transaction(
         state, lambda session: _start_session(session, key.strip(), code.strip(), identity)
     )
     if secret is None:
+        _limiter.take(address)
         problem = (
             "This link was used already, or is older than an hour. Type a key instead."
             if code
             else "This key is not valid. Check that it was copied whole, and is not revoked."
         )
         return render(request, "login.html", status=401, next=next, code="", problem=problem)
+    state.security_log.count(SecurityEvent.CONSOLE_LOGIN, address=address)
     response = RedirectResponse(_build_target(request, next), 303)
     set_session_cookie(
         response.headers,

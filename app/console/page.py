@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from app.auth.console_sessions import ConsoleIdentity
 from app.console import assets, formatting, texts
-from app.http.console_cookie import CONSOLE_API_PATH, CONSOLE_PATH
+from app.http.console_cookie import CONSOLE_API_PATH, CONSOLE_PATH, read_cookie
 from app.http.dependencies import AppState
 
 # Relative times in a page are by its own clock, and become right again when it is reloaded.
@@ -93,7 +93,7 @@ def _shared_context(request: Request) -> dict[str, Any]:
         "static": lambda name: prefix + assets.build_url(name),
         "here": request.url.path.removeprefix(CONSOLE_PATH) or "/",
         "query": request.query_params,
-        "theme": request.cookies.get("luthier_theme", "auto"),
+        "theme": read_cookie(request.scope, "luthier_theme") or "auto",
         "is_fragment": is_fragment(request),
         "now": datetime.now(UTC),
         "texts": texts,

@@ -2,7 +2,6 @@
 
 import hmac
 import secrets
-from urllib.parse import urlsplit
 
 from fastapi import Request
 from starlette.datastructures import MutableHeaders
@@ -74,8 +73,8 @@ def check_origin(request: Request) -> None:
     if site is not None:
         is_own = site in ("same-origin", "none")
     else:
-        origin = request.headers.get("origin")
-        is_own = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+        origin, host = request.headers.get("origin"), request.headers.get("host")
+        is_own = origin is None or origin in (f"http://{host}", f"https://{host}")
     if not is_own:
         raise Forbidden("This request was sent by another site. Open the console and try again.")
 

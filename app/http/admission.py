@@ -40,7 +40,7 @@ from app.http.fair_limiter import FairLimiter, request_owner
 from app.http.openapi import requires_key
 from app.http.rate_limits import InMemoryRateLimiter, RateLimit, format_duration
 from app.http.request_context import RequestContext
-from app.http_server.protocol import LISTENER_PATHS
+from app.http_server.protocol import LISTENER_PATH
 
 # The multipart form around an uploaded file.
 FORM_OVERHEAD_BYTES = 2**20
@@ -51,6 +51,8 @@ MAX_REQUEST_SHARE = 0.5
 # Of these, what requests without a key may take: the documentation pages. Nobody is known by then
 # who could be given a share, so together they may not keep a key's requests out.
 MAX_KEYLESS_REQUESTS = 64
+# Of these, what one address may take: it could hold them by bodies that it sends slowly.
+MAX_KEYLESS_REQUESTS_PER_ADDRESS = 16
 # Exempt from the limits: an orchestrator must not restart a process for being busy.
 PROBE_PATHS = ("/healthz", "/readyz")
 # Failed authentications of one address per minute. No one can guess 256 bits, but each attempt is a
@@ -87,7 +89,7 @@ class AdmissionMiddleware:
         self._max_concurrent_requests = max_concurrent_requests
         self._project_slots = FairLimiter(max_concurrent_requests, share=MAX_REQUEST_SHARE)
         self._in_flight = 0
-        self._in_flight_keyless = 0
+        self._in_flight_keyless: Counter[str] = Counter()
         self._in_flight_by_key: Counter[str] = Counter()
         self._access_log = AccessLog()
         self._failed_auth_limiter = InMemoryRateLimiter(FAILED_AUTH_LIMIT)
@@ -101,6 +103,7 @@ class AdmissionMiddleware:
             scope, settings.trusted_proxies, ProxyHeader(settings.proxy_header)
         )
         context = RequestContext(scope, receive, send, client_address=address)
+        scope["client_address"] = address
         # A connection's next request may start in the context of the one before it.
         request_owner.set("")
         with structlog.contextvars.bound_contextvars(
@@ -121,7 +124,8 @@ class AdmissionMiddleware:
             with ExitStack() as slots:
                 slots.enter_context(self._global_slot(context.scope["path"]))
                 await self._check_request(context)
-                if context.scope["path"] in LISTENER_PATHS:
+                is_listener = LISTENER_PATH.fullmatch(context.scope["path"]) is not None
+                if is_listener and context.principal is not None:
                     slots.close()
                     slots.enter_context(self._listener_slot(context.principal))
                 else:
@@ -197,24 +201,27 @@ class AdmissionMiddleware:
         if context.principal is not None or context.scope["path"] in PROBE_PATHS:
             yield
             return
-        if self._in_flight_keyless >= MAX_KEYLESS_REQUESTS:
+        address = rate_limit_name(context.client_address)
+        held, of_all = self._in_flight_keyless, self._in_flight_keyless.total()
+        if held[address] >= MAX_KEYLESS_REQUESTS_PER_ADDRESS or of_all >= MAX_KEYLESS_REQUESTS:
             raise ServiceUnavailable(
                 "Too many concurrent requests without an API key. Please retry in a moment."
             )
-        self._in_flight_keyless += 1
+        held[address] += 1
         try:
             yield
         finally:
-            self._in_flight_keyless -= 1
+            held[address] -= 1
+            if not held[address]:
+                del held[address]
 
     @contextmanager
-    def _listener_slot(self, principal: Principal | AdminPrincipal | None) -> Iterator[None]:
+    def _listener_slot(self, principal: Principal | AdminPrincipal) -> Iterator[None]:
         """Hold a slot of streams that stay open, which would otherwise take those of requests.
         Raises RateLimited if the project has none left.
 
         Keys have no limit of their own: many tabs of one user listen with the same.
         """
-        assert principal is not None, "paths of listeners require a key"
         owner = _owner_id(principal)
         if not self._state.listener_slots.try_acquire(owner):
             held = self._state.listener_slots.held_by(owner)

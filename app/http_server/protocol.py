@@ -3,6 +3,7 @@ chunked bodies, pipelining, slow readers (slowloris in both directions), number 
 errors in OpenAI's envelope."""
 
 import json
+import re
 import socket
 import struct
 import termios
@@ -33,8 +34,8 @@ MAX_IDLE_CHECKS = 2
 MAX_UNSENT_BYTES = 128 * 1024
 # Each costs memory and a file descriptor. The limit on requests in admission.py is reached first.
 MAX_CONNECTIONS = 10_000
-# Paths of streams that stay open until their clients close them, or the server shuts down.
-LISTENER_PATHS = ("/v1/changes",)
+# Path of streams that stay open until their clients close them, or the server shuts down.
+LISTENER_PATH = re.compile(r"/v1/changes|/console/(?!api/)(.+/)?live")
 FRAMING_MESSAGE = (
     "The body has too many bytes of chunk sizes, chunk extensions and trailers for its length. "
     "Send larger chunks, and no trailers."
@@ -82,7 +83,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Let the response end; close a stream that would not, whose client connects again."""
         super().shutdown()
-        if self.cycle is not None and self.cycle.scope["path"] in LISTENER_PATHS:
+        if self.cycle is not None and LISTENER_PATH.fullmatch(self.cycle.scope["path"]):
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:

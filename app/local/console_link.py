@@ -32,3 +32,10 @@ def create_link(database_url: str, settings: Settings, project_id: str | None = 
         )
         code = console_sessions.create_login_code(session, grant)
     return f"{api_url(settings)}{settings.path_prefix}{CONSOLE_PATH}/login?code={code}"
+
+
+def end_sessions(database_url: str, settings: Settings) -> int:
+    """End all sessions of the console; returns their number."""
+    with one_off_transaction(database_url) as session:
+        organization = bootstrap.ensure_organization(session, settings.organization_slug)
+        return console_sessions.revoke_all(session, organization.id)

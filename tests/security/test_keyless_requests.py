@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from ipaddress import ip_network
 
 import httpx
 import pytest
@@ -58,6 +59,9 @@ class TestA71:
             api.state,
             db_slots=FairLimiter(MAX_CONCURRENT_DB_SESSIONS, share=MAX_THREAD_SHARE),
             rate_limiter=RateLimiter("redis://127.0.0.1:1/0", api.state.rate_limiter.limit),
+            settings=api.state.settings.model_copy(
+                update={"trusted_proxies": (ip_network("127.0.0.0/8"),)}
+            ),
         )
         app.add_middleware(
             AdmissionMiddleware,
@@ -85,6 +89,24 @@ class TestA71:
             busy.done.set()
         assert {response.result().status_code for response in waiting} == {200}
         assert http_client.get(url).status_code == 200
+
+    def test_a71_one_address_leaves_places_for_others(
+        self, busy: Busy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(admission, "MAX_KEYLESS_REQUESTS_PER_ADDRESS", 1)
+        url = f"{busy.url}/docs-page"
+
+        def ask(address: str) -> httpx.Response:
+            return httpx.get(url, headers={"x-forwarded-for": address}, timeout=120)
+
+        with ThreadPoolExecutor(2) as strangers:
+            first = strangers.submit(ask, "203.0.113.1")
+            assert busy.inside.acquire(timeout=120)
+            assert ask("203.0.113.1").status_code == 503
+            other = strangers.submit(ask, "203.0.113.2")
+            assert busy.inside.acquire(timeout=120)
+            busy.done.set()
+        assert [first.result().status_code, other.result().status_code] == [200, 200]
 
 
 def test_a72_test_deliveries_of_one_project_leave_threads_for_others(api: Api) -> None:

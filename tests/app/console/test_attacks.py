@@ -1,18 +1,25 @@
 """Attacks on the console: forged requests, frames, redirects, and text that wants to be HTML."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
+from sqlalchemy import update
 
-from app.auth import console_sessions
+from app.auth import console_sessions, secrets
+from app.console.live import MAX_TOPICS_PER_SESSION
 from app.console.page_security import CSRF_HEADER
-from app.db.session import SessionMaker
-from app.http.console_cookie import COOKIE_NAME
+from app.db.session import SessionMaker, transaction
+from app.db.tables import ConsoleSession
+from app.http.console_cookie import COOKIE_NAME, read_cookie
+from app.http_server.protocol import LISTENER_PATH
 from tests.app.console.conftest import open_session
-from tests.live_api import Account, Api, create_account
+from tests.growth import MAX_GROWTH, measure_growth
+from tests.live_api import Account, Api, create_account, create_admin_key
 
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
 ROW = b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}\n'
@@ -39,6 +46,7 @@ class TestForgedRequests:
             {"sec-fetch-site": "cross-site"},
             {"sec-fetch-site": "same-site"},
             {"origin": "https://evil.example"},
+            {"origin": "http://["},
         ):
             response = httpx.post(
                 api.url + JOBS,
@@ -159,3 +167,60 @@ def test_a_session_secret_is_in_no_page_and_no_log(
 ) -> None:
     assert secret not in httpx.get(f"{api.url}/console/", cookies={COOKIE_NAME: secret}).text
     assert secret not in "".join(capfd.readouterr())
+
+
+def test_a_long_cookie_is_read_in_linear_time() -> None:
+    """http.cookies takes time by the square of a quoted value's length."""
+
+    def prepare(size: int) -> Callable[[], object]:
+        header = b'a="' + b"\\" * size + b'"; luthier_console=' + b"x" * size
+        scope = {"headers": [(b"cookie", header)]}
+        return lambda: read_cookie(scope, COOKIE_NAME)
+
+    growth = measure_growth(prepare, size=2**14)
+    assert growth is None or growth.factor < MAX_GROWTH
+
+
+def test_another_key_does_not_renew_a_session(
+    api: Api, account: Account, sessions: SessionMaker, secret: str
+) -> None:
+    """Otherwise a stolen session would live for ever."""
+    ends_soon = secrets.compute_expiry(60)
+    with transaction(sessions) as session:
+        session.execute(update(ConsoleSession).values(expires_at=ends_soon))
+    response = httpx.post(
+        f"{api.url}/console/login",
+        data={"key": create_admin_key(sessions, "acme")},
+        cookies={COOKIE_NAME: secret},
+    )
+    with transaction(sessions) as session:
+        identity = console_sessions.authenticate(session, response.cookies[COOKIE_NAME])
+    assert identity is not None
+    assert identity.admin is not None
+    assert identity.expires_at < datetime.now(UTC) + timedelta(minutes=5)
+
+
+def test_streams_of_pages_take_no_slots_of_requests(api: Api, secret: str) -> None:
+    for path in ("/console/live", "/console/jobs/live", "/console/jobs/ftjob-a/live"):
+        assert LISTENER_PATH.fullmatch(path), path
+    for path in ("/console/", "/console/jobs", "/console/api/v1/files/x/live"):
+        assert not LISTENER_PATH.fullmatch(path), path
+    changes = f"{api.url}/console/api/v1/changes"
+    assert httpx.get(changes, cookies={COOKIE_NAME: secret}).status_code == 404
+
+
+def test_made_up_urls_leave_room_for_other_members(
+    api: Api, account: Account, secret: str, start_session: Callable[..., str]
+) -> None:
+    other = start_session(account.secret)
+    with ExitStack() as stack:
+
+        def follow(path: str, session_secret: str) -> int:
+            request = httpx.stream(
+                "GET", f"{api.url}/console/{path}", cookies={COOKIE_NAME: session_secret}
+            )
+            return stack.enter_context(request).status_code
+
+        made_up = [follow(f"live?x={n}", secret) for n in range(MAX_TOPICS_PER_SESSION + 1)]
+        assert made_up == [200] * MAX_TOPICS_PER_SESSION + [429]
+        assert follow("live", other) == 200
