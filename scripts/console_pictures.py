@@ -60,7 +60,7 @@ def main() -> None:
                 for problem in _photograph(browser, url, cookie, name, path, folder)
             ]
             browser.close()
-    sys.exit("\\n".join(problems) or None)
+    sys.exit("\n".join(problems) or None)
 
 
 @contextmanager

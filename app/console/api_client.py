@@ -110,7 +110,10 @@ class ApiClient:
         content = b"" if body is None else orjson.dumps(body)
         async with self.stream(method, path, content=content, query=query) as response:
             answer = await response.read()
-        parsed = orjson.loads(answer) if answer else None
+        try:
+            parsed = orjson.loads(answer) if answer else None
+        except orjson.JSONDecodeError as cause:
+            raise ApiCallError(500, {"message": f"{path} did not answer with JSON."}) from cause
         if response.status >= 400:
             error = parsed.get("error") if isinstance(parsed, dict) else None
             raise ApiCallError(response.status, error if isinstance(error, dict) else {})

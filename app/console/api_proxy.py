@@ -35,6 +35,11 @@ async def pass_on(path: str, request: Request, api: ApiDep) -> Response:
     return await _pass_on(api, f"/v1/{path}", request)
 
 
+@router.get("/metrics")
+async def pass_on_metrics(request: Request, api: ApiDep) -> Response:
+    return await _pass_on(api, "/metrics", request)
+
+
 @router.post("/models/{path:path}")
 async def pass_on_inference(path: str, request: Request, api: ApiDep) -> Response:
     """Call Hugging Face's inference API, which encoders answer."""

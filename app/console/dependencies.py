@@ -11,7 +11,8 @@ from app.auth.console_sessions import ConsoleIdentity
 from app.console.api_client import ApiClient
 from app.console.page import get_prefix, is_fragment
 from app.console.page_security import check_csrf
-from app.http.console_cookie import CONSOLE_PATH
+from app.errors import Unauthenticated
+from app.http.console_cookie import CONSOLE_API_PATH, CONSOLE_PATH
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +23,11 @@ class LoginRequired(Exception):
 
 
 async def get_api(request: Request) -> ApiClient:
-    """The API as the session's user. Raises LoginRequired, or Forbidden without a CSRF token."""
+    """The API as the session's user. Raises LoginRequired, or Unauthenticated where a script asks,
+    and Forbidden without a CSRF token."""
     identity: ConsoleIdentity | None = request.scope.get("console_identity")
+    if identity is None and request.url.path.startswith(CONSOLE_API_PATH):
+        raise Unauthenticated("The session has ended. Log in again.")
     if identity is None:
         raise LoginRequired(_redirect_to_login(request))
     await check_csrf(request, identity.csrf_token)

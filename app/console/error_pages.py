@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request, Response
 from app.console.api_client import ApiCallError, MissingRole
 from app.console.dependencies import LoginRequired
 from app.console.page import is_fragment, render
+from app.errors import ApiError
 from app.http import error_handlers
 from app.http.console_cookie import CONSOLE_API_PATH, CONSOLE_PATH
 
@@ -57,6 +58,9 @@ async def _handle_missing_role(request: Request, error: Exception) -> Response:
 
 
 def _render(request: Request, status: int, message: str) -> Response:
+    if request.url.path.startswith(CONSOLE_API_PATH):
+        kind = error_handlers.ERRORS_BY_STATUS.get(status, ApiError)
+        return error_handlers.to_response(kind(message))
     template = "error_fragment.html" if is_fragment(request) else "error.html"
     title = TITLES.get(status, "That did not work")
     return render(request, template, status=status, title=title, message=message)

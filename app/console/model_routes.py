@@ -14,6 +14,8 @@ from app.console.page import get_prefix, render
 from app.http.console_cookie import CONSOLE_PATH
 
 HOURS = {"24": "Last day", "168": "Last week", "720": "Last month"}
+# Ends of paths below a model's that are no names: a page must not start an export.
+SUBROUTES = ("/export", "/monitoring", "/feedback")
 # Export formats by the kind of the base model, with what each is for.
 EXPORT_FORMATS = {
     "causal": {
@@ -57,6 +59,8 @@ async def show_model(
     api: ApiDep,
     hours: Annotated[str, Query(pattern=r"^(24|168|720)$")] = "24",
 ) -> Response:
+    if name.endswith(SUBROUTES):
+        raise ApiCallError(404, {"message": f"There is no model {name}."})
     model, report, permissions = await asyncio.gather(
         api.get(f"/v1/models/{name}", {"include": "details"}),
         _get_monitoring(api, name, hours),

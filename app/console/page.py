@@ -31,7 +31,6 @@ environment.filters.update(
     exact=formatting.format_exact,
     iso=formatting.format_iso,
     clock=formatting.format_clock,
-    pretty_json=lambda value: orjson.dumps(value, option=orjson.OPT_INDENT_2).decode(),
     json_attribute=lambda value: orjson.dumps(value).decode(),
     json_indented=lambda value: orjson.dumps(value, option=orjson.OPT_INDENT_2).decode(),
     state_word=texts.name_state,

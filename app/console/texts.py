@@ -90,21 +90,13 @@ FILE_ROLES = {
     ),
     "test_file": ("Test file", "Optional: measured once, at the end."),
 }
-METHOD_WORDS = {
+METHOD_TASKS = {
     "supervised": "Answer as the examples do (supervised, LoRA)",
     "dpo": "Prefer one answer over another (DPO, LoRA)",
     "classification": "Put texts into classes (classification)",
     "token_classification": "Find entities in texts (token classification)",
     "question_answering": "Find answers in texts (question answering)",
     "embedding": "Tell which texts belong together (embeddings)",
-}
-METHOD_TAGS = {
-    "supervised": "supervised",
-    "dpo": "DPO",
-    "classification": "classes",
-    "token_classification": "entities",
-    "question_answering": "answers in texts",
-    "embedding": "embeddings",
 }
 
 

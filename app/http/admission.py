@@ -67,6 +67,7 @@ LONG_BODY_PATHS = (
     "/v1/classify",
     "/v1/responses",
     "/models/",
+    "/console/evaluations/import",
 )
 UPLOAD_PART_PATH = re.compile(r"/v1/uploads/[^/]+/parts")
 KEY_QUERY_PARAMS = ("api_key=", "api-key=", "key=")
@@ -175,7 +176,8 @@ class AdmissionMiddleware:
             raise PayloadTooLarge(
                 f"The request body is larger than {context.max_body_bytes} bytes."
             )
-        if context.principal is not None:
+        # Calls of the console are charged once, as the request for the page that they are made for.
+        if context.principal is not None and "console_principal" not in context.scope:
             await self._rate_limit(context, context.principal)
 
     async def _rate_limit(

@@ -15,6 +15,7 @@ async function streamChat(body, signal, update) {
     body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
     signal,
   });
+  leaveIfEnded(response);
   if (!response.ok) {
     const error = (await response.json().catch(() => ({}))).error;
     throw new Error(error?.message || `The server answered with status ${response.status}.`);

@@ -11,7 +11,7 @@ async function callApi(method, path, body) {
     headers: { "x-csrf-token": csrfToken, ...(body instanceof FormData || body === undefined ? {} : { "content-type": "application/json" }) },
     body: body === undefined || body instanceof FormData ? body : JSON.stringify(body),
   });
-  if (response.status === 401 || response.redirected) leave();
+  leaveIfEnded(response);
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) {
     const error = new Error(answer.error?.message || `The server answered with status ${response.status}.`);
@@ -19,6 +19,11 @@ async function callApi(method, path, body) {
     throw error;
   }
   return answer;
+}
+
+// The session has ended: lead to the log-in page, and back to this one.
+function leaveIfEnded(response) {
+  if (response.status === 401) leave();
 }
 
 function leave() {

@@ -92,6 +92,7 @@ async function buildRowsFile() {
   if (!start.value) return new Blob([lines.join("\n"), "\n"]);
   if (Number(start.dataset.bytes) > MAX_COPIED_BYTES) throw new Error("This file is too large to be copied by a browser.");
   const response = await fetch(`${consoleRoot}/api/v1/files/${encodeURIComponent(start.value)}/content`);
+  leaveIfEnded(response);
   if (!response.ok) throw new Error("The file could not be read. It may be deleted.");
   const copied = await response.blob();
   const hasEnd = (await copied.slice(-1).text()) === "\n";

@@ -22,6 +22,9 @@ def test_an_admin_sees_why_jobs_wait(user: Page, session: Session, account: Acco
     expect(row).to_contain_text("trainer")
     expect(user.get_by_text("No trainer has reported.")).to_be_visible()
     expect(user.get_by_role("heading", name="Slowest routes")).to_be_visible()
+    link = user.get_by_role("link", name="Prometheus metrics").get_attribute("href")
+    assert link is not None
+    assert "luthier_" in user.request.get(link).text()
     assert find_accessibility_violations(user) == []
 
 
