@@ -1,9 +1,9 @@
-"""Bench of the web console: its pages beside the API's answers, and the cost of open tabs.
+"""Bench of the web console: its pages compared with the API's answers, and the cost of open tabs.
 
     python -m bench.console
 
 Starts a Luthier of its own, writes 2,000 ended jobs and one of 100,000 metric points into its
-database, and prints for each page the time of the server beside that of the bare calls, and for
+database, and prints for each page the time of the server and that of the bare calls, and for
 200 tabs with live updates the processor time and the database connections of the API.
 """
 

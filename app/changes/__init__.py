@@ -1,1 +1,1 @@
-"""Notices of changes: a project's listeners are told which of its objects have changed."""
+"""Notices of changes: a project's listeners learn which of its objects have changed."""

@@ -1,7 +1,7 @@
 """Feed of changes: one reader per process, and any number of listeners in its memory.
 
 The log is read only while somebody listens, at most once per interval, whatever the number of
-listeners. What a listener has not taken yet is one notice per object; beyond a bound it is told to
+listeners. What a listener has not taken yet is one notice per object; beyond a bound it is one to
 read everything again.
 """
 
@@ -96,8 +96,8 @@ class ChangeFeed:
 
     @contextmanager
     def subscribe(self, project_id: str, *, key_id: str | None = None) -> Iterator[Subscription]:
-        """Listen to a project's changes. The first notice is `ready`: changes committed after it
-        are told, and what was read before it may be out of date.
+        """Listen to a project's changes. The first notice is `ready`: listeners are
+        notified of changes committed after it, and what was read before it may be out of date.
 
         With `key_id` the subscription is closed when this API key is revoked or expires.
         """
@@ -155,7 +155,7 @@ class ChangeFeed:
             subscription.push(Notice(type_, None, position.newest))
 
     async def _read(self) -> int:
-        """Read the changes since the last time and tell the listeners; return their number."""
+        """Read the changes since the last time and notify the listeners; return their number."""
         position = self._position
         if position is None:
             return 0

@@ -1,1 +1,1 @@
-"""Training speed and loss beside other trainers; see `python -m bench.training --help`."""
+"""Training speed and loss compared with other trainers; see `python -m bench.training --help`."""

@@ -1,4 +1,4 @@
-"""Training beside other trainers: TRL, Unsloth, and transformers' Trainer for encoders.
+"""Training compared with other trainers: TRL, Unsloth, and transformers' Trainer for encoders.
 
     make bench-peers
     python -m bench.training --method supervised --train FILE --valid FILE [--rows 48] [--rounds 3]

@@ -1,4 +1,4 @@
-"""Our training step beside that of transformers and PEFT in one process, for `bench.gpu`."""
+"""Our training step compared with that of transformers and PEFT in one process, for `bench.gpu`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -75,7 +75,7 @@ function readDraft() {
   return { ...rowBasket.draft, messages: [...rowBasket.draft.messages.slice(0, -1), { role: "assistant", content }] };
 }
 
-// The fields that tell formats of rows apart; a chat may have tools beside its messages.
+// The fields that tell formats of rows apart; a chat may have tools in addition to its messages.
 function shapeOf(row) {
   return Object.keys(row).filter((name) => !["tools", "metadata", "id"].includes(name)).sort().join();
 }

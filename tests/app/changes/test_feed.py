@@ -1,4 +1,4 @@
-"""Stream of changes: who is told what and when, without a database connection per listener."""
+"""Stream of changes: its notices and their order, without a database connection per listener."""
 
 import asyncio
 import json

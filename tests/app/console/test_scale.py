@@ -1,4 +1,4 @@
-"""The pages of jobs with 2,000 jobs and 100,000 steps, measured beside the API's calls."""
+"""The pages of jobs with 2,000 jobs and 100,000 steps, compared with the API's calls."""
 
 import time
 from collections.abc import Callable
