@@ -1,4 +1,4 @@
-"""How long users wait around training: for its first step, its end, and the first token.
+"""Waiting times of users around training: for its first step, its end, and the first token.
 
     python -m bench.start [--jobs 20] [--cold-jobs 20] [--restarts 3] [--folder FOLDER]
 

@@ -15,7 +15,7 @@ GO = b"go\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkRequest:
-    """How a training process is started.
+    """Parameters of a training process to start.
 
     parent            process id of the supervisor
     run_folder        path of the run folder, as the supervisor sees it; the working directory

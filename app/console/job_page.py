@@ -1,4 +1,4 @@
-"""What the page of a job shows, from the API: the job, its files, relatives and events."""
+"""Contents of a job's page, from the API: the job, its files, relatives and events."""
 
 import asyncio
 from collections.abc import Sequence

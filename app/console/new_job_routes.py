@@ -29,7 +29,7 @@ async def show_new_job(request: Request, api: ApiDep, step: str = "data") -> Res
 
 @router.get("/jobs/new/estimate")
 async def show_estimate(request: Request, api: ApiDep) -> Response:
-    """What the job would take: a part of the last two steps."""
+    """Show an estimate of the job: a part of the last two steps."""
     draft = JobDraft.parse(request.query_params)
     estimate: dict[str, Any] | None = None
     trouble: str | None = None

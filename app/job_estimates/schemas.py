@@ -31,8 +31,8 @@ class ResolvedValue(BaseModel):
 
 
 class TrainingRate(BaseModel):
-    """Tokens per second, and the seconds of a job beside its steps: `jobs` is the number of jobs
-    that were measured."""
+    """Tokens per second, and the seconds of a job's overhead besides its steps. `jobs` is the
+    number of jobs that were measured."""
 
     tokens_per_second: float
     overhead_seconds: float
@@ -61,7 +61,7 @@ class EstimateProblem(BaseModel):
 
 
 class TrainingEstimate(BaseModel):
-    """What a job would train.
+    """Estimate of a job's training.
 
     `examples` are those of the training file, of which `measured_examples` were rendered; `rows` go
     through the model in each epoch, in `steps` over all epochs. Numbers of rows, tokens and steps

@@ -1,4 +1,4 @@
-"""What a process remembers of training files, and how many views of them it makes at a time."""
+"""Cache of facts about training files, and a bound on the views made of them at a time."""
 
 from dataclasses import dataclass, field
 

@@ -26,7 +26,7 @@ MAX_BYTES = 256 * 2**10
 
 @dataclass(frozen=True, slots=True)
 class RowRendering:
-    """What decides how the rows of a file are rendered for a job."""
+    """Parameters by which the rows of a file are rendered for a job."""
 
     base: CatalogModel
     method: str

@@ -1,10 +1,10 @@
-"""What is done with examples that are longer than a row: the hyperparameter `long_rows`."""
+"""Policies for examples that are longer than a row: the hyperparameter `long_rows`."""
 
 from enum import StrEnum
 
 
 class LongRowPolicy(StrEnum):
-    """What is done with an example that does not fit into a row: the values of `long_rows`."""
+    """Policy for an example that does not fit into a row: the values of `long_rows`."""
 
     TRUNCATE = "truncate"
     DROP = "drop"

@@ -10,7 +10,7 @@ from app.wire.sampling import StrictModel
 
 
 class SequenceRole(StrEnum):
-    """What a sequence of tokens is in its example.
+    """Role of a sequence of tokens in its example.
 
     row             of a chat or completion; answers that cannot be learned in the chat's row have
                     rows of their own
@@ -33,7 +33,7 @@ class SequenceRole(StrEnum):
 
 
 class SegmentSplit(StrEnum):
-    """Where the text of a sequence is split: where the loss begins or ends, or at each token."""
+    """Splitting of a sequence's text: where the loss begins or ends, or at each token."""
 
     LOSS = "loss"
     TOKEN = "token"
@@ -77,7 +77,7 @@ class RenderedRow(BaseModel):
 
 
 class ModelFacts(BaseModel):
-    """What an estimate of training needs to know of a model and of the engine's machine.
+    """Facts about a model and the engine's machine, for estimates of training.
 
     `layer_parameters` are those of the matrices in the model's layers, without embeddings and head.
     `gigaflops` is the measured rate of products of the model's width, in 10^9 operations a second

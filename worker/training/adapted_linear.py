@@ -45,7 +45,7 @@ class FlatAdapter:
 
 
 class Projection(NamedTuple):
-    """What the backward pass needs: z [T, ranks], and dropout's factors [T, in] of the input."""
+    """Saved for the backward pass: z [T, ranks], and dropout's factors [T, in] of the input."""
 
     z: Tensor
     mask: Tensor | None

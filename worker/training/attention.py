@@ -35,7 +35,7 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """Where the heads of a micro-batch's stream are in its blocks.
+    """Places of the heads of a micro-batch's stream in its blocks.
 
     A block has queries [rows, heads, length], then keys and values [rows, kv heads, length], each
     a head of `head_dim` numbers; its outputs have the places of its queries.
@@ -100,7 +100,7 @@ class Recorded(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What the backward pass needs: the blocks' heads, and each one's attention weights."""
+    """Saved for the backward pass: the blocks' heads, and each one's attention weights."""
 
     heads: Tensor
     of_blocks: Sequence[Tensor | Recorded]

@@ -36,7 +36,7 @@ def supports(model: PeftModel) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Tools:
-    """What the layers of a pass share: `keep` has what its backward pass needs, `scratch` the rest.
+    """Context that the layers share: `keep` has what the backward pass needs, `scratch` the rest.
 
     `wide` is the dtype of statistics: float32, or float64 for models in float64.
     """
@@ -74,7 +74,7 @@ class _Normed:
 
 @dataclass(frozen=True, slots=True)
 class _LayerRun:
-    """What the backward pass of a layer needs of its forward pass."""
+    """Tensors of a layer's forward pass, saved for its backward pass."""
 
     inputs: _Normed
     qkv: Projection | None

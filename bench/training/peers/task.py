@@ -1,4 +1,4 @@
-"""What all trainers of a comparison are given: one folder. Read by each in its own process.
+"""Task of a comparison: one folder for all trainers, which each reads in its own process.
 
 task.json       model, learning rate, batch size and so on: the fields of `Task`
 rows.jsonl      tokenized training rows in the order of the steps

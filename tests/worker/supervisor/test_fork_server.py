@@ -152,7 +152,7 @@ def test_weights_are_the_same_to_the_bit(
 
 
 def read_state(pid: int) -> dict[str, Any]:
-    """What a process is to the kernel: its user, rights, limits, signals and files."""
+    """Read what the kernel says of a process: its user, rights, limits, signals and files."""
     status = dict(
         line.split(":\t", 1)
         for line in Path(f"/proc/{pid}/status").read_text().splitlines()
