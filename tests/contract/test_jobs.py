@@ -87,6 +87,7 @@ class TestSucceededJob:
         rows = list(csv.DictReader(io.StringIO(text)))
         assert list(rows[0]) == [
             "step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy",
+            "gradient_norm", "learning_rate",
         ]  # fmt: skip
         assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6]
         assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
