@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.catalog import GENERATIVE_METHODS, Catalog
 from app.db.tables import File, Job, JobState, Project
+from app.errors import InvalidRequest
 from app.formats import FormatName
 from app.http.dependencies import AppState, run_autocommit, run_in_transaction
 from app.inference.engines import EngineClient
@@ -33,7 +34,12 @@ from app.recipes.encoders import choose_encoder_recipe
 from app.settings import Settings
 from app.training_data.memory import TrainingDataMemory
 from app.training_data.rendering import RowRendering
-from app.training_data.statistics import MeasuredRows, describe_tokens, measure_rows
+from app.training_data.statistics import (
+    MAX_READ_BYTES,
+    MeasuredRows,
+    describe_tokens,
+    measure_rows,
+)
 from app.wire.long_rows import LongRowPolicy
 from app.wire.training_rows import ModelFacts
 
@@ -63,8 +69,9 @@ async def estimate(
 ) -> JobEstimate:
     """Estimate a job without creating it.
 
-    Raises what its creation raises, except for a full queue, and ServiceUnavailable if the rows
-    cannot be rendered now.
+    Raises what its creation raises, except for a full queue; InvalidRequest if the part of the
+    training file that is read has no example; and ServiceUnavailable if the rows cannot be rendered
+    now.
     """
     check = partial(
         _check, settings=state.settings, catalog=state.catalog, body=body, project_id=project_id
@@ -149,6 +156,12 @@ async def _measure(
         include_facts=True,
     )
     scan, _ = await memory.scans.get(state, file)
+    if not scan.sample:
+        raise InvalidRequest(
+            f"The first {MAX_READ_BYTES} bytes of the training file, by which a job is estimated, "
+            "have no example. Remove the blank lines before the first one.",
+            param="training_file",
+        )
     return await measure_rows(engines, file.project_id, rendering, scan)
 
 

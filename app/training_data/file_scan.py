@@ -1,5 +1,6 @@
 """Tasks of the CPU pool that read a whole training file: statistics, and rows of two files."""
 
+import heapq
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from app.training_data.lengths import LengthDistribution, describe_lengths
 # Rows of a file whose tokens are counted: all of a smaller file, else a uniform sample of this
 # size. By the rows of a sample of 1,000, a mean is known to about a thirtieth of their spread.
 MAX_SAMPLED_ROWS = 1000
-# Of the sample's JSON.
+# Of the sample's JSON. A single row may have more: the sample of a file with examples has one.
 MAX_SAMPLE_BYTES = 2 * 2**20
 # Equal rows, and rows in two files, that are named.
 MAX_NAMED_PAIRS = 100
@@ -89,31 +90,41 @@ class StatisticsTask:
 
 
 class RowSample:
-    """A uniform sample of rows (reservoir sampling), the same for the same rows."""
+    """A uniform sample of rows, the same for the same rows, in bounded memory.
+
+    Every row gets a random key. Those with the smallest keys are kept, at least one and otherwise
+    as many as fit: the first rows of the file as if it were shuffled.
+    """
 
     def __init__(self) -> None:
         self._random = random.Random(0)
-        self._rows: list[bytes] = []
+        # Heap of negated keys, numbers and JSON: the row with the largest key is the first.
+        self._rows: list[tuple[float, int, bytes]] = []
+        self._size = 0
         self._seen = 0
+        # The smallest key that was left out. A row with a larger one would come after it.
+        self._limit = 1.0
 
     def add(self, row: Row) -> None:
         self._seen += 1
-        if len(self._rows) < MAX_SAMPLED_ROWS:
-            self._rows.append(orjson.dumps(row))
+        key = self._random.random()
+        if key >= self._limit:
             return
-        place = self._random.randrange(self._seen)
-        if place < MAX_SAMPLED_ROWS:
-            self._rows[place] = orjson.dumps(row)
+        content = orjson.dumps(row)
+        heapq.heappush(self._rows, (-key, self._seen, content))
+        self._size += len(content)
+        while len(self._rows) > 1 and self._is_too_large():
+            negated_key, _, left_out = heapq.heappop(self._rows)
+            self._limit = -negated_key
+            self._size -= len(left_out)
 
     def take(self) -> list[Row]:
-        """Return the rows, without as many of them as are too much to be sent."""
-        size = 0
-        rows: list[Row] = []
-        for row in self._rows:
-            size += len(row)
-            if size <= MAX_SAMPLE_BYTES:
-                rows.append(orjson.loads(row))
-        return rows
+        """Return the rows in the order of the file."""
+        by_number = sorted(self._rows, key=lambda kept: kept[1])
+        return [orjson.loads(content) for _, _, content in by_number]
+
+    def _is_too_large(self) -> bool:
+        return len(self._rows) > MAX_SAMPLED_ROWS or self._size > MAX_SAMPLE_BYTES
 
 
 def count_characters(value: Any) -> int:

@@ -27,7 +27,7 @@ from app.wire.training_rows import ModelFacts, RenderedRow
 
 # Of one file. What follows is not counted, and the response says so.
 MAX_READ_BYTES = 512 * 2**20
-# Each has a sample of up to 2 MiB.
+# Each has a sample of up to 2 MiB, or of one longer row.
 MAX_REMEMBERED_SCANS = 32
 
 

@@ -1,5 +1,6 @@
 """Estimates of jobs: the checks of creation, resolved numbers, tokens, steps, time, memory."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import func, select
 from app.db.session import SessionMaker, transaction
 from app.db.tables import EventType, Job, Project
 from app.jobs.events import NewEvent, append
+from app.training_data import statistics
 from tests.app.training_data.test_preview import chat, upload
 from tests.factories import make_job
 from tests.live_api import Account, Api
@@ -142,6 +144,27 @@ def test_errors_are_those_of_creation(
     assert estimated.status_code == created.status_code == 400
     assert estimated.json() == created.json()
     assert engine.bodies == []
+
+
+def test_a_file_whose_first_row_is_larger_than_a_sample_is_estimated(
+    http: httpx.Client, openai: OpenAI, engine: FakeEngine
+) -> None:
+    # Of 2.2 MB: the text is in both messages.
+    rows = [chat("n" * 1_100_000), *(chat(str(number)) for number in range(9))]
+    training = estimate(http, training_file=upload(openai, rows))["training"]
+    assert training["measured_examples"] >= 1
+    assert (training["rows"], training["tokens_per_epoch"]) == (10, 70)
+
+
+def test_a_file_without_examples_in_the_part_that_is_read_is_an_error(
+    http: httpx.Client, openai: OpenAI, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "MAX_READ_BYTES", 1)
+    lines = [json.dumps(chat(str(number))) for number in range(10)]
+    file_id = upload(openai, "\n" * 2**20 + "\n".join(lines))
+    body = {"model": "base", "training_file": file_id}
+    response = http.post("/v1/fine_tuning/jobs/estimate", json=body)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "training_file")
 
 
 def test_files_that_cannot_train_are_a_problem(http: httpx.Client, openai: OpenAI) -> None:

@@ -1,5 +1,6 @@
 """Statistics of training files: lengths, labels, equal rows, tokens; and rows of two files."""
 
+import json
 from typing import Any
 
 import httpx
@@ -74,6 +75,35 @@ def test_tokens_of_a_larger_file_are_estimated_by_a_sample(
     sampled = [row for body in engine.bodies for row in body["rows"]]
     assert len({str(row) for row in sampled}) == file_scan.MAX_SAMPLED_ROWS
     assert any(row == chat(str(number)) for row in sampled for number in range(1000, 1500))
+
+
+def test_a_sample_is_of_the_whole_file_and_bounded_while_it_is_read() -> None:
+    # Sorted by label and length, and larger than a sample: 8 MiB in 500 rows.
+    rows = [{"text": "n" * 8_000, "label": "a"}] * 250 + [
+        {"text": "n" * 24_000, "label": "b"}
+    ] * 250
+    sample = file_scan.RowSample()
+    kept = 0
+    for row in rows:
+        sample.add(row)
+        kept = max(kept, len(json.dumps(sample.take())))
+    labels = [row["label"] for row in sample.take()]
+    assert kept <= 1.1 * file_scan.MAX_SAMPLE_BYTES
+    assert len(labels) > 100
+    assert 0.4 < labels.count("b") / len(labels) < 0.6
+
+
+@pytest.mark.parametrize("place", [0, 5, 9])
+def test_a_sample_has_a_row_wherever_the_file_has_one_that_is_larger_than_a_sample(
+    place: int,
+) -> None:
+    rows = [{"text": "n" * 3 * 2**20, "label": "a"}] + [{"text": "b", "label": "b"}] * 9
+    rows[0], rows[place] = rows[place], rows[0]
+    task = file_scan.StatisticsTask()
+    task.feed("\n".join(map(json.dumps, rows)).encode())
+    scan = file_scan.FileScan.model_validate_json(task.finish())
+    assert (scan.examples, scan.invalid) == (10, 0)
+    assert scan.sample
 
 
 def test_a_file_that_is_too_large_is_read_in_part(
