@@ -34,8 +34,16 @@ def find_recent_rate(
     session: Session, project_id: str, base_model: str, method: str, *, tokens_per_step: float
 ) -> TrainingRate | None:
     """Find the rate of the project's recent jobs with steps of similar size, if it has any."""
-    jobs = session.scalars(
-        select(Job)
+    # The last average of tokens per second, with validation and checkpoints.
+    metrics = (
+        select(JobEvent.data)
+        .where(JobEvent.job_id == Job.id, JobEvent.type == EventType.METRICS)
+        .order_by(JobEvent.seq.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    jobs = session.execute(
+        select(Job.trained_tokens, Job.trained_seconds, Job.total_steps, metrics)
         .where(
             Job.project_id == project_id,
             Job.state == JobState.SUCCEEDED,
@@ -47,16 +55,15 @@ def find_recent_rate(
         )
         .order_by(Job.created_at.desc(), Job.id.desc())
         .limit(MAX_RECENT_JOBS)
-    ).all()
+    )
     measured: list[tuple[float, float, float]] = []
-    for job in jobs:
-        speed = _find_speed(session, job)
-        if speed is None:
+    for tokens, seconds, steps, data in jobs:
+        speed = (data or {}).get("tokens_per_second")
+        if not isinstance(speed, int | float) or speed <= 0:
             continue
-        size = max(1.0, (job.trained_tokens or 0) / max(1, job.total_steps or 1))
+        size = max(1.0, tokens / max(1, steps or 1))
         distance = abs(math.log(size / max(1.0, tokens_per_step)))
-        overhead = job.trained_seconds - (job.trained_tokens or 0) / speed
-        measured.append((distance, speed, max(0.0, overhead)))
+        measured.append((distance, float(speed), max(0.0, seconds - tokens / speed)))
     similar = sorted(each for each in measured if each[0] <= math.log(MAX_STEP_RATIO))
     similar = similar[:MAX_SIMILAR_JOBS]
     if not similar:
@@ -84,15 +91,3 @@ def derive_rate(facts: ModelFacts, *, steps: int, trains_all_weights: bool) -> T
         source=RateSource.MACHINE,
         jobs=0,
     )
-
-
-def _find_speed(session: Session, job: Job) -> float | None:
-    """Find a job's average tokens per second, with validation and checkpoints."""
-    data = session.scalar(
-        select(JobEvent.data)
-        .where(JobEvent.job_id == job.id, JobEvent.type == EventType.METRICS)
-        .order_by(JobEvent.seq.desc())
-        .limit(1)
-    )
-    speed = (data or {}).get("tokens_per_second")
-    return float(speed) if isinstance(speed, int | float) and speed > 0 else None

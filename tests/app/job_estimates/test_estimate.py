@@ -7,10 +7,12 @@ from typing import Any
 import httpx
 import pytest
 from openai import OpenAI
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
+from sqlalchemy.orm import Session
 
 from app.db.session import SessionMaker, transaction
 from app.db.tables import EventType, Job, Project
+from app.job_estimates import rates
 from app.jobs.events import NewEvent, append
 from app.training_data import statistics
 from tests.app.training_data.test_preview import chat, upload
@@ -120,6 +122,28 @@ def test_the_time_is_that_of_recent_jobs_with_similar_steps(
         "overhead_seconds": 5.0,
     }
     assert training["seconds"] == pytest.approx(5 + 840 / 120, abs=0.1)
+
+
+def test_the_rate_takes_as_many_queries_with_more_jobs(
+    session: Session, sessions: SessionMaker, account: Account
+) -> None:
+    project_id = account.principal.project_id
+    statements: list[str] = []
+
+    def count(*arguments: Any) -> None:
+        statements.append(arguments[2])
+
+    def count_queries() -> int:
+        add_job(sessions, account, tokens=168, speed=100.0, seconds=6)
+        statements.clear()
+        connection = session.connection()
+        event.listen(connection, "before_cursor_execute", count)
+        rates.find_recent_rate(session, project_id, "base", "supervised", tokens_per_step=21)
+        event.remove(connection, "before_cursor_execute", count)
+        session.rollback()
+        return len(statements)
+
+    assert [count_queries() for _ in range(3)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
