@@ -1,6 +1,5 @@
 """Models that a project can use: the catalog's base models, and its fine-tuned models."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +11,7 @@ from sqlalchemy import (
     Select,
     exists,
     func,
+    null,
     or_,
     select,
     union_all,
@@ -67,8 +67,8 @@ class AdapterUnloader(Protocol):
 class ModelEntry:
     """A model as it appears in lists.
 
-    `base` is None if the catalog no longer has it; `methods` are those that a job which starts from
-    the model may have.
+    `base` is None if the catalog no longer has it. The method of the job that made a fine-tuned
+    model, and the `methods` that a job which starts from it may have, are there only with details.
     """
 
     name: str
@@ -138,7 +138,9 @@ def _find_task_error(model: ResolvedModel, task: ModelTask) -> str | None:
     return None
 
 
-def list_(session: Session, catalog: Catalog, project_id: str) -> list[ModelEntry]:
+def list_(
+    session: Session, catalog: Catalog, project_id: str, *, with_details: bool = False
+) -> list[ModelEntry]:
     """List base models by id and alias, then fine-tuned models without checkpoints, newest first.
 
     Includes other projects' models that this one has permission to use.
@@ -147,7 +149,7 @@ def list_(session: Session, catalog: Catalog, project_id: str) -> list[ModelEntr
     base_models = [
         _to_base_entry(name, base, since) for base in catalog for name in (base.id, *base.aliases)
     ]
-    fine_tuned = session.scalars(
+    fine_tuned = (
         select(FineTunedModel)
         .where(
             FineTunedModel.name.in_(_select_accessible_names(project_id)),
@@ -155,21 +157,25 @@ def list_(session: Session, catalog: Catalog, project_id: str) -> list[ModelEntr
             FineTunedModel.deleted_at.is_(None),
         )
         .order_by(FineTunedModel.created_at.desc(), FineTunedModel.name)
-    ).all()
-    methods = _get_methods(session, fine_tuned)
-    return base_models + [_to_entry(row, methods[row.job_id], catalog) for row in fine_tuned]
+    )
+    rows = session.execute(_add_method(fine_tuned, with_details=with_details))
+    return base_models + [_to_entry(model, method, catalog) for model, method in rows]
 
 
-def retrieve(session: Session, catalog: Catalog, project_id: str, name: str) -> ModelEntry:
+def retrieve(
+    session: Session, catalog: Catalog, project_id: str, name: str, *, with_details: bool = False
+) -> ModelEntry:
     """Get a model or checkpoint, under the requested name or alias. Raises ModelNotFound."""
     base = catalog.get(name)
     if base is not None:
         since = _get_organization_created_at(session, project_id)
         return _to_base_entry(name, base, since)
-    row = _find(session, project_id, name)
+    statement = _add_method(_select_by_name(project_id, name), with_details=with_details)
+    row = session.execute(statement).one_or_none()
     if row is None:
         raise ModelNotFound(name)
-    return _to_entry(row, _get_methods(session, [row])[row.job_id], catalog)
+    model, method = row
+    return _to_entry(model, method, catalog)
 
 
 def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> ResolvedModel | None:
@@ -253,7 +259,14 @@ def is_in_use(name: str | InstrumentedAttribute[str]) -> ColumnElement[bool]:
 def _find(
     session: Session, project_id: str, name: str, *, lock: Literal["share", "update"] | None = None
 ) -> FineTunedModel | None:
-    statement = select(FineTunedModel).where(
+    statement = _select_by_name(project_id, name)
+    if lock is not None:
+        statement = statement.with_for_update(of=FineTunedModel, read=lock == "share")
+    return session.scalars(statement).one_or_none()
+
+
+def _select_by_name(project_id: str, name: str) -> Select[FineTunedModel]:
+    return select(FineTunedModel).where(
         FineTunedModel.name == name,
         or_(
             FineTunedModel.project_id == project_id,
@@ -261,9 +274,6 @@ def _find(
         ),
         FineTunedModel.deleted_at.is_(None),
     )
-    if lock is not None:
-        statement = statement.with_for_update(of=FineTunedModel, read=lock == "share")
-    return session.scalars(statement).one_or_none()
 
 
 def _select_accessible_names(project_id: str) -> CompoundSelect[str]:
@@ -282,8 +292,11 @@ def _to_base_entry(name: str, base: CatalogModel, since: datetime) -> ModelEntry
     return ModelEntry(name, since, is_fine_tuned=False, base=base, methods=base.methods)
 
 
-def _to_entry(row: FineTunedModel, made_by: str, catalog: Catalog) -> ModelEntry:
+def _to_entry(row: FineTunedModel, made_by: str | None, catalog: Catalog) -> ModelEntry:
     base = catalog.get(row.base_model)
+    methods: tuple[str, ...] = ()
+    if base is not None and made_by is not None:
+        methods = tuple(each for each in base.methods if can_continue(made_by, each))
     return ModelEntry(
         row.name,
         row.created_at,
@@ -291,15 +304,17 @@ def _to_entry(row: FineTunedModel, made_by: str, catalog: Catalog) -> ModelEntry
         base=base,
         job_id=row.job_id,
         method=made_by,
-        methods=tuple(each for each in base.methods if can_continue(made_by, each)) if base else (),
+        methods=methods,
     )
 
 
-def _get_methods(session: Session, models: Sequence[FineTunedModel]) -> dict[str, str]:
-    """Get the methods of the jobs that made the models, by job id."""
-    jobs = {model.job_id for model in models}
-    rows = session.execute(select(Job.id, Job.method).where(Job.id.in_(jobs)))
-    return dict(iter(rows))
+def _add_method(
+    models: Select[FineTunedModel], *, with_details: bool
+) -> Select[FineTunedModel, str | None]:
+    """Select models with the methods of the jobs that made them, or None without details."""
+    if not with_details:
+        return models.add_columns(null())
+    return models.join(Job, Job.id == FineTunedModel.job_id).add_columns(Job.method)
 
 
 def _get_organization_created_at(session: Session, project_id: str) -> datetime:

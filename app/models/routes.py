@@ -63,8 +63,8 @@ def list_models(
     include: Include = None,
 ) -> ModelList:
     """List base models, also by their aliases, and the project's fine-tuned models."""
-    models = registry.list_(session, state.catalog, principal.project_id)
     owner, with_details = principal.organization_slug, bool(include)
+    models = registry.list_(session, state.catalog, principal.project_id, with_details=with_details)
     return ModelList(
         data=[serialize_model(entry, owner, with_details=with_details) for entry in models]
     )
@@ -78,8 +78,11 @@ def retrieve_model(
     session: ReadSessionDep,
     include: Include = None,
 ) -> ModelObject:
-    entry = registry.retrieve(session, state.catalog, principal.project_id, model)
-    return serialize_model(entry, principal.organization_slug, with_details=bool(include))
+    with_details = bool(include)
+    entry = registry.retrieve(
+        session, state.catalog, principal.project_id, model, with_details=with_details
+    )
+    return serialize_model(entry, principal.organization_slug, with_details=with_details)
 
 
 @router.delete("/{model:path}")

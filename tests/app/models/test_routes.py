@@ -1,12 +1,13 @@
 """Routes of /v1/models."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
 from openai import NotFoundError, OpenAI, PermissionDeniedError
-from sqlalchemy import func, select, text
+from sqlalchemy import Engine, event, func, select, text
 from sqlalchemy.orm import Session
 
 from app import ids
@@ -69,6 +70,32 @@ def test_details_on_request(http: httpx.Client, job: Job) -> None:
     path = f"/v1/models/{quote(TUNED, safe='')}"
     assert http.get(path, params={"include": "details"}).json()["details"] == details[TUNED]
     assert "details" not in http.get(path).json()
+
+
+@pytest.mark.parametrize("path", ["/v1/models", f"/v1/models/{quote(TUNED, safe='')}"])
+def test_details_take_no_further_query(
+    api: Api, http: httpx.Client, session: Session, job: Job, path: str
+) -> None:
+    session.commit()
+    statements: list[str] = []
+
+    def count(*arguments: Any) -> None:
+        statements.append(arguments[2])
+
+    def list_statements(**params: str) -> list[str]:
+        statements.clear()
+        assert http.get(path, params=params).status_code == 200
+        return list(statements)
+
+    engine: Engine = api.state.database
+    event.listen(engine, "before_cursor_execute", count)
+    try:
+        plain, detailed = list_statements(), list_statements(include="details")
+    finally:
+        event.remove(engine, "before_cursor_execute", count)
+    assert len(plain) == len(detailed) > 0
+    assert not any("jobs" in statement for statement in plain)
+    assert any("jobs" in statement for statement in detailed)
 
 
 def test_an_encoders_model_lists_only_its_own_method(
