@@ -119,9 +119,12 @@ async def iterate(state: AppState, file: File, *, start: int = 0) -> AsyncGenera
 async def _find_line(state: AppState, file: File, line: int) -> Position | None:
     """Find the last example up to a line. Raises InvalidRequest if it is too far away."""
     passed = searched = 0
-    async with state.cpu_pool.stream(file.project_id, LineFinder) as finder:
+    async with (
+        state.cpu_pool.stream(file.project_id, LineFinder) as finder,
+        aclosing(iterate(state, file)) as chunks,
+    ):
         await finder.feed(str(line).encode())
-        async for chunk in iterate(state, file):
+        async for chunk in chunks:
             await finder.feed(chunk)
             passed += chunk.count(b"\n")
             searched += len(chunk)

@@ -1,6 +1,7 @@
 """Reasoning in a training file, on which the rendering of all of its rows depends."""
 
 from collections import OrderedDict
+from contextlib import aclosing
 
 import orjson
 
@@ -38,17 +39,18 @@ class ReasoningFinder:
 
 async def _search(state: AppState, file: File) -> bool:
     searched, rest = 0, b""
-    async for chunk in iterate(state, file):
-        searched += len(chunk)
-        end = chunk.rfind(b"\n") + 1
-        lines = rest + chunk[:end] if end else b""
-        rest = chunk[end:] if end else rest + chunk
-        if len(rest) > MAX_LINE_BYTES:
-            rest = b""
-        if await _teaches(state, file, lines):
-            return True
-        if searched >= MAX_SEARCHED_BYTES:
-            return False
+    async with aclosing(iterate(state, file)) as chunks:
+        async for chunk in chunks:
+            searched += len(chunk)
+            end = chunk.rfind(b"\n") + 1
+            lines = rest + chunk[:end] if end else b""
+            rest = chunk[end:] if end else rest + chunk
+            if len(rest) > MAX_LINE_BYTES:
+                rest = b""
+            if await _teaches(state, file, lines):
+                return True
+            if searched >= MAX_SEARCHED_BYTES:
+                return False
     return await _teaches(state, file, rest)
 
 
