@@ -32,6 +32,7 @@ from app.recipes.chat import Recipe, choose_dpo_recipe, choose_lora_settings, ch
 from app.recipes.encoders import EPOCHS as ENCODER_EPOCHS
 from app.recipes.encoders import choose_encoder_recipe
 from app.settings import Settings
+from app.training_data.lengths import LengthDistribution
 from app.training_data.memory import TrainingDataMemory
 from app.training_data.rendering import RowRendering
 from app.training_data.statistics import (
@@ -251,7 +252,9 @@ def _choose_recipe(
     return choose(hyperparameters, **shape)
 
 
-def estimate_memory(facts: ModelFacts, sequences: Any, *, trains_all_weights: bool) -> int:
+def estimate_memory(
+    facts: ModelFacts, sequences: LengthDistribution | None, *, trains_all_weights: bool
+) -> int:
     """Estimate the peak of a training process in bytes: weights, optimizer, activations."""
     weights = facts.num_parameters * facts.bytes_per_parameter
     # Gradients, and both moments of Adam, in float32.
