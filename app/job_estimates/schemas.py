@@ -41,15 +41,18 @@ class TrainingRate(BaseModel):
 
 
 class QueuePlace(BaseModel):
-    """The project's jobs and quotas; null is unlimited. `has_room` is false if creation would be
-    refused, `starts_at_once` if the job would wait for one of the project's own."""
+    """The project's jobs and quotas; null is unlimited.
+
+    `has_room` is false if creation would be refused, `is_next_in_project` if the job would wait for
+    one of the project's own. Neither depends on whether a trainer is free.
+    """
 
     queued_jobs: int
     max_queued_jobs: int | None
     running_jobs: int
     max_running_jobs: int | None
     has_room: bool
-    starts_at_once: bool
+    is_next_in_project: bool
 
 
 class EstimateProblem(BaseModel):

@@ -124,7 +124,7 @@ def _check(
             running_jobs=running,
             max_running_jobs=max_running or None,
             has_room=not max_queued or queued < max_queued,
-            starts_at_once=not queued and (not max_running or running < max_running),
+            is_next_in_project=not queued and (not max_running or running < max_running),
         ),
     )
 

@@ -123,8 +123,9 @@ class Operations(BaseModel):
 class ProjectStatus(BaseModel):
     """Jobs of the key's project, and whether another could start now.
 
+    `can_start_now` is true if a trainer is idle and the project is below its quota of running jobs.
     `next_free_at` is the estimated end of the project's own jobs; null if one can start now, or if
-    only others' jobs are running.
+    only others' jobs are running. `trainers` are those that take jobs of any project.
     """
 
     object: Literal["status"] = "status"
@@ -133,6 +134,6 @@ class ProjectStatus(BaseModel):
     paused_jobs: int
     max_running_jobs: int | None
     trainers: int
-    has_free_trainer: bool
+    can_start_now: bool
     next_free_at: UnixTime | None
     machine: Machine

@@ -95,8 +95,8 @@ def find_project_status(
 ) -> ProjectStatus:
     """Count a project's jobs, and find when its next one could start.
 
-    `max_running` is the quota of projects without one of their own; 0 is unlimited. Tells nothing
-    of other projects but whether a trainer is idle.
+    `max_running` is the quota of projects without one of their own; 0 is unlimited. Of other
+    projects it shows no jobs, only the number of trainers, whether one is idle, and the machine.
     """
     rows = session.execute(
         select(Job.state, func.count())
@@ -110,7 +110,7 @@ def find_project_status(
     limit = max_running if own is None else own
     live = trainers.count_by_state(session, heartbeat_seconds=heartbeat_seconds)
     has_room = not limit or running < limit
-    is_free = has_room and _has_idle_trainer(session, heartbeat_seconds)
+    can_start = has_room and _has_idle_trainer(session, heartbeat_seconds)
     finish = select(func.min(Job.estimated_finish)).where(
         Job.project_id == project_id, Job.state.in_(states.HELD_STATES)
     )
@@ -120,8 +120,8 @@ def find_project_status(
         paused_jobs=counts.get(JobState.PAUSED, 0),
         max_running_jobs=limit or None,
         trainers=live[TrainerState.ACTIVE],
-        has_free_trainer=is_free,
-        next_free_at=None if is_free else session.scalar(finish),
+        can_start_now=can_start,
+        next_free_at=None if can_start else session.scalar(finish),
         machine=measure_machine(),
     )
 

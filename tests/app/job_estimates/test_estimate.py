@@ -207,7 +207,7 @@ def test_the_queue_and_the_quotas_of_the_project_are_told(
         "running_jobs": 0,
         "max_running_jobs": api.state.settings.max_running_jobs_per_project or None,
         "has_room": True,
-        "starts_at_once": True,
+        "is_next_in_project": True,
     }
     with transaction(sessions) as session:
         project = session.get_one(Project, account.principal.project_id)
@@ -215,7 +215,7 @@ def test_the_queue_and_the_quotas_of_the_project_are_told(
         make_job(session, project, state="queued", base_model="base")
     queue = estimate(http, training_file=training_file)["queue"]
     assert (queue["queued_jobs"], queue["max_queued_jobs"]) == (1, 1)
-    assert (queue["has_room"], queue["starts_at_once"]) == (False, False)
+    assert (queue["has_room"], queue["is_next_in_project"]) == (False, False)
 
 
 def test_an_engine_that_is_down_is_a_503(

@@ -86,7 +86,7 @@ class TestStatus:
         self, http: httpx.Client, session: Session, project: Project
     ) -> None:
         status = http.get(self.URL).json()
-        assert (status["trainers"], status["has_free_trainer"]) == (0, False)
+        assert (status["trainers"], status["can_start_now"]) == (0, False)
         trainers.record_heartbeat(session, "trainer-1", state=TrainerState.ACTIVE)
         make_job(session, project, state="paused")
         make_job(session, project)
@@ -94,9 +94,9 @@ class TestStatus:
         status = http.get(self.URL).json()
         counts = (status["running_jobs"], status["queued_jobs"], status["paused_jobs"])
         assert counts == (0, 1, 1)
-        assert (status["has_free_trainer"], status["next_free_at"]) == (True, None)
+        assert (status["can_start_now"], status["next_free_at"]) == (True, None)
         hold(session, project, "trainer-1")
-        assert http.get(self.URL).json()["has_free_trainer"] is False
+        assert http.get(self.URL).json()["can_start_now"] is False
 
     def test_tells_nothing_of_other_projects(
         self, http: httpx.Client, session: Session, sessions: SessionMaker, account: Account
@@ -107,9 +107,9 @@ class TestStatus:
         hold(session, theirs, "trainer-1")
         status = http.get(self.URL).json()
         assert (status["running_jobs"], status["queued_jobs"]) == (0, 0)
-        assert (status["has_free_trainer"], status["next_free_at"]) == (False, None)
+        assert (status["can_start_now"], status["next_free_at"]) == (False, None)
 
-    def test_a_full_quota_leaves_no_free_trainer(
+    def test_a_full_quota_lets_no_job_start(
         self, http: httpx.Client, session: Session, project: Project
     ) -> None:
         for name in ("trainer-1", "trainer-2"):
@@ -117,4 +117,4 @@ class TestStatus:
         project.max_running_jobs = 1
         hold(session, project, "trainer-1")
         status = http.get(self.URL).json()
-        assert (status["has_free_trainer"], status["max_running_jobs"]) == (False, 1)
+        assert (status["can_start_now"], status["max_running_jobs"]) == (False, 1)
