@@ -12,17 +12,23 @@ from app.console.api_client import ApiClient, Query, build_path
 from app.console.dependencies import ApiDep
 from app.console.evaluation_report import Split
 from app.console.evaluation_rows import (
+    RowChoice,
     RowFilter,
-    RowPage,
+    describe_answer,
     describe_prompt,
-    select_answers,
-    select_wrong,
+    select_page,
     split_by_spans,
-    take_page,
 )
-from app.console.file_content import read_result, read_rows
+from app.console.file_content import (
+    MAX_CONTENT_BYTES,
+    MAX_RESULT_BYTES,
+    find_rows,
+    parse_result,
+    read_start,
+)
 from app.console.page import render
 from app.http.console_cookie import CONSOLE_PATH
+from app.http.dependencies import AppState, AppStateDep
 
 JOBS_PER_PAGE = 100
 MAX_LISTED_FILES = 200
@@ -55,6 +61,7 @@ async def show_evaluations(
 @router.get("/evaluations/jobs/{job_id}")
 async def show_job_evaluation(
     request: Request,
+    state: AppStateDep,
     api: ApiDep,
     job_id: str,
     split: Split | None = None,
@@ -68,34 +75,43 @@ async def show_job_evaluation(
         api.get(build_path("v1", "fine_tuning", "jobs", job_id)),
         api.get("/v1/files", {"purpose": "fine-tune", "limit": MAX_LISTED_FILES}),
     )
-    report = await _read_report(api, job)
+    report, has_rows = await _read_report(state, api, job)
     splits = reports.list_splits(report)
     shown = split if split in splits else splits[0] if splits else Split.TEST
     part = reports.select_split(report, shown) if splits else {}
     file_id = job["test_file"] if shown is Split.TEST else job["validation_file"]
-    lines = await read_rows(api, file_id) if splits and file_id else []
-    return render(
-        request,
-        "evaluation_job.html",
-        job=job,
-        part=part,
-        splits=splits,
-        shown=shown,
-        file_id=file_id,
-        metrics=reports.list_metrics(part),
-        confusion=reports.read_confusion(part),
-        calibration=reports.read_calibration(part),
-        labels=reports.list_labels(part),
-        page=_select_rows(part, lines, show, expected, found, page),
-        show=show,
-        filters=list(RowFilter),
-        expected=expected,
-        found=found,
-        files=files["data"],
-        describe_prompt=describe_prompt,
-        split_by_spans=split_by_spans,
-        build_corrected=_build_corrected,
-    )
+    file = await find_rows(api, file_id) if splits and file_id else None
+
+    def build() -> Response:
+        return render(
+            request,
+            "evaluation_job.html",
+            job=job,
+            part=part,
+            splits=splits,
+            shown=shown,
+            file_id=file_id,
+            metrics=reports.list_metrics(part),
+            confusion=reports.read_confusion(part),
+            calibration=reports.read_calibration(part),
+            labels=reports.list_labels(part),
+            page=select_page(part, file, RowChoice(show, expected, found, page)),
+            has_rows=has_rows,
+            file=file,
+            max_bytes=MAX_CONTENT_BYTES,
+            show=show,
+            filters=list(RowFilter),
+            expected=expected,
+            found=found,
+            files=files["data"],
+            describe_prompt=describe_prompt,
+            describe_answer=describe_answer,
+            split_by_spans=split_by_spans,
+            build_corrected=_build_corrected,
+        )
+
+    # Takes seconds for long files and reports, in which other requests go on.
+    return await state.json_threads.run(build)
 
 
 def _is_measured(job: Mapping[str, Any]) -> bool:
@@ -103,26 +119,19 @@ def _is_measured(job: Mapping[str, Any]) -> bool:
     return bool(job["test_results"] or job["evaluations"] or has_file)
 
 
-async def _read_report(api: ApiClient, job: Mapping[str, Any]) -> Mapping[str, Any]:
+async def _read_report(
+    state: AppState, api: ApiClient, job: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], bool]:
+    """Read evaluation.json; also whether it was. If it is too long, the job has its numbers.
+
+    Raises ApiCallError.
+    """
     if len(job["result_files"]) < FILES_WITH_EVALUATION:
-        return {}
-    report: Mapping[str, Any] = await read_result(api, job["result_files"][-1])
-    return report
-
-
-def _select_rows(
-    part: Mapping[str, Any],
-    lines: list[bytes],
-    show: RowFilter,
-    expected: str | None,
-    found: str | None,
-    page: int,
-) -> RowPage:
-    if "answers" in part:
-        rows = select_answers(part["answers"], show)
-    else:
-        rows = select_wrong(part, lines, expected, found)
-    return take_page(rows, page, lines)
+        return {}, True
+    file = await read_start(api, job["result_files"][-1], MAX_RESULT_BYTES)
+    if file.is_cut:
+        return ({"test": job["test_results"]} if job["test_results"] else {}), False
+    return await state.json_threads.run(parse_result, file.content), True
 
 
 def _build_corrected(row: Mapping[str, Any], answer: str) -> dict[str, Any]:

@@ -3,13 +3,18 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
-from app.console.file_content import parse_rows
+from app.console.file_content import FileStart, iterate_rows, parse_rows
+from app.console.row_view import MAX_BLOCK_CHARS, cut_list, cut_text
 
 ROWS_PER_PAGE = 20
+# Of each of two answers whose words are compared: what 1,024 tokens have.
+MAX_COMPARED_CHARS = 4000
+
+T = TypeVar("T")
 
 
 class RowFilter(StrEnum):
@@ -19,6 +24,17 @@ class RowFilter(StrEnum):
     WRONG = "wrong"
     WORSE = "worse"
     BETTER = "better"
+
+
+@dataclass(frozen=True, slots=True)
+class RowChoice:
+    """The rows that a page asks for: answers by `show`, or those of one cell of the confusion
+    matrix, by its expected and found label. `page` counts from 1."""
+
+    show: RowFilter
+    expected: str | None
+    found: str | None
+    page: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +66,45 @@ class RowPage:
         return max(1, -(-self.total // ROWS_PER_PAGE))
 
 
+def select_page(part: Mapping[str, Any], file: FileStart | None, choice: RowChoice) -> RowPage:
+    """Select a page of rows of a part of a report, with the contents of those that `file` has.
+
+    For a thread: reads all rows of the file, or compares the words of all answers.
+    """
+    label = choice.expected
+    if "answers" in part:
+        number, total, rows = _paginate(select_answers(part["answers"], choice.show), choice.page)
+    elif label is not None and label == choice.found:
+        # A file may have a million of them.
+        right = _list_right(part, file, label)
+        number, total, positions = _paginate(right, choice.page)
+        rows = [MeasuredRow(position, [label], [label]) for position in positions]
+    else:
+        wrong = select_wrong(part, choice.expected, choice.found)
+        number, total, rows = _paginate(wrong, choice.page)
+    contents = parse_rows(file, {row.position for row in rows}) if file else {}
+    complete = [replace(row, row=contents.get(row.position)) for row in rows]
+    return RowPage(complete, number, total)
+
+
 def select_answers(answers: Iterable[Mapping[str, Any]], kind: RowFilter) -> list[MeasuredRow]:
     """Select answers to chats, those with the fewest words of the right answer first."""
     scored = []
     for answer in answers:
-        tuned = measure_overlap(answer["tuned"], answer["reference"])
-        base = measure_overlap(answer["base"], answer["reference"])
-        is_shown = {
-            RowFilter.ALL: True,
-            RowFilter.WRONG: answer["tuned"].strip() != answer["reference"].strip(),
-            RowFilter.WORSE: tuned < base,
-            RowFilter.BETTER: tuned > base,
-        }[kind]
-        if is_shown:
-            row = MeasuredRow(
-                answer["row"], answer["reference"], answer["tuned"], base=answer["base"]
-            )
-            scored.append((tuned, row))
+        reference, tuned, base = answer["reference"], answer["tuned"], answer["base"]
+        if kind is RowFilter.WRONG and tuned.strip() == reference.strip():
+            continue
+        overlap = measure_overlap(tuned, reference)
+        if kind in (RowFilter.WORSE, RowFilter.BETTER):
+            difference = overlap - measure_overlap(base, reference)
+            if (difference >= 0) if kind is RowFilter.WORSE else (difference <= 0):
+                continue
+        scored.append((overlap, MeasuredRow(answer["row"], reference, tuned, base=base)))
     return [row for _, row in sorted(scored, key=lambda pair: pair[0])]
 
 
 def select_wrong(
-    part: Mapping[str, Any], lines: list[bytes], expected: str | None, found: str | None
+    part: Mapping[str, Any], expected: str | None, found: str | None
 ) -> list[MeasuredRow]:
     """Select the rows that an encoder got wrong, in the report's order, or those of one cell of
     its confusion matrix."""
@@ -86,53 +119,46 @@ def select_wrong(
     ]
     if expected is None or found is None:
         return wrong
-    if expected != found:
-        return [row for row in wrong if (row.expected, row.found) == ([expected], [found])]
-    return _list_right(lines, {row.position for row in wrong}, expected)
+    return [row for row in wrong if (row.expected, row.found) == ([expected], [found])]
 
 
-def _list_right(lines: list[bytes], wrong: set[int], label: str) -> list[MeasuredRow]:
-    rows = parse_rows(lines, range(1, len(lines) + 1))
-    return [
-        MeasuredRow(position, [label], [label])
-        for position, row in rows.items()
-        if position not in wrong and label in (row.get("label"), *(row.get("labels") or ()))
-    ]
+def _list_right(part: Mapping[str, Any], file: FileStart | None, label: str) -> list[int]:
+    wrong = {item["example"] for item in part.get("wrong", [])}
+    rows = iterate_rows(file) if file else ()
+    return [position for position, row in rows if position not in wrong and _has_label(row, label)]
 
 
-def take_page(rows: Sequence[MeasuredRow], number: int, lines: list[bytes]) -> RowPage:
-    """Take one page of rows, with the contents of those that the file still has."""
-    number = min(number, max(1, -(-len(rows) // ROWS_PER_PAGE)))
-    shown = rows[(number - 1) * ROWS_PER_PAGE : number * ROWS_PER_PAGE]
-    contents = parse_rows(lines, (row.position for row in shown))
-    complete = [
-        MeasuredRow(
-            row.position,
-            row.expected,
-            row.found,
-            base=row.base,
-            confidence=row.confidence,
-            row=contents.get(row.position),
-        )
-        for row in shown
-    ]
-    return RowPage(complete, number, len(rows))
+def _has_label(row: Mapping[str, Any], label: str) -> bool:
+    labels = row.get("labels")
+    return row.get("label") == label or (isinstance(labels, list) and label in labels)
+
+
+def _paginate(items: Sequence[T], number: int) -> tuple[int, int, Sequence[T]]:
+    """Take a page, the last one if there are fewer; with its number, and the number of all."""
+    number = min(number, max(1, -(-len(items) // ROWS_PER_PAGE)))
+    return number, len(items), items[(number - 1) * ROWS_PER_PAGE : number * ROWS_PER_PAGE]
 
 
 def measure_overlap(answer: str, reference: str) -> float:
-    """The F1 of words that both texts have, by which rows are ordered. Equal texts have 1."""
+    """The F1 of words that both texts have, by which rows are ordered. Equal texts have 1.
+
+    Compares the first 4,000 characters of each.
+    """
     if answer.strip() == reference.strip():
         return 1.0
-    words, right = (Counter(re.findall(r"\w+", text.lower())) for text in (answer, reference))
+    starts = (answer[:MAX_COMPARED_CHARS], reference[:MAX_COMPARED_CHARS])
+    words, right = (Counter(re.findall(r"\w+", text.lower())) for text in starts)
     common = sum((words & right).values())
     return 2 * common / max(1, sum(words.values()) + sum(right.values()))
 
 
-def split_by_spans(text: str, spans: Iterable[Mapping[str, Any]]) -> list[tuple[str, str | None]]:
+def split_by_spans(text: str, spans: Sequence[Mapping[str, Any]]) -> list[tuple[str, str | None]]:
     """Split a text into parts and the labels of those that are spans. Spans do not overlap."""
     parts: list[tuple[str, str | None]] = []
     end = 0
-    for span in sorted(spans, key=lambda span: (span["start"], span["end"])):
+    text = cut_text(text)
+    shown, more = cut_list(spans)
+    for span in sorted(shown, key=lambda span: (span["start"], span["end"])):
         if span["start"] < end:
             continue
         parts += [
@@ -140,8 +166,16 @@ def split_by_spans(text: str, spans: Iterable[Mapping[str, Any]]) -> list[tuple[
             (text[span["start"] : span["end"]], span["label"]),
         ]
         end = span["end"]
-    parts.append((text[end:], None))
+    parts += [(text[end:], None), (f" … {more[0]}", None)] if more else [(text[end:], None)]
     return [part for part in parts if part[0]]
+
+
+def describe_answer(answer: Any) -> str:
+    """An answer, a list of labels, or a position, as the report has it."""
+    if isinstance(answer, list):
+        shown, more = cut_list(answer)
+        answer = ", ".join(map(str, [*shown, *more]))
+    return cut_text(str(answer))
 
 
 def describe_prompt(row: Mapping[str, Any]) -> str:
@@ -155,7 +189,8 @@ def describe_prompt(row: Mapping[str, Any]) -> str:
         if isinstance(row.get(name), str):
             return str(row[name])
     tokens = row.get("tokens")
-    return " ".join(map(str, tokens)) if isinstance(tokens, list) else ""
+    # Of these, more than the page shows: each token has a space behind it.
+    return " ".join(map(str, tokens[:MAX_BLOCK_CHARS])) if isinstance(tokens, list) else ""
 
 
 def _read_text(message: Mapping[str, Any]) -> str:

@@ -1,11 +1,12 @@
 """Rows of training files as pages show them: blocks of text with marked parts, for each format."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 Row = Mapping[str, Any]
 
 PREFERRED_KEYS = ("preferred_output", "preferred_completion")
@@ -14,6 +15,10 @@ TEXT_KEYS = ("anchor", "positive", "negative", "sentence1", "sentence2", "text")
 SEQUENCE_TITLES = {"row": "As the model reads it", "text": "As the model reads it"}
 # Of one block. A row may have 4 MiB; who wants more downloads the file.
 MAX_BLOCK_CHARS = 6000
+# Of one list: labels, messages, entities, tools. A row may have half a million.
+MAX_LISTED = 200
+# Of one block: as many tokens as fit into its text.
+MAX_PARTS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ def build_row(row: Row, format: str | None) -> RowView:
 
 def build_rendered(rendered: Mapping[str, Any]) -> RowView:
     """Show a row as training reads it: its tokens, and which of them carry loss."""
-    labels = list(rendered.get("labels") or [])
+    labels = _cut_words(rendered.get("labels") or [])
     if rendered.get("score") is not None:
         labels.append(f"score {rendered['score']:g}")
     return RowView(
@@ -77,11 +82,28 @@ def build_rendered(rendered: Mapping[str, Any]) -> RowView:
     )
 
 
+def cut_list(items: Sequence[T], limit: int = MAX_LISTED) -> tuple[Sequence[T], list[str]]:
+    """Split a list into the items that a page shows, and words for the others, if any."""
+    more = len(items) - limit
+    return items[:limit], [f"and {more:,} more"] if more > 0 else []
+
+
+def cut_text(text: str) -> str:
+    return text if len(text) <= MAX_BLOCK_CHARS else text[:MAX_BLOCK_CHARS] + " …"
+
+
+def _cut_words(items: Sequence[object]) -> list[str]:
+    shown, more = cut_list(items)
+    return [*map(str, shown), *more]
+
+
 def _build_sequence(sequence: Mapping[str, Any]) -> Block:
     tokens, learned = sequence["token_count"], sequence["loss_token_count"]
     note = f"{tokens:,} tokens, {learned:,} with loss"
     note += ", cut at the length of a row" if sequence["is_truncated"] else ""
-    parts = [Part(each["text"], each["label"], each["has_loss"]) for each in sequence["segments"]]
+    segments, more = cut_list(sequence["segments"], MAX_PARTS)
+    parts = [Part(each["text"], each["label"], each["has_loss"]) for each in segments]
+    parts += [Part(f" … {words}") for words in more]
     role = sequence["role"]
     title = SEQUENCE_TITLES.get(role, role.capitalize())
     return Block(title, _limit(parts), f"tokens {role}", note)
@@ -106,32 +128,40 @@ def _build_preference(row: Row) -> list[Block]:
 
 def _build_tools(row: Row) -> list[Block]:
     tools = row.get("tools") or row.get("functions") or []
-    names = [(tool.get("function") or tool).get("name", "?") for tool in tools]
-    return [Block("tools", [Part(", ".join(map(str, names)))], "tools")] if names else []
+    shown, more = cut_list(tools)
+    names = [(tool.get("function") or tool).get("name", "?") for tool in shown]
+    text = ", ".join(map(str, [*names, *more]))
+    return [Block("tools", _limit([Part(text)]), "tools")] if names else []
 
 
-def _build_messages(messages: Iterable[Row]) -> list[Block]:
-    return [
+def _build_messages(messages: Sequence[Row]) -> list[Block]:
+    shown, more = cut_list(messages)
+    blocks = [
         Block(
             message["role"],
             _limit([Part(_join_message(message))]),
             message["role"],
             "weight 0: not learned" if message.get("weight") == 0 else "",
         )
-        for message in messages
+        for message in shown
     ]
+    return blocks + [Block("…", [Part(f"{words} messages")]) for words in more]
 
 
 def _join_message(message: Row) -> str:
     """The text of a message: its reasoning, content, and calls of tools, on lines of their own."""
     content = message.get("content")
     if isinstance(content, list):
-        content = "".join(str(part.get("text") or part.get("refusal") or "") for part in content)
+        pieces, more = cut_list(content)
+        texts = [str(part.get("text") or part.get("refusal") or "") for part in pieces]
+        content = "".join([*texts, *(f" … {words}" for words in more)])
     reasoning = message.get("reasoning_content")
-    calls = [call["function"] for call in message.get("tool_calls") or []]
+    shown, more = cut_list(message.get("tool_calls") or [])
+    calls = [call["function"] for call in shown]
     calls += [message["function_call"]] if message.get("function_call") else []
     lines = [f"[reasoning] {reasoning}" if reasoning else None, content, message.get("refusal")]
     lines += [f"{call['name']}({call.get('arguments', '')})" for call in calls]
+    lines += more
     return "\n".join(line for line in lines if line)
 
 
@@ -140,24 +170,33 @@ def _build_text(key: str, row: Row, kind: str = "text") -> Block:
 
 
 def _build_json(row: Row) -> Block:
-    return Block("row", _limit([Part(json.dumps(row, ensure_ascii=False, indent=2))]), "json")
+    text = ""
+    for piece in json.JSONEncoder(ensure_ascii=False, indent=2).iterencode(row):
+        text += piece
+        if len(text) > MAX_BLOCK_CHARS:
+            break
+    return Block("row", _limit([Part(text)]), "json")
 
 
 def _list_labels(row: Row) -> list[str]:
     if "score" in row:
         return [f"score {row['score']:g}"]
     labels = row["labels"] if "labels" in row else [row["label"]] if "label" in row else []
-    return list(map(str, labels)) or (["no label"] if "labels" in row else [])
+    return _cut_words(labels) or (["no label"] if "labels" in row else [])
 
 
 def _build_entities(row: Row) -> Block:
     if "tokens" in row:
-        return Block("tokens", _limit(_join_tags(row["tokens"], row["tags"])))
-    spans = [(each["start"], each["end"], each["label"]) for each in row["entities"]]
-    return Block("text", _mark_spans(row["text"], spans))
+        tokens, more = cut_list(row["tokens"], MAX_PARTS)
+        parts = _join_tags(tokens, row["tags"][:MAX_PARTS])
+        return Block("tokens", _limit(parts + [Part(f" … {words}") for words in more]))
+    entities, more = cut_list(row["entities"])
+    spans = [(each["start"], each["end"], each["label"]) for each in entities]
+    note = "".join(f"{words} entities" for words in more)
+    return Block("text", _mark_spans(row["text"], spans), note=note)
 
 
-def _join_tags(tokens: list[str], tags: list[str]) -> list[Part]:
+def _join_tags(tokens: Sequence[str], tags: Sequence[str]) -> list[Part]:
     """Join tokens to runs of one entity, by BIO tags."""
     runs: list[tuple[list[str], str | None]] = []
     for token, tag in zip(tokens, tags, strict=True):
@@ -171,9 +210,10 @@ def _join_tags(tokens: list[str], tags: list[str]) -> list[Part]:
 
 def _build_context(row: Row) -> Block:
     answers = row["answers"]
-    pairs = zip(answers["answer_start"], answers["text"], strict=True)
+    starts, more = cut_list(answers["answer_start"])
+    pairs = zip(starts, answers["text"][:MAX_LISTED], strict=True)
     spans = [(start, start + len(text), "answer") for start, text in pairs]
-    note = "" if spans else "unanswerable"
+    note = "".join(f"{words} answers" for words in more) if spans else "unanswerable"
     return Block("context", _mark_spans(row["context"], spans), note=note)
 
 

@@ -1,6 +1,7 @@
 """Pages of evaluations in a browser: test files, the rows behind their numbers, evals and runs."""
 
 import json
+import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,16 @@ from openai import OpenAI
 from playwright.sync_api import Page, expect
 from sqlalchemy.orm import Session
 
+from app.console import evaluation_routes, evaluation_rows
+from app.console.evaluation_rows import (
+    RowFilter,
+    describe_answer,
+    measure_overlap,
+    select_answers,
+    split_by_spans,
+)
+from app.console.file_content import MAX_CONTENT_BYTES, FileStart, iterate_rows, parse_rows
+from app.console.row_view import MAX_LISTED
 from app.db.tables import File, FilePurpose, Job, Project
 from app.storage import file_key
 from tests.app.console.conftest import find_accessibility_violations
@@ -207,8 +218,108 @@ def test_a_deleted_test_file_leaves_the_numbers(
 ) -> None:
     assert http.delete(f"/v1/files/{classified.test_file_id}").status_code == 200
     open_job(user, classified)
-    expect(user.get_by_text("The file is deleted, or too large")).to_be_visible()
+    expect(user.get_by_text("The file is deleted, so")).to_be_visible()
     expect(user.locator(".measured-rows > li")).to_have_count(2)
+
+
+class TestLongFiles:
+    """A project's own long files take neither the event loop nor much memory."""
+
+    def test_only_the_first_part_of_a_file_is_read(self, user: Page, add_job: AddJob) -> None:
+        rows = [{"text": text} for text in ("ticket 1", "x" * MAX_CONTENT_BYTES, "ticket 3")]
+        wrong = [{"example": row, "expected": ["a"], "found": ["b"]} for row in (1, 2, 3)]
+        report = {"rows": 3, "f1": 0.0, "wrong_examples": 3, "wrong": wrong}
+        open_job(user, add_job(report, rows, base_model="small-encoder", method="classification"))
+        expect(user.get_by_text("Only the first 8.0 MiB of the file are read")).to_be_visible()
+        expect(user.locator(".measured-rows .asked")).to_have_text(["ticket 1"])
+        expect(user.locator(".measured-rows > li")).to_contain_text(["row 1", "row 2", "row 3"])
+
+    def test_the_numbers_of_a_long_report_are_shown_alone(
+        self, user: Page, answered: Job, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(evaluation_routes, "MAX_RESULT_BYTES", 100)
+        open_job(user, answered)
+        expect(user.get_by_text("The report is too long for this page")).to_be_visible()
+        expect(user.get_by_role("row").filter(has_text="Token F1")).to_contain_text("0.4")
+        expect(user.locator(".measured-rows > li")).to_have_count(0)
+
+    def test_the_work_is_done_in_the_projects_share_of_threads(
+        self,
+        user: Page,
+        answered: Job,
+        account: Account,
+        api: Api,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        held: dict[str, set[int]] = {}
+
+        def watch(module: Any, name: str) -> None:
+            function = getattr(module, name)
+
+            def call(*args: Any) -> Any:
+                slots = api.state.json_threads.held_by(account.principal.project_id)
+                held.setdefault(name, set()).add(slots)
+                return function(*args)
+
+            monkeypatch.setattr(module, name, call)
+
+        watch(evaluation_routes, "parse_result")
+        watch(evaluation_rows, "parse_rows")
+        watch(evaluation_rows, "measure_overlap")
+        watch(evaluation_routes, "render")
+        user.goto(f"/console/evaluations/jobs/{answered.id}")
+        names = ("parse_result", "measure_overlap", "parse_rows", "render")
+        assert held == {name: {1} for name in names}
+
+    def test_blank_lines_take_no_memory(self) -> None:
+        file = FileStart(b'{"a":1}\n' + b"\n" * 2**21 + b' \r\n{"a":2}', is_cut=False)
+        tracemalloc.start()
+        try:
+            rows = list(iterate_rows(file))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert rows == [(1, {"a": 1}), (2, {"a": 2})]
+        assert peak < 2**16
+
+    def test_rows_behind_the_last_one_of_a_page_are_not_parsed(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        parsed: list[bytes] = []
+        monkeypatch.setattr("app.console.file_content._parse_row", parsed.append)
+        parse_rows(FileStart(b"1\n2\n\n3\n4\n5\n", is_cut=False), {2, 4})
+        assert parsed == [b"2", b"4"]
+
+    def test_a_cut_line_is_no_row(self) -> None:
+        assert list(iterate_rows(FileStart(b'\xef\xbb\xbf{"a":1}\n{}', is_cut=True))) == [
+            (1, {"a": 1})
+        ]
+
+    def test_only_answers_that_the_page_orders_are_compared(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        answers = [{"row": row, "reference": "a b", "tuned": "a", "base": "b"} for row in range(10)]
+        calls: list[str] = []
+
+        def measure(answer: str, reference: str) -> float:
+            calls.append(answer)
+            return measure_overlap(answer, reference)
+
+        monkeypatch.setattr(evaluation_rows, "measure_overlap", measure)
+        assert len(select_answers(answers, RowFilter.WRONG)) == 10
+        assert calls == ["a"] * 10
+
+    def test_the_beginnings_of_long_answers_are_compared(self) -> None:
+        long = "a " * 2000
+        assert measure_overlap(long + "b " * 9000, long + "c " * 9000) == 1.0
+
+    def test_long_lists_are_shown_in_part(self) -> None:
+        spans = [{"start": at, "end": at + 1, "label": "x"} for at in range(0, 2000, 2)]
+        parts = split_by_spans("ab" * 1000, spans)
+        assert sum(label is not None for _, label in parts) == MAX_LISTED
+        assert parts[-1] == (" … and 800 more", None)
+        labels = describe_answer([f"l{number}" for number in range(1000)]).split(", ")
+        assert (len(labels), labels[-1]) == (MAX_LISTED + 1, "and 800 more")
 
 
 @pytest.mark.usefixtures("in_process")

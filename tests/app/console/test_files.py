@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.console import fault_marks
+from app.console import fault_marks, row_view
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Project
 from tests.app.console.conftest import find_accessibility_violations
@@ -158,6 +158,68 @@ def test_rows_of_each_format(user: Page, http: httpx.Client) -> None:
     for row, selector, text in SHOWN:
         user.goto(f"/console/files/{upload(http, lines([row]))}")
         expect(user.locator(f".example {selector}").first).to_have_text(text)
+
+
+LONG_TAGS: row_view.Row = {"tokens": ["a"] * 9000, "tags": ["B-x"] * 9000}
+LONG_ENTITIES: row_view.Row = {
+    "text": "ab" * 3000,
+    "entities": [{"start": at, "end": at + 1, "label": "x"} for at in range(0, 6000, 2)],
+}
+LONG_ANSWERS: row_view.Row = {
+    "context": "ab" * 3000,
+    "question": "q",
+    "answers": {"text": ["a"] * 3000, "answer_start": list(range(0, 6000, 2))},
+}
+MESSAGE: row_view.Row = {"role": "user", "content": "a"}
+TOOL: row_view.Row = {"type": "function", "function": {"name": "f", "arguments": ""}}
+CALLS: row_view.Row = {"role": "assistant", "tool_calls": [TOOL] * 3000}
+TEXTS: row_view.Row = {"role": "user", "content": [{"type": "text", "text": "a"}] * 3000}
+
+
+@pytest.mark.parametrize(
+    ("row", "format", "words"),
+    [
+        ({"text": "t", "labels": ["a"] * 3000}, "classification", "and 2,800 more"),
+        ({"messages": [MESSAGE] * 3000}, "chat", "and 2,800 more messages"),
+        ({"messages": [MESSAGE], "tools": [TOOL] * 3000}, "chat", "f, and 2,800 more"),
+        ({"messages": [CALLS]}, "chat", "f()\nand 2,800 more"),
+        ({"messages": [TEXTS]}, "chat", "a … and 2,800 more"),
+        (LONG_ENTITIES, "token_classification", "and 2,800 more entities"),
+        (LONG_ANSWERS, "question_answering", "and 2,800 more answers"),
+        (LONG_TAGS, "token_classification", " … and 7,000 more"),
+        ({"numbers": [1] * 9000}, None, " …"),
+    ],
+)
+def test_long_lists_are_shown_in_part(row: row_view.Row, format: str | None, words: str) -> None:
+    view = row_view.build_row(row, format)
+    texts = [part.text for block in view.blocks for part in block.parts]
+    assert len(view.labels) + len(texts) <= row_view.MAX_PARTS + 2
+    assert sum(map(len, texts)) <= 2 * row_view.MAX_BLOCK_CHARS
+    shown = [*view.labels, *texts, *(block.note for block in view.blocks)]
+    assert any(each.endswith(words) for each in shown)
+
+
+def test_many_tokens_and_labels_are_shown_in_part() -> None:
+    segment = {"text": "", "label": None, "has_loss": True}
+    sequence = {
+        "role": "text",
+        "token_count": 9000,
+        "loss_token_count": 9000,
+        "is_truncated": False,
+        "segments": [segment] * 9000,
+    }
+    row = {"sequences": [sequence], "labels": ["a"] * 9000, "note": None, "is_learned": True}
+    view = row_view.build_rendered(row)
+    assert len(view.labels) == row_view.MAX_LISTED + 1
+    assert len(view.blocks[0].parts) == row_view.MAX_PARTS + 1
+    assert view.blocks[0].parts[-1].text == " … and 7,000 more"
+
+
+def test_the_labels_of_a_row_of_half_a_million(user: Page, http: httpx.Client) -> None:
+    row: dict[str, object] = {"text": "t", "labels": [str(number) for number in range(400_000)]}
+    user.goto(f"/console/files/{upload(http, lines([row]))}")
+    expect(user.locator("#rows")).to_be_visible()
+    expect(user.locator(".label-tag")).to_have_count(row_view.MAX_LISTED + 1)
 
 
 def test_deletion_asks_first(user: Page, http: httpx.Client) -> None:
