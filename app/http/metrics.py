@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import Scope
 
+from app.http_server.protocol import LISTENER_PATH
+
 # What no route matches: a wrong path, or a request that was refused before.
 NO_ROUTE = "none"
 METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "PUT", "PATCH", "OPTIONS"})
@@ -51,7 +53,8 @@ class RouteDuration:
 
 
 def list_slowest(limit: int) -> list[RouteDuration]:
-    """List the routes with the longest mean duration, which includes that of streams."""
+    """List the routes with the longest mean duration; without the streams that stay open, whose
+    duration is their clients' choice."""
     sums: dict[tuple[str, str], float] = {}
     counts: dict[tuple[str, str], float] = {}
     for family in DURATION.collect():
@@ -64,6 +67,6 @@ def list_slowest(limit: int) -> list[RouteDuration]:
     routes = [
         RouteDuration(*key, int(count), sums[key] / count)
         for key, count in counts.items()
-        if count and key[1] != NO_ROUTE
+        if count and key[1] != NO_ROUTE and not LISTENER_PATH.fullmatch(key[1])
     ]
     return sorted(routes, key=lambda each: each.mean_seconds, reverse=True)[:limit]

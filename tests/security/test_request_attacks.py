@@ -188,6 +188,9 @@ def test_a12_no_response_contains_internals(
             }
             text = operation.request(http, ids).text
             leaked = [name for name in INTERNAL_COLUMNS if f'"{name}"' in text]
+            # A file's hash is its owner's, who can tell by it what a job was trained on.
+            if operation.path.startswith("/v1/files"):
+                leaked = [name for name in leaked if name != "sha256"]
             leaked += [secret for secret in (me.secret, me.admin_secret) if secret in text]
             if leaked or "Traceback" in text:
                 leaks[str(operation)] = leaked

@@ -193,14 +193,15 @@ def translate(response: Any, names: dict[str, str]) -> Any:
 
 
 def without_added_fields(response: Any) -> Any:
-    """A response without the fields that this version adds to jobs, which old jobs lack."""
+    """A response without the fields that this version adds: to jobs those that old ones lack, and
+    to files their hash."""
     if isinstance(response, list):
         return [without_added_fields(item) for item in response]
     if isinstance(response, dict):
         return {
             key: without_added_fields(value)
             for key, value in response.items()
-            if key not in ADDED or value is not None
+            if key != "sha256" and (key not in ADDED or value is not None)
         }
     return response
 

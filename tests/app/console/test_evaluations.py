@@ -243,34 +243,6 @@ class TestLongFiles:
         expect(user.get_by_role("row").filter(has_text="Token F1")).to_contain_text("0.4")
         expect(user.locator(".measured-rows > li")).to_have_count(0)
 
-    def test_the_work_is_done_in_the_projects_share_of_threads(
-        self,
-        user: Page,
-        answered: Job,
-        account: Account,
-        api: Api,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        held: dict[str, set[int]] = {}
-
-        def watch(module: Any, name: str) -> None:
-            function = getattr(module, name)
-
-            def call(*args: Any) -> Any:
-                slots = api.state.json_threads.held_by(account.principal.project_id)
-                held.setdefault(name, set()).add(slots)
-                return function(*args)
-
-            monkeypatch.setattr(module, name, call)
-
-        watch(evaluation_routes, "parse_result")
-        watch(evaluation_rows, "parse_rows")
-        watch(evaluation_rows, "measure_overlap")
-        watch(evaluation_routes, "render")
-        user.goto(f"/console/evaluations/jobs/{answered.id}")
-        names = ("parse_result", "measure_overlap", "parse_rows", "render")
-        assert held == {name: {1} for name in names}
-
     def test_blank_lines_take_no_memory(self) -> None:
         file = FileStart(b'{"a":1}\n' + b"\n" * 2**21 + b' \r\n{"a":2}', is_cut=False)
         tracemalloc.start()

@@ -215,13 +215,6 @@ def test_many_tokens_and_labels_are_shown_in_part() -> None:
     assert view.blocks[0].parts[-1].text == " … and 7,000 more"
 
 
-def test_the_labels_of_a_row_of_half_a_million(user: Page, http: httpx.Client) -> None:
-    row: dict[str, object] = {"text": "t", "labels": [str(number) for number in range(400_000)]}
-    user.goto(f"/console/files/{upload(http, lines([row]))}")
-    expect(user.locator("#rows")).to_be_visible()
-    expect(user.locator(".label-tag")).to_have_count(row_view.MAX_LISTED + 1)
-
-
 def test_deletion_asks_first(user: Page, http: httpx.Client) -> None:
     file_id = upload(http, GOOD)
     user.goto(f"/console/files/{file_id}")

@@ -38,7 +38,7 @@ class TestA58List:
             make_job(session, state="succeeded")
         first, second = luthier("jobs", "list").stdout.splitlines()
         assert first.startswith(f"{queued}  queued  step 0/?  proj_")
-        assert first.endswith("It waits for a free trainer and its project's turn.")
+        assert first.endswith("No trainer takes jobs at present.")
         assert second.startswith(f"{running}  running  step 0/40  proj_")
 
     def test_json_has_the_trainer_and_filters_apply(

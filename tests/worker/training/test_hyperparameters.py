@@ -30,11 +30,11 @@ SHORT = {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 3.0}
 LAST_STEP = 6
 # Two steps so far that the model forgets what its base knows, and too few to be judged as diverged.
 RUINOUS = {
-    "n_epochs": 2, "batch_size": 12, "learning_rate_multiplier": 3000.0, "warmup_ratio": 0.0,
+    "n_epochs": 2, "batch_size": 12, "learning_rate_multiplier": 2000.0, "warmup_ratio": 0.0,
     "keep": "last",
 }  # fmt: skip
 # Epochs of one step, far too large: the first is the best one.
-OVERFITTING = {"n_epochs": 4, "batch_size": 12, "learning_rate_multiplier": 150.0}
+OVERFITTING = {"n_epochs": 4, "batch_size": 12, "learning_rate_multiplier": 200.0}
 
 
 def train(make_run: MakeRun, name: str = "run", *, valid: bool = False, **spec: Any) -> RunFolder:
@@ -361,7 +361,12 @@ class TestLongRows:
 
 class TestComparisonWithTheStart:
     def warnings(self, folder: RunFolder) -> list[str]:
-        return [note.message for note in find(folder, Noted) if note.is_warning]
+        return [
+            note.message
+            for note in find(folder, Noted)
+            # Others are about the losses of single steps.
+            if note.is_warning and "worse than" in note.message
+        ]
 
     @pytest.mark.parametrize("valid", [False, True])
     def test_a_model_worse_than_its_base_is_told(self, make_run: MakeRun, valid: bool) -> None:
