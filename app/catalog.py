@@ -26,7 +26,7 @@ class ModelKind(StrEnum):
 
 
 class Quantization(StrEnum):
-    """How the built-in engine holds a base model's weights."""
+    """Format of a base model's weights in the built-in engine."""
 
     NONE = ""
     INT8 = "int8"

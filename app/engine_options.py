@@ -39,7 +39,7 @@ def _described(default: Any, description: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """How Luthier uses, or starts, the engine of one base model."""
+    """Options by which Luthier uses, or starts, the engine of one base model."""
 
     kind: str = _described(
         "",

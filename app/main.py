@@ -56,7 +56,7 @@ from app.stored_completions import routes as stored_completions
 from app.stored_completions.recorder import CompletionRecorder
 from app.sweeps import routes as sweeps
 from app.training_data import routes as training_data
-from app.training_data.memory import TrainingDataMemory
+from app.training_data.cache import TrainingDataCache
 from app.usage import routes as usage
 from app.usage.prices import Prices
 from app.webhooks import routes as webhooks
@@ -114,7 +114,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     openapi.serialize_once(app)
     app.state.shared = state
     app.state.engines = EngineClient(settings, state.catalog, state.store)
-    app.state.training_data = TrainingDataMemory()
+    app.state.training_data = TrainingDataCache()
     app.state.recorder = TrafficRecorder(state.sessions)
     app.state.changes = ChangeFeed(state)
     app.state.prices = Prices.load(settings.prices_file)

@@ -54,7 +54,7 @@ class Region:
         return region.sub(lambda _: f"{begin}\n\n{content}\n\n{end}", page)
 
     def is_current(self) -> bool:
-        """Whether the page is what `render` makes of it."""
+        """Compare the page with the output of `render`."""
         return self.render() == self.path.read_text(encoding="utf-8")
 
 

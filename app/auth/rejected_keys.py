@@ -19,7 +19,7 @@ class RejectionReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a secret was rejected, and whose key it was."""
+    """Reason why a secret was rejected, and the owner of its key."""
 
     reason: RejectionReason
     key_id: str | None = None

@@ -1,4 +1,4 @@
-"""What a repository of the hub, or a folder, says about a base model, without its weights."""
+"""Facts about a base model from its repository on the hub or its folder, without its weights."""
 
 import json
 from collections.abc import Mapping

@@ -48,7 +48,7 @@ class BatchRequest:
 
 @dataclass(slots=True)
 class CheckedInput:
-    """What checking the input has found: its requests in ranges, or errors."""
+    """Result of checking the input: its requests in ranges, or errors."""
 
     model: str | None = None
     num_requests: int = 0

@@ -40,7 +40,7 @@ LOST_INPUT = InputError("invalid_file", "The content of the input file is no lon
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """Where a batch's requests are, and what they are for."""
+    """Place of a batch's requests, and their endpoint."""
 
     key: str
     endpoint: Endpoint

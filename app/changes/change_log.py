@@ -23,7 +23,7 @@ RETENTION_SECONDS = 600.0
 
 
 @dataclass(slots=True)
-class Position:
+class LogPosition:
     """Position of a reader. `gaps` are numbers not seen yet, with the time when each was found."""
 
     newest: int
@@ -44,16 +44,16 @@ class Position:
             del self.gaps[seq]
 
 
-def find_position(session: Session) -> Position:
+def find_position(session: Session) -> LogPosition:
     """Find the present end of the log, with the gaps before it."""
     newest = select(ChangeRecord.seq).order_by(ChangeRecord.seq.desc()).limit(MAX_ROWS)
     seqs = sorted(session.scalars(newest))
-    position = Position(seqs[0] if seqs else 0)
+    position = LogPosition(seqs[0] if seqs else 0)
     position.advance(seqs)
     return position
 
 
-def read_after(session: Session, position: Position) -> Sequence[ChangeRecord]:
+def read_after(session: Session, position: LogPosition) -> Sequence[ChangeRecord]:
     """Read up to MAX_ROWS changes after a position, the oldest first."""
     statement = (
         select(ChangeRecord)

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from app import logs
 from app.auth import principals
 from app.changes import change_log
-from app.changes.change_log import MAX_ROWS, Position
+from app.changes.change_log import MAX_ROWS, LogPosition
 from app.changes.schemas import NoticeType
 from app.db.session import DatabaseUnavailable
 from app.db.tables import ChangeRecord
@@ -90,7 +90,7 @@ class ChangeFeed:
         self._state = state
         self._interval = interval_seconds
         self._by_project: dict[str, set[Subscription]] = {}
-        self._position: Position | None = None
+        self._position: LogPosition | None = None
         self._reader: asyncio.Task[None] | None = None
         self._keys_checked_at = 0.0
 
@@ -112,11 +112,6 @@ class ChangeFeed:
             yield subscription
         finally:
             self._remove(subscription)
-
-    def close(self) -> None:
-        """End all subscriptions, since the process shuts down."""
-        for subscription in self._list_subscriptions():
-            subscription.close()
 
     def _remove(self, subscription: Subscription) -> None:
         of_project = self._by_project[subscription.project_id]

@@ -61,8 +61,11 @@ class MetricRow:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """How often rows of one label were given another. `shades` are 0 to 4, by the share of a
-    label's rows; `pairs` are expected label, found label, rows, most first."""
+    """Number of rows of each label that were given each other label.
+
+    `shades` are 0 to 4, by the share of a label's rows; `pairs` are expected label, found label,
+    rows, most first.
+    """
 
     labels: Sequence[str]
     rows: Sequence[Sequence[int]]

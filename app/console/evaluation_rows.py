@@ -54,7 +54,7 @@ class MeasuredRow:
 
 
 @dataclass(frozen=True, slots=True)
-class RowPage:
+class MeasuredPage:
     """A page of rows. `total` counts all that the filter leaves."""
 
     rows: Sequence[MeasuredRow]
@@ -66,7 +66,7 @@ class RowPage:
         return max(1, -(-self.total // ROWS_PER_PAGE))
 
 
-def select_page(part: Mapping[str, Any], file: FileStart | None, choice: RowChoice) -> RowPage:
+def select_page(part: Mapping[str, Any], file: FileStart | None, choice: RowChoice) -> MeasuredPage:
     """Select a page of rows of a part of a report, with the contents of those that `file` has.
 
     For a thread: reads all rows of the file, or compares the words of all answers.
@@ -84,7 +84,7 @@ def select_page(part: Mapping[str, Any], file: FileStart | None, choice: RowChoi
         number, total, rows = _paginate(wrong, choice.page)
     contents = parse_rows(file, {row.position for row in rows}) if file else {}
     complete = [replace(row, row=contents.get(row.position)) for row in rows]
-    return RowPage(complete, number, total)
+    return MeasuredPage(complete, number, total)
 
 
 def select_answers(answers: Iterable[Mapping[str, Any]], kind: RowFilter) -> list[MeasuredRow]:
@@ -179,7 +179,7 @@ def describe_answer(answer: Any) -> str:
 
 
 def describe_prompt(row: Mapping[str, Any]) -> str:
-    """What the model was asked in a row: a text, a question, or the messages before the answer."""
+    """Describe a row's prompt: a text, a question, or the messages before the answer."""
     if isinstance(row.get("messages"), list):
         asked = [message for message in row["messages"][:-1] if message.get("role") != "system"]
         return "\n\n".join(_read_text(message) for message in asked)

@@ -13,7 +13,7 @@ SWITCH = ("true", "false")
 
 
 class FieldKind(StrEnum):
-    """How a field is typed, and what its text becomes in a request."""
+    """Kind of a field's input, and the type of its value in a request."""
 
     WHOLE = "whole"
     NUMBER = "number"

@@ -106,7 +106,7 @@ def _check_nesting(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Extent:
-    """What a node stands for, with what its aliases repeat."""
+    """Size of a node's content, with all that its aliases repeat."""
 
     values: int
     chars: int

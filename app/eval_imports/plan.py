@@ -33,7 +33,7 @@ class Outcome(StrEnum):
 
 
 class Difference(BaseModel):
-    """What of the document is missing here, or differs. `places` are the first of `count`."""
+    """Part of the document that is missing here, or differs. `places` are the first of `count`."""
 
     outcome: Outcome
     subject: str
@@ -66,7 +66,7 @@ class PlannedEval(BaseModel):
 
 
 class ImportPlan(BaseModel):
-    """What a document becomes. A file is its lines."""
+    """Evals, files and runs to make of a document. A file is its lines."""
 
     format: ImportFormat
     evals: list[PlannedEval]

@@ -53,7 +53,7 @@ class ImportedEval(BaseModel):
 
 
 class EvalImport(BaseModel):
-    """What a document has become, and what of it is left out or changed."""
+    """Objects made of a document, and the parts that are left out or changed."""
 
     object: Literal["eval.import"] = "eval.import"
     format: ImportFormat

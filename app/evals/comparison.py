@@ -23,7 +23,7 @@ DIGITS = 4
 
 @dataclass(slots=True)
 class ItemResults:
-    """What the items of a run gave, by index: 1 if one passed, and the scores of its criteria."""
+    """Results of a run's items, by index: 1 if one passed, and the scores of its criteria."""
 
     passed: dict[int, float] = field(default_factory=dict)
     scores: dict[str, dict[int, float]] = field(default_factory=dict)

@@ -24,7 +24,7 @@ Kept = TypeVar("Kept", JudgeResponse, EmbeddedTexts)
 
 
 class JudgingContext(Protocol):
-    """What the criteria of a run share. A judge that is gone is the error of its requests."""
+    """State shared by the criteria of a run. A judge that is gone is the error of its requests."""
 
     run_id: str
     requests: UnattendedRequests
@@ -36,7 +36,7 @@ class JudgingContext(Protocol):
 
 @dataclass(slots=True)
 class Answers:
-    """What the models of an item's criteria have answered, kept while the item is tried again,
+    """Answers of the models of an item's criteria, kept while the item is tried again,
     and their usage."""
 
     used: Counter[str]

@@ -27,7 +27,7 @@ class SchemaTask(BaseModel):
 
 
 class SchemaFault(BaseModel):
-    """What is wrong with item `index` at `path`, or with the schema if there is no index."""
+    """Fault of item `index` at `path`, or of the schema if there is no index."""
 
     index: int | None = None
     path: list[str | int] = []

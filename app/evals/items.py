@@ -35,7 +35,7 @@ class Usage(BaseModel):
 
 
 class Sample(BaseModel):
-    """What a model has given for an item, as clients see it."""
+    """Output of a model for an item, as clients see it."""
 
     input: list[dict[str, str]] = Field(default_factory=list)
     output: list[dict[str, Any]] = Field(default_factory=list)

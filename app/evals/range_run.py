@@ -48,7 +48,7 @@ Model = ResolvedModel | ApiError
 
 @dataclass(slots=True)
 class RangeContext:
-    """What the items of a range share. A model that is gone is the error of its requests."""
+    """State shared by the items of a range. A model that is gone is the error of its requests."""
 
     run_id: str
     project_id: str
@@ -69,7 +69,7 @@ class RangeContext:
 
 @dataclass(slots=True)
 class _Outcome:
-    """What an item has given so far. `sampled` is kept while the item is tried again."""
+    """Output of an item so far. `sampled` is kept while the item is tried again."""
 
     row: Row | None = None
     # By the schema.

@@ -85,7 +85,7 @@ class EvalRunDeleted(BaseModel):
 
 
 class OutputItemObject(BaseModel):
-    """What one item gave. A result has an `error` if its criterion could not be computed."""
+    """Output of one item. A result has an `error` if its criterion could not be computed."""
 
     id: str
     object: Literal["eval.run.output_item"] = "eval.run.output_item"

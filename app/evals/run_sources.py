@@ -211,7 +211,7 @@ DataSource = Annotated[
 
 
 class Sampling(BaseModel):
-    """How a model is sampled for an item."""
+    """Settings of sampling a model for an item."""
 
     input_messages: InputMessages
     params: RunSamplingParams

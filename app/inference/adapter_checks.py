@@ -28,7 +28,7 @@ UNSUPPORTED_SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class AdapterFacts:
-    """What is known of an adapter from its files. `thinking` is None if its template decides."""
+    """Facts about an adapter from its files. `thinking` is None if its template decides."""
 
     rank: int
     thinking: bool | None
@@ -108,7 +108,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _read_thinking(header: Mapping[str, Any]) -> bool | None:
-    """Whether answers may begin with reasoning, as the job's rows did."""
+    """Read whether answers may begin with reasoning, as the job's rows did."""
     metadata = header.get("__metadata__")
     saved = metadata.get(RENDERING_KEY) if isinstance(metadata, dict) else None
     try:

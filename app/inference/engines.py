@@ -209,7 +209,7 @@ class EngineClient:
         )
 
     def _cache_salt(self, project_id: str) -> str:
-        """What engines keep a project's prefixes apart by; the same in all processes of the API."""
+        """Salt of a project's cached prefixes in engines, the same in all API processes."""
         secret = self._settings.engine_api_key
         key = secret.get_secret_value().encode() if secret is not None else b""
         return hmac.digest(key, project_id.encode(), hashlib.sha256).hex()

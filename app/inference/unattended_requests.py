@@ -35,7 +35,7 @@ class AnswerTooLarge(InvalidRequest):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a request was answered: `body` is JSON."""
+    """Answer to a request: `body` is JSON."""
 
     status: int
     body: bytes

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.catalog import GENERATIVE_METHODS, Catalog
-from app.db.tables import File, Job, JobState, Project
+from app.db.tables import File
 from app.errors import InvalidRequest
 from app.formats import FormatName
 from app.http.dependencies import AppState, run_autocommit, run_in_transaction
@@ -23,8 +22,8 @@ from app.job_estimates.schemas import (
     TrainingEstimate,
     TrainingRate,
 )
-from app.jobs import file_checks, service, states
-from app.jobs.scheduling import QUEUE_STATES
+from app.jobs import file_checks, service
+from app.jobs.project_queue import find_project_queue
 from app.jobs.schemas import CreateJob
 from app.jobs.service import CheckedRequest
 from app.jobs.wandb_policy import WandbPolicy
@@ -32,8 +31,8 @@ from app.recipes.chat import Recipe, choose_dpo_recipe, choose_lora_settings, ch
 from app.recipes.encoders import EPOCHS as ENCODER_EPOCHS
 from app.recipes.encoders import choose_encoder_recipe
 from app.settings import Settings
+from app.training_data.cache import TrainingDataCache
 from app.training_data.lengths import LengthDistribution
-from app.training_data.memory import TrainingDataMemory
 from app.training_data.rendering import RowRendering
 from app.training_data.statistics import (
     MAX_READ_BYTES,
@@ -64,7 +63,7 @@ class _Checked:
 async def estimate(
     state: AppState,
     engines: EngineClient,
-    memory: TrainingDataMemory,
+    cache: TrainingDataCache,
     project_id: str,
     body: CreateJob,
 ) -> JobEstimate:
@@ -85,8 +84,8 @@ async def estimate(
     if failure is not None:
         problem = EstimateProblem(code=failure.code, message=failure.message, param=failure.param)
     else:
-        async with memory.slots.slot():
-            measured = await _measure(state, engines, memory, request, method)
+        async with cache.slots.slot():
+            measured = await _measure(state, engines, cache, request, method)
         training = await _estimate_training(state, project_id, request, method, measured)
     return JobEstimate(
         model=request.start_model or request.base.id,
@@ -109,35 +108,29 @@ def _check(
         max_tokens=settings.max_job_tokens,
         wandb_policy=WandbPolicy.from_settings(settings),
     )
-    project = session.get_one(Project, project_id)
-    queued = _count(session, project_id, QUEUE_STATES)
-    running = _count(session, project_id, states.HELD_STATES)
-    max_queued = project.max_queued_jobs
-    max_queued = settings.max_queued_jobs_per_project if max_queued is None else max_queued
-    max_running = project.max_running_jobs
-    max_running = settings.max_running_jobs_per_project if max_running is None else max_running
+    queue = find_project_queue(
+        session,
+        project_id,
+        max_queued=settings.max_queued_jobs_per_project,
+        max_running=settings.max_running_jobs_per_project,
+    )
     return _Checked(
         request,
         QueuePlace(
-            queued_jobs=queued,
-            max_queued_jobs=max_queued or None,
-            running_jobs=running,
-            max_running_jobs=max_running or None,
-            has_room=not max_queued or queued < max_queued,
-            is_next_in_project=not queued and (not max_running or running < max_running),
+            queued_jobs=queue.queued,
+            max_queued_jobs=queue.max_queued or None,
+            running_jobs=queue.running,
+            max_running_jobs=queue.max_running or None,
+            has_room=queue.has_queue_room,
+            is_next_in_project=not queue.queued and queue.may_start,
         ),
     )
-
-
-def _count(session: Session, project_id: str, counted: tuple[JobState, ...]) -> int:
-    jobs = select(func.count()).where(Job.project_id == project_id, Job.state.in_(counted))
-    return session.scalar(jobs) or 0
 
 
 async def _measure(
     state: AppState,
     engines: EngineClient,
-    memory: TrainingDataMemory,
+    cache: TrainingDataCache,
     request: CheckedRequest,
     method: str,
 ) -> MeasuredRows:
@@ -153,10 +146,10 @@ async def _measure(
         file.format,
         max_tokens=None if length == "auto" else int(length),
         long_rows=None if policy == "auto" else LongRowPolicy(policy),
-        thinking=await memory.reasoning.find(state, file),
+        thinking=await cache.reasoning.find(state, file),
         include_facts=True,
     )
-    scan, _ = await memory.scans.get(state, file)
+    scan, _ = await cache.scans.get(state, file)
     if not scan.sample:
         raise InvalidRequest(
             f"The first {MAX_READ_BYTES} bytes of the training file, by which a job is estimated, "

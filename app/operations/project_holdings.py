@@ -1,4 +1,4 @@
-"""What a project holds: the number and bytes of each kind of stored thing, and its limits."""
+"""Holdings of a project: the number and bytes of each kind of stored object, and its limits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True)
 class ProjectHoldings:
-    """What a project holds. `used` counts against the limits, of which 0 is none."""
+    """Holdings of a project. `used` counts against the limits, of which 0 is none."""
 
     project: Project
     organization_slug: str

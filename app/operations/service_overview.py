@@ -5,7 +5,6 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app.db.tables import (
-    TERMINAL_STATES,
     Job,
     JobLease,
     JobState,
@@ -16,9 +15,8 @@ from app.db.tables import (
     TrainerState,
 )
 from app.jobs import states, trainers
+from app.jobs.project_queue import find_project_queue
 from app.operations.schemas import Machine, OutboxDepth, ProjectStatus, StorageSize, Trainer
-
-QUEUED_STATES = (JobState.VALIDATING_FILES, JobState.QUEUED)
 
 
 def list_trainers(
@@ -98,27 +96,17 @@ def find_project_status(
     `max_running` is the quota of projects without one of their own; 0 is unlimited. Of other
     projects it shows no jobs, only the number of trainers, whether one is idle, and the machine.
     """
-    rows = session.execute(
-        select(Job.state, func.count())
-        .where(Job.project_id == project_id, Job.state.not_in(TERMINAL_STATES))
-        .group_by(Job.state)
-    )
-    counts: dict[JobState, int] = dict(rows.all())
-    running = sum(counts.get(state, 0) for state in states.HELD_STATES)
-    queued = sum(counts.get(state, 0) for state in QUEUED_STATES)
-    own = session.scalar(select(Project.max_running_jobs).where(Project.id == project_id))
-    limit = max_running if own is None else own
+    queue = find_project_queue(session, project_id, max_queued=0, max_running=max_running)
     live = trainers.count_by_state(session, heartbeat_seconds=heartbeat_seconds)
-    has_room = not limit or running < limit
-    can_start = has_room and _has_idle_trainer(session, heartbeat_seconds)
+    can_start = queue.may_start and _has_idle_trainer(session, heartbeat_seconds)
     finish = select(func.min(Job.estimated_finish)).where(
         Job.project_id == project_id, Job.state.in_(states.HELD_STATES)
     )
     return ProjectStatus(
-        running_jobs=running,
-        queued_jobs=queued,
-        paused_jobs=counts.get(JobState.PAUSED, 0),
-        max_running_jobs=limit or None,
+        running_jobs=queue.running,
+        queued_jobs=queue.queued,
+        paused_jobs=queue.counts.get(JobState.PAUSED, 0),
+        max_running_jobs=queue.max_running or None,
         trainers=live[TrainerState.ACTIVE],
         can_start_now=can_start,
         next_free_at=None if can_start else session.scalar(finish),

@@ -1,4 +1,4 @@
-"""What a request for a response needs from the database, and the requests that are made of it."""
+"""Preparation of a response: reads of the database, and the requests to engines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -98,7 +98,7 @@ class ConversationParam(StrictModel):
 
 
 class ResponseContext(StrictModel):
-    """What the model is given: that whose tokens are counted."""
+    """Input of the model whose tokens are counted."""
 
     model: str = Field(max_length=256)
     input: Input | None = None

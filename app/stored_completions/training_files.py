@@ -54,7 +54,7 @@ class Selection:
 
 @dataclass(slots=True)
 class Written:
-    """What became of the completions: rows of the file by their completions, and what was not used.
+    """Result of the export: rows of the file by their completions, and the unused completions.
 
     The values of `used` are the times at which the completions were stored.
     """

@@ -4,13 +4,13 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from app.training_data.memory import TrainingDataMemory
+from app.training_data.cache import TrainingDataCache
 
 
 # Async, because FastAPI would run a plain function in a worker thread.
-async def get_memory(request: Request) -> TrainingDataMemory:
-    memory: TrainingDataMemory = request.app.state.training_data
-    return memory
+async def get_cache(request: Request) -> TrainingDataCache:
+    cache: TrainingDataCache = request.app.state.training_data
+    return cache
 
 
-TrainingDataDep = Annotated[TrainingDataMemory, Depends(get_memory)]
+TrainingDataDep = Annotated[TrainingDataCache, Depends(get_cache)]

@@ -28,7 +28,7 @@ STRUCTURAL_KEYS = frozenset({"role", "type", *IGNORED_KEYS})
 
 
 class FileScan(BaseModel):
-    """What `StatisticsTask` has found in the valid rows of a file.
+    """Findings of `StatisticsTask` in the valid rows of a file.
 
     `duplicates` are lines of rows that are equal to one before them, each with the line of that;
     the first of `duplicate_count`. `characters` are those of the rows' texts, `sample` some rows.

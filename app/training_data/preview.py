@@ -23,7 +23,7 @@ from app.wire.training_rows import RenderedRow, RenderedTrainingRows, SegmentSpl
 
 
 @dataclass(frozen=True, slots=True)
-class ModelChoice:
+class RowOptions:
     """A base or fine-tuned model, and a job's options on which its rows depend."""
 
     model: str | None
@@ -41,7 +41,7 @@ class ModelChoice:
 
 
 async def find_file(
-    state: AppState, project_id: str, file_id: str, choice: ModelChoice, *, param: str = "id"
+    state: AppState, project_id: str, file_id: str, choice: RowOptions, *, param: str = "id"
 ) -> tuple[File, CatalogModel | None]:
     """Find a training file, and the base of the chosen model. Raises NotFound, InvalidRequest."""
 
@@ -65,7 +65,7 @@ async def find_file(
 
 
 def choose_rendering(
-    base: CatalogModel, format: FormatName, choice: ModelChoice, *, thinking: bool
+    base: CatalogModel, format: FormatName, choice: RowOptions, *, thinking: bool
 ) -> RowRendering:
     """Choose how rows are rendered. Raises InvalidRequest for options that no job may have."""
     if choice.max_seq_length is not None and choice.max_seq_length > base.context_length:
@@ -87,7 +87,7 @@ async def build_preview(
     reasoning: ReasoningFinder,
     project_id: str,
     file_id: str,
-    choice: ModelChoice,
+    choice: RowOptions,
     *,
     cursor: PageCursor,
     limit: int,

@@ -10,7 +10,7 @@ from app.inference.dependencies import EnginesDep
 from app.jobs.hyperparameters import MAX_SEQUENCE_LENGTH, MIN_SEQUENCE_LENGTH
 from app.training_data import preview, statistics
 from app.training_data.dependencies import TrainingDataDep
-from app.training_data.preview import ModelChoice
+from app.training_data.preview import RowOptions
 from app.training_data.reading import PageCursor
 from app.training_data.schemas import FileLeakage, FilePreview, FileStatistics
 from app.wire.long_rows import LongRowPolicy
@@ -35,7 +35,7 @@ async def get_preview(
     state: AppStateDep,
     principal: PrincipalDep,
     engines: EnginesDep,
-    memory: TrainingDataDep,
+    cache: TrainingDataDep,
     model: Model = None,
     method: Method = None,
     max_seq_length: MaxSeqLength = None,
@@ -46,12 +46,12 @@ async def get_preview(
 ) -> FilePreview:
     """A page of a training file's rows, also of an invalid file's; with a model, each as training
     reads it: the tokens that carry loss, and what is cut. An extension."""
-    choice = ModelChoice(model, method, max_seq_length, long_rows)
-    async with memory.slots.slot():
+    choice = RowOptions(model, method, max_seq_length, long_rows)
+    async with cache.slots.slot():
         return await preview.build_preview(
             state,
             engines,
-            memory.reasoning,
+            cache.reasoning,
             principal.project_id,
             file_id,
             choice,
@@ -67,7 +67,7 @@ async def get_statistics(
     state: AppStateDep,
     principal: PrincipalDep,
     engines: EnginesDep,
-    memory: TrainingDataDep,
+    cache: TrainingDataDep,
     model: Model = None,
     method: Method = None,
     max_seq_length: MaxSeqLength = None,
@@ -75,15 +75,15 @@ async def get_statistics(
 ) -> FileStatistics:
     """Lengths, labels and equal rows of a training file; with a model, the tokens that it reads of
     the rows, or of 1,000 of a larger file. An extension."""
-    choice = ModelChoice(model, method, max_seq_length, long_rows)
+    choice = RowOptions(model, method, max_seq_length, long_rows)
     project_id = principal.project_id
-    async with memory.slots.slot():
+    async with cache.slots.slot():
         file, base = await preview.find_file(state, project_id, file_id, choice)
         rendering = None
         if base is not None and file.format is not None:
-            thinking = await memory.reasoning.find(state, file)
+            thinking = await cache.reasoning.find(state, file)
             rendering = preview.choose_rendering(base, file.format, choice, thinking=thinking)
-        scan, bytes_read = await memory.scans.get(state, file)
+        scan, bytes_read = await cache.scans.get(state, file)
         tokens = None
         if rendering is not None and scan.sample:
             measured = await statistics.measure_rows(engines, project_id, rendering, scan)
@@ -96,14 +96,14 @@ async def get_leakage(
     file_id: str,
     state: AppStateDep,
     principal: PrincipalDep,
-    memory: TrainingDataDep,
+    cache: TrainingDataDep,
     training_file: Annotated[
         str | None, Query(description="Required: the file that a model is trained on")
     ] = None,
 ) -> FileLeakage:
     """Rows of a validation or test file that the training file has too. An extension."""
-    no_model = ModelChoice(None)
-    async with memory.slots.slot():
+    no_model = RowOptions(None)
+    async with cache.slots.slot():
         file, _ = await preview.find_file(state, principal.project_id, file_id, no_model)
         if training_file is None:
             raise InvalidRequest(

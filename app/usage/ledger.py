@@ -24,7 +24,7 @@ COUNT_COLUMNS = ("requests", "input_tokens", "cached_tokens", "output_tokens")
 
 @dataclass(frozen=True, slots=True, order=True)
 class UsageKey:
-    """What usage is counted by, beside the time."""
+    """Key of a usage counter within its time bucket."""
 
     project_id: str
     api_key_id: str

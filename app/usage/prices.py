@@ -16,7 +16,7 @@ PRICED_TOKENS = 1_000_000
 
 
 class LineItem(StrEnum):
-    """What a price is for, as the second part of a cost's `line_item`."""
+    """Subject of a price, as the second part of a cost's `line_item`."""
 
     INPUT = "input_tokens"
     CACHED_INPUT = "cached_input_tokens"

@@ -24,7 +24,7 @@ GROUP_COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageFilter:
-    """Which usage counts: that of an organization's projects; empty collections filter nothing."""
+    """Filter of usage of an organization's projects; empty collections filter nothing."""
 
     organization_id: str
     kinds: Collection[UsageKind] = ()

@@ -16,7 +16,7 @@ MAX_COST_DAYS = 180
 
 
 class UsageGrouping(StrEnum):
-    """What usage may be grouped by. There are no users, so nobody's id is in a result."""
+    """Fields that usage may be grouped by. There are no users, so nobody's id is in a result."""
 
     PROJECT_ID = "project_id"
     USER_ID = "user_id"
@@ -28,7 +28,7 @@ class UsageGrouping(StrEnum):
 
 
 class CostGrouping(StrEnum):
-    """What costs may be grouped by."""
+    """Fields that costs may be grouped by."""
 
     PROJECT_ID = "project_id"
     USER_ID = "user_id"

@@ -72,7 +72,7 @@ def select_page(
 
 
 def _parse_page(page: str, start: int, end: int) -> int:
-    """Where a page begins. Raises InvalidRequest unless the cursor is inside of the range."""
+    """Parse the time of a page's begin. Raises InvalidRequest for one outside of the range."""
     digits = page.removeprefix("page_")
     is_number = page != digits and digits.isascii() and digits.isdecimal() and len(digits) <= 12
     if not (is_number and start < int(digits) < end):

@@ -54,7 +54,7 @@ class PlannedRange:
 
 @dataclass(frozen=True, slots=True)
 class ItemResult:
-    """What an item gave: `body` is the kind's own, and `totals` are added to those of the range."""
+    """Result of an item: `body` is the kind's own, and `totals` are added to those of the range."""
 
     index: int
     is_success: bool

@@ -1,1 +1,1 @@
-"""How long a project waits while another one misbehaves as hard as its limits allow."""
+"""Waiting times of a project while another one misbehaves as hard as its limits allow."""

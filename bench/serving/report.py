@@ -62,7 +62,7 @@ def summarize(rounds: Rounds) -> dict[str, dict[str, str]]:
 
 
 def compare(rounds: Rounds, ours: str) -> dict[str, str]:
-    """How many times as many tokens per second as each peer: median (minimum to maximum)."""
+    """Compute the ratio of tokens per second to each peer's: median (minimum to maximum)."""
     ratios = {}
     for peer, measurements in rounds.items():
         pairs = list(zip(rounds.get(ours, ()), measurements, strict=False))

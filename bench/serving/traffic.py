@@ -14,7 +14,7 @@ REQUEST_SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What is asked: `adapters` 0 is the base model. `rate` is of open-loop arrivals per second.
+    """Traffic of one cell: `adapters` 0 is the base model; `rate` of open-loop arrivals per second.
 
     With `is_zipf` the n-th adapter is asked in proportion to 1/n, and none is loaded beforehand.
     """
@@ -43,7 +43,7 @@ class Question:
 
 @dataclass(slots=True)
 class Timing:
-    """When a request was sent, and when its tokens came, in seconds of one clock."""
+    """Times at which a request was sent and its tokens came, in seconds of one clock."""
 
     sent_at: float
     token_at: list[float] = field(default_factory=list)

@@ -21,7 +21,7 @@ OPSET = 18
 
 
 class _Graph(nn.Module):
-    """What the graph computes: token ids and mask to logits, or to a normalized vector."""
+    """Graph from token ids and mask to logits, or to a normalized vector."""
 
     def __init__(self, model: EncoderModel) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What is converted: a fine-tuned model's adapter, and its base model."""
+"""Source of a conversion: a fine-tuned model's adapter, and its base model."""
 
 import json
 from dataclasses import dataclass
@@ -40,5 +40,5 @@ class ExportSource:
 
     @property
     def hub(self) -> HubModel | None:
-        """Where others find the base model on the hub, if the catalog knows."""
+        """Repository of the base model on the hub, if the catalog knows it."""
         return self.base.hub_model

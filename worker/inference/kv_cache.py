@@ -99,7 +99,7 @@ def _split_at_blocks(start: int, end: int) -> list[tuple[int, int]]:
 
 
 def _causal_mask(begin: int, end: int, device: torch.device) -> Tensor | None:
-    """Which of the keys before `end` each position sees; None if it is the usual triangle."""
+    """Mask of the keys before `end` that each position sees; None if it is the usual triangle."""
     if not begin:
         return None
     return torch.ones(end - begin, end, dtype=torch.bool, device=device).tril(begin)

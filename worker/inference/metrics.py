@@ -39,14 +39,14 @@ class AdapterCacheKind(StrEnum):
 
 
 class AdapterSource(StrEnum):
-    """Where an adapter is loaded from: storage to disk, or disk to memory."""
+    """Source of an adapter that is loaded: storage to disk, or disk to memory."""
 
     STORAGE = "storage"
     DISK = "disk"
 
 
 class AdapterLoadFailure(StrEnum):
-    """Why an adapter could not be loaded."""
+    """Reason why an adapter could not be loaded."""
 
     DAMAGED = "damaged"
     MISSING = "missing"

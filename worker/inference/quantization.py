@@ -37,7 +37,7 @@ def _round_up(numbers: Tensor) -> Tensor:
 
 
 def round_to_int8(weight: Tensor) -> Tensor:
-    """What the quantized weight [out, in] stands for, in the weight's own dtype."""
+    """Round to the values of the quantized weight [out, in], in the weight's own dtype."""
     quantized = quantize(pad(weight, (0, -weight.shape[1] % BLOCK)))
     rounded = (quantized.values * quantized.scales.float()[..., None]).flatten(1)
     return rounded[:, : weight.shape[1]].to(weight.dtype).contiguous()

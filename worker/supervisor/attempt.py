@@ -36,7 +36,7 @@ from worker.supervisor import (
 )
 from worker.supervisor.checkpoint_uploads import CheckpointUploader
 from worker.supervisor.event_relay import EventRelay, build_note
-from worker.supervisor.fork_server import ForkServer
+from worker.supervisor.fork_server_client import ForkServerClient
 from worker.supervisor.heartbeat import Heartbeat
 from worker.supervisor.oom_kills import OomKillDetector
 from worker.supervisor.sandbox import Sandbox, list_needed_paths, open_sandbox
@@ -76,7 +76,7 @@ class TrainerContext:
     evaluation_command: Sequence[str] = EVALUATION_COMMAND
     host_memory: HostMemory = field(default_factory=HostMemory)
     # Forks the processes of TRAINING_COMMAND, if there is one.
-    fork_server: ForkServer | None = None
+    fork_server: ForkServerClient | None = None
 
 
 class Attempt:

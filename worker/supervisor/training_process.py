@@ -14,7 +14,7 @@ from typing import Self
 from app.settings import Settings
 from worker.fork_request import ForkRequest
 from worker.run_folder import RunFolder
-from worker.supervisor.fork_server import ForkServer
+from worker.supervisor.fork_server_client import ForkServerClient
 from worker.supervisor.sandbox import Sandbox, build_usual_environment
 
 TRAINING_COMMAND = (sys.executable, "-m", "worker.training")
@@ -54,13 +54,13 @@ def inherit_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in INHERITED_ENVIRONMENT & os.environ.keys()}
 
 
-def make_fork_server(settings: Settings) -> ForkServer | None:
+def make_fork_server(settings: Settings) -> ForkServerClient | None:
     """Make the fork server of a trainer, unless the settings have none, or another command."""
     if not settings.training_fork_server or settings.training_command:
         return None
     command = (*EXEC_WITH_PARENT, str(os.getpid()), *TRAINING_COMMAND, "--fork-server")
     folder = settings.home / "cache" / "fork-server"
-    return ForkServer(command, inherit_environment() | build_usual_environment(), folder)
+    return ForkServerClient(command, inherit_environment() | build_usual_environment(), folder)
 
 
 def _reap_group(group: int) -> None:
@@ -100,7 +100,7 @@ class TrainingProcess:
         sandbox: Sandbox | None = None,
         *,
         oom_score_adj: int = OOM_SCORE_ADJ,
-        fork_server: ForkServer | None = None,
+        fork_server: ForkServerClient | None = None,
     ) -> None:
         """`fork_server` is asked first; it knows only TRAINING_COMMAND."""
         self._folder = folder

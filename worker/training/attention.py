@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from worker.model.llama import LlamaShape
 from worker.training.batching import MicroBatch
-from worker.training.passes import Passes, Rope
+from worker.training.fused_ops import FusedOps, Rope
 from worker.training.workspace import Workspace
 
 # Up to this length eager attention is 1.5 to 4 times as fast as torch's fused kernel on CPUs. It
@@ -110,18 +110,18 @@ class Attention:
     """Attention of one micro-batch; `keep` has what the backward pass needs, `scratch` the rest."""
 
     def __init__(
-        self, batch: MicroBatch, shape: LlamaShape, rope: Rope, passes: Passes,
+        self, batch: MicroBatch, shape: LlamaShape, rope: Rope, ops: FusedOps,
         keep: Workspace, scratch: Workspace,
     ) -> None:  # fmt: skip
         self._layout = lay_out(batch, shape)
-        self._shape, self._rope, self._passes = shape, rope, passes
+        self._shape, self._rope, self._ops = shape, rope, ops
         self._keep, self._scratch = keep, scratch
 
     def forward(self, qkv: Tensor, out: Tensor, *, records: bool) -> Kept:
         """Attend: qkv [T, (query + 2 · kv heads) · head_dim] -> out [T, query heads · head_dim]."""
         layout, size = self._layout, self._shape.head_dim
         heads = self._keep.empty(len(layout.to_blocks), size, dtype=qkv.dtype)
-        self._passes.gather_heads(qkv.view(-1, size), layout.to_blocks, self._rope, heads)
+        self._ops.gather_heads(qkv.view(-1, size), layout.to_blocks, self._rope, heads)
         outputs = self._scratch.empty(len(layout.to_outputs), size, dtype=qkv.dtype)
         of_blocks: list[Tensor | Recorded] = []
         for block in layout.blocks:
@@ -131,14 +131,14 @@ class Attention:
                 of_blocks.append(self._attend(q, k, v, attended))
             else:
                 of_blocks.append(_attend_by_torch(q, k, v, attended, records=records))
-        self._passes.gather_heads(outputs, layout.outputs, None, out.view(-1, size))
+        self._ops.gather_heads(outputs, layout.outputs, None, out.view(-1, size))
         return Kept(heads, of_blocks)
 
     def backward(self, grad: Tensor, kept: Kept, grad_qkv: Tensor) -> None:
         """Compute the gradient of qkv of that of the output."""
         layout, size = self._layout, self._shape.head_dim
         grad_outputs = self._scratch.empty(len(layout.to_outputs), size, dtype=grad.dtype)
-        self._passes.gather_heads(grad.view(-1, size), layout.to_outputs, None, grad_outputs)
+        self._ops.gather_heads(grad.view(-1, size), layout.to_outputs, None, grad_outputs)
         grad_heads = self._scratch.empty(*kept.heads.shape, dtype=grad.dtype)
         for block, of_block in zip(layout.blocks, kept.of_blocks, strict=True):
             grads = self._split(grad_heads, block)
@@ -154,7 +154,7 @@ class Attention:
         for places in layout.shared:
             grad_heads[places[0]] = grad_heads[places].sum(0, dtype=wide).to(grad.dtype)
         rows = grad_qkv.view(-1, size)
-        self._passes.gather_heads_back(grad_heads, layout.from_blocks, self._rope, rows)
+        self._ops.gather_heads_back(grad_heads, layout.from_blocks, self._rope, rows)
 
     def _split(self, heads: Tensor, block: Block) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [rows, heads, length, head_dim] of a block."""
@@ -179,7 +179,7 @@ class Attention:
         queries, keys, values = self._group(q), self._group(k), self._group(v)
         weights = self._keep.empty(*queries.shape[:2], keys.shape[1], dtype=q.dtype)
         torch.bmm(queries, keys.transpose(1, 2), out=weights)
-        self._passes.causal_softmax(weights, 1 / math.sqrt(self._shape.head_dim))
+        self._ops.causal_softmax(weights, 1 / math.sqrt(self._shape.head_dim))
         torch.bmm(weights, values, out=self._group(out))
         return weights
 
@@ -193,9 +193,7 @@ class Attention:
         torch.bmm(weights.transpose(1, 2), upstream, out=grad_values)
         grad_scores = self._scratch.empty(*weights.shape, dtype=weights.dtype)
         torch.bmm(upstream, values.transpose(1, 2), out=grad_scores)
-        self._passes.causal_softmax_backward(
-            weights, grad_scores, 1 / math.sqrt(self._shape.head_dim)
-        )
+        self._ops.causal_softmax_backward(weights, grad_scores, 1 / math.sqrt(self._shape.head_dim))
         torch.bmm(grad_scores, keys, out=grad_queries)
         torch.bmm(grad_scores.transpose(1, 2), queries, out=grad_keys)
 

@@ -119,7 +119,7 @@ def choose_causal_lm(
 ) -> CausalLM:
     """Choose the step written by hand if it supports the model, else the model's own.
 
-    The former uses native passes if there is a folder of `kernels`.
+    The former uses native operations if there is a folder of `kernels`.
     """
     if not llama.supports(model):
         return TransformersCausalLM(

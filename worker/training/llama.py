@@ -21,10 +21,10 @@ from worker.model.llama import LlamaShape, unsupported_reason
 from worker.training.adapted_linear import AdaptedLinear, FlatAdapter, Projection
 from worker.training.attention import Attention, Kept
 from worker.training.batching import MicroBatch
+from worker.training.fused_ops import FusedOps, Rope, TorchFusedOps
 from worker.training.losses import linear_cross_entropy
-from worker.training.native_passes import choose_passes
+from worker.training.native_fused_ops import choose_fused_ops
 from worker.training.neftune import add_embedding_noise, row_lengths
-from worker.training.passes import Passes, Rope, TorchPasses
 from worker.training.workspace import Workspace
 
 
@@ -35,14 +35,14 @@ def supports(model: PeftModel) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tools:
+class _PassContext:
     """Context that the layers share: `keep` has what the backward pass needs, `scratch` the rest.
 
     `wide` is the dtype of statistics: float32, or float64 for models in float64.
     """
 
     attention: Attention
-    passes: Passes
+    ops: FusedOps
     keep: Workspace
     scratch: Workspace
     records: bool
@@ -54,12 +54,12 @@ class _Tools:
         x = self.keep.empty(*hidden.shape, dtype=hidden.dtype)
         inverse = self.keep.empty(len(hidden), dtype=self.wide)
         weight = norm.weight.to(hidden.dtype)
-        self.passes.add_norm(hidden, delta, weight, norm.variance_epsilon, total, x, inverse)
+        self.ops.add_norm(hidden, delta, weight, norm.variance_epsilon, total, x, inverse)
         return _Normed(total, x, inverse, weight)
 
     def norm_backward(self, grad_x: Tensor, normed: "_Normed", grad: Tensor) -> None:
         """Add the gradient of the norm's input to `grad`."""
-        self.passes.norm_backward(grad_x, normed.total, normed.weight, normed.inverse, grad)
+        self.ops.norm_backward(grad_x, normed.total, normed.weight, normed.inverse, grad)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,26 +105,28 @@ class _DecoderLayer:
         norms = (getattr(attention, "q_norm", None), getattr(attention, "k_norm", None))
         self._head_norms = [norm for norm in norms if norm is not None]
 
-    def forward(self, hidden: Tensor, out: Tensor, tools: _Tools, seed: int | None) -> _LayerRun:
+    def forward(
+        self, hidden: Tensor, out: Tensor, context: _PassContext, seed: int | None
+    ) -> _LayerRun:
         """Compute `out` [T, d] of `hidden` [T, d]; inputs are dropped by masks of the `seed`."""
-        keep, scratch, dtype = tools.keep, tools.scratch, hidden.dtype
+        keep, scratch, dtype = context.keep, context.scratch, hidden.dtype
         dropout = None if seed is None else torch.Generator(hidden.device).manual_seed(seed)
-        inputs = tools.norm(hidden, None, self._input_norm)
+        inputs = context.norm(hidden, None, self._input_norm)
         with scratch.released_after():
             qkv = scratch.empty(len(hidden), len(self._qkv.weight), dtype=dtype)
             qkv_run = self._qkv.forward(inputs.x, qkv, keep, dropout)
-            head_norms = self._norm_heads(qkv, tools)
+            head_norms = self._norm_heads(qkv, context)
             attended = keep.empty(len(hidden), self._o.weight.shape[1], dtype=dtype)
-            attention = tools.attention.forward(qkv, attended, records=tools.records)
+            attention = context.attention.forward(qkv, attended, records=context.records)
         with scratch.released_after():
             delta = scratch.empty(*hidden.shape, dtype=dtype)
             o_run = self._o.forward(attended, delta, keep, dropout)
-            mlp_inputs = tools.norm(hidden, delta, self._mlp_norm)
+            mlp_inputs = context.norm(hidden, delta, self._mlp_norm)
         gate_up = keep.empty(len(hidden), len(self._gate_up.weight), dtype=dtype)
         gate_up_run = self._gate_up.forward(mlp_inputs.x, gate_up, keep, dropout)
         with scratch.released_after():
             activated = scratch.empty(len(hidden), self._down.weight.shape[1], dtype=dtype)
-            tools.passes.swiglu(gate_up, activated)
+            context.ops.swiglu(gate_up, activated)
             down_run = self._down.forward(activated, out, keep, dropout)
         out.add_(mlp_inputs.total)
         return _LayerRun(
@@ -132,12 +134,14 @@ class _DecoderLayer:
             mlp_inputs, gate_up_run, gate_up, down_run,
         )  # fmt: skip
 
-    def backward(self, grad: Tensor, run: _LayerRun, tools: _Tools, *, is_first: bool) -> None:
+    def backward(
+        self, grad: Tensor, run: _LayerRun, context: _PassContext, *, is_first: bool
+    ) -> None:
         """Turn `grad` [T, d], that of the layer's output, into that of its input, in place.
 
         The first layer's input is the frozen embedding, which needs none.
         """
-        scratch = tools.scratch
+        scratch = context.scratch
         with scratch.released_after():
             activated, grad_activated = (
                 scratch.empty(len(grad), self._down.weight.shape[1], dtype=grad.dtype)
@@ -145,24 +149,24 @@ class _DecoderLayer:
             )
             dz = self._down.backward(grad, run.down, grad_activated, scratch)
             grad_gate_up = scratch.empty(*run.gate_up_out.shape, dtype=grad.dtype)
-            tools.passes.swiglu_backward(run.gate_up_out, grad_activated, grad_gate_up, activated)
+            context.ops.swiglu_backward(run.gate_up_out, grad_activated, grad_gate_up, activated)
             self._down.backward_a(dz, run.down, activated)
             grad_x = scratch.empty(*grad.shape, dtype=grad.dtype)
             dz = self._gate_up.backward(grad_gate_up, run.gate_up, grad_x, scratch)
             self._gate_up.backward_a(dz, run.gate_up, run.mlp_inputs.x)
-            tools.norm_backward(grad_x, run.mlp_inputs, grad)
+            context.norm_backward(grad_x, run.mlp_inputs, grad)
         with scratch.released_after():
             grad_attended = scratch.empty(*run.attended.shape, dtype=grad.dtype)
             dz = self._o.backward(grad, run.o, grad_attended, scratch)
             self._o.backward_a(dz, run.o, run.attended)
             grad_qkv = scratch.empty(len(grad), len(self._qkv.weight), dtype=grad.dtype)
-            tools.attention.backward(grad_attended, run.attention, grad_qkv)
-            self._norm_heads_backward(grad_qkv, run.head_norms, tools)
+            context.attention.backward(grad_attended, run.attention, grad_qkv)
+            self._norm_heads_backward(grad_qkv, run.head_norms, context)
             grad_x = scratch.empty(*grad.shape, dtype=grad.dtype)
             dz = self._qkv.backward(grad_qkv, run.qkv, None if is_first else grad_x, scratch)
             self._qkv.backward_a(dz, run.qkv, run.inputs.x)
             if not is_first:
-                tools.norm_backward(grad_x, run.inputs, grad)
+                context.norm_backward(grad_x, run.inputs, grad)
 
     def _split_normed(self, qkv: Tensor) -> Sequence[Tensor]:
         """Views of the queries and the keys [T, heads, head_dim], if this layer norms them."""
@@ -173,22 +177,22 @@ class _DecoderLayer:
         parts: Sequence[Tensor] = heads.split([shape.heads, shape.kv_heads, shape.kv_heads], dim=1)
         return parts[:2]
 
-    def _norm_heads(self, qkv: Tensor, tools: _Tools) -> Sequence[_Normed]:
+    def _norm_heads(self, qkv: Tensor, context: _PassContext) -> Sequence[_Normed]:
         """Norm queries and keys in place, as Qwen 3 does."""
         runs = []
         for part, norm in zip(self._split_normed(qkv), self._head_norms, strict=True):
-            rows = tools.keep.empty(*part.shape, dtype=qkv.dtype).copy_(part)
-            run = tools.norm(rows.flatten(0, 1), None, norm)
+            rows = context.keep.empty(*part.shape, dtype=qkv.dtype).copy_(part)
+            run = context.norm(rows.flatten(0, 1), None, norm)
             part.copy_(run.x.view_as(part))
             runs.append(run)
         return runs
 
     def _norm_heads_backward(
-        self, grad_qkv: Tensor, runs: Sequence[_Normed], tools: _Tools
+        self, grad_qkv: Tensor, runs: Sequence[_Normed], context: _PassContext
     ) -> None:
         for part, run in zip(self._split_normed(grad_qkv), runs, strict=True):
             grad = torch.zeros_like(run.total)
-            tools.norm_backward(part.flatten(0, 1).contiguous(), run, grad)
+            context.norm_backward(part.flatten(0, 1).contiguous(), run, grad)
             part.copy_(grad.view_as(part))
 
 
@@ -222,7 +226,7 @@ class _Run:
 
     number: int
     batch: MicroBatch
-    tools: _Tools
+    context: _PassContext
     hidden: Tensor
     layers: Sequence[_LayerRun | None]
     seeds: Sequence[int | None]
@@ -245,7 +249,7 @@ class LlamaCausalLM:
         gradient_checkpointing: bool = False,
         kernels: Path | None = None,
     ) -> None:
-        """Native passes are used if there is a folder of `kernels`."""
+        """Native ops are used if there is a folder of `kernels`."""
         base: Any = model.get_base_model()
         self._neftune_alpha = neftune_alpha
         self._recomputes = gradient_checkpointing
@@ -259,7 +263,7 @@ class LlamaCausalLM:
         self._norm = base.model.norm
         self._head: Tensor = base.lm_head.weight
         self._dtype = self._head.dtype
-        self._passes = choose_passes(kernels, self._dtype, self._head.device)
+        self._ops = choose_fused_ops(kernels, self._dtype, self._head.device)
         self._keep, self._scratch = Workspace(self._head.device), Workspace(self._head.device)
         self._run_number = 0
         self._adapter = FlatAdapter([p for linear in self._linears for p in linear.parameters])
@@ -277,7 +281,7 @@ class LlamaCausalLM:
     def use_float32(self) -> None:
         """Compute in float32; each weight is converted when it is used, so that memory suffices."""
         self._dtype = torch.float32
-        self._passes = TorchPasses()
+        self._ops = TorchFusedOps()
         self._bind()
 
     def count_float32_bytes(self) -> int:
@@ -302,7 +306,7 @@ class LlamaCausalLM:
         self._keep.release_all()
         self._scratch.release_all()
         self._values.copy_(self._adapter.values)
-        tools = self._make_tools(batch, records=records)
+        context = self._make_context(batch, records=records)
         keep, shape = self._keep, (len(batch.ids), self._embedding.embedding_dim)
         # Without a backward pass, two take turns.
         num_kept = len(self._layers) + 1 if records else 2
@@ -313,25 +317,25 @@ class LlamaCausalLM:
         for index, (layer, seed) in enumerate(zip(self._layers, seeds, strict=True)):
             states = hidden[index % num_kept], hidden[(index + 1) % num_kept]
             if records and not self._recomputes:
-                layers.append(layer.forward(*states, tools, seed))
+                layers.append(layer.forward(*states, context, seed))
                 continue
             with keep.released_after():
-                layer.forward(*states, tools, seed)
+                layer.forward(*states, context, seed)
             layers.append(None)
         out = hidden[len(self._layers) % num_kept]
-        last = tools.norm(out[batch.logit_positions], None, self._norm)
+        last = context.norm(out[batch.logit_positions], None, self._norm)
         gradient = keep.empty(*last.x.shape, dtype=self._dtype) if records else None
         losses, correct = linear_cross_entropy(
             last.x,
             self._head.to(self._dtype),
             batch.labels,
-            passes=self._passes,
+            ops=self._ops,
             memory=self._scratch,
             smoothing=smoothing,
             gradient=gradient,
         )
         kept = last.x if gradient is None else gradient
-        run = _Run(self._run_number, batch, tools, hidden, layers, seeds, last, kept)
+        run = _Run(self._run_number, batch, context, hidden, layers, seeds, last, kept)
         return losses, correct, run
 
     def backward(self, run: _Run, upstream: Tensor) -> None:
@@ -339,10 +343,10 @@ class LlamaCausalLM:
         if run.number != self._run_number:
             raise RuntimeError("the memory of this forward pass has been used by another pass")
         self._run_number += 1
-        tools, keep, dtype = run.tools, self._keep, self._dtype
+        context, keep, dtype = run.context, self._keep, self._dtype
         grad_x = run.gradient.mul_(upstream[:, None])
         grad_labels = torch.zeros_like(grad_x)
-        tools.norm_backward(grad_x, run.last, grad_labels)
+        context.norm_backward(grad_x, run.last, grad_labels)
         grad = keep.empty(*run.hidden.shape[1:], dtype=dtype).zero_()
         # In the prefix, a state may predict a label of each row.
         grad.index_add_(0, run.batch.logit_positions, grad_labels)
@@ -351,11 +355,11 @@ class LlamaCausalLM:
             with keep.released_after():
                 if layer_run is None:
                     states = run.hidden[index], keep.empty(*grad.shape, dtype=dtype)
-                    layer_run = layer.forward(*states, tools, run.seeds[index])
-                layer.backward(grad, layer_run, tools, is_first=index == 0)
+                    layer_run = layer.forward(*states, context, run.seeds[index])
+                layer.backward(grad, layer_run, context, is_first=index == 0)
         self._adapter.add_gradient(self._gradient)
 
-    def _make_tools(self, batch: MicroBatch, *, records: bool) -> _Tools:
+    def _make_context(self, batch: MicroBatch, *, records: bool) -> _PassContext:
         wide = torch.promote_types(self._dtype, torch.float32)
         like = torch.empty(0, dtype=wide, device=batch.ids.device)
         tables = self._rotary(like, batch.positions[None])
@@ -363,8 +367,8 @@ class LlamaCausalLM:
         cos, sin = (table[0, :, :half].contiguous() for table in tables)
         heads = shape.heads + 2 * shape.kv_heads
         rope = Rope(cos, sin, heads, heads - shape.kv_heads)
-        attention = Attention(batch, shape, rope, self._passes, self._keep, self._scratch)
-        return _Tools(attention, self._passes, self._keep, self._scratch, records, wide)
+        attention = Attention(batch, shape, rope, self._ops, self._keep, self._scratch)
+        return _PassContext(attention, self._ops, self._keep, self._scratch, records, wide)
 
     def _embed(self, batch: MicroBatch, *, adds_noise: bool) -> Tensor:
         embedded: Tensor = self._embedding(batch.ids).to(self._dtype)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from worker.training.passes import Passes
+from worker.training.fused_ops import FusedOps
 from worker.training.workspace import Workspace
 
 # Rows of logits materialized at once: 25 MB in float32 with a vocabulary of 49,152 tokens.
@@ -15,7 +15,7 @@ def linear_cross_entropy(
     weight: Tensor,
     labels: Tensor,
     *,
-    passes: Passes,
+    ops: FusedOps,
     memory: Workspace,
     smoothing: float = 0.0,
     gradient: Tensor | None = None,
@@ -38,7 +38,7 @@ def linear_cross_entropy(
         with memory.released_after():
             logits = memory.empty(len(labels[chunk]), len(weight), dtype=hidden.dtype)
             torch.mm(hidden[chunk], weight.T, out=logits)
-            passes.cross_entropy(
+            ops.cross_entropy(
                 logits, labels[chunk], smoothing, losses[chunk], correct[chunk],
                 has_gradient=gradient is not None,
             )  # fmt: skip

@@ -121,7 +121,7 @@ class EvalRun(Base):
 
 
 class EvalOutputItem(Base):
-    """What one item gave: `content` is JSON with its source, the model's sample, and the result of
+    """Output of one item: `content` is JSON with its source, the model's sample, and the result of
     each criterion. Triggers count the bytes to the project."""
 
     __tablename__ = "eval_output_items"

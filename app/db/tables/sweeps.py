@@ -51,7 +51,7 @@ class TrialState(StrEnum):
 
 
 class SweepStrategy(StrEnum):
-    """How a sweep chooses the hyperparameters of its trials.
+    """Method of choosing the hyperparameters of a sweep's trials.
 
     grid     all combinations of the listed values
     random   combinations drawn at random

@@ -32,7 +32,7 @@ class WorkPhase(StrEnum):
 
 
 class WorkStop(StrEnum):
-    """Why a list went on to `finishing` before all of its items were done."""
+    """Reason why a list became `finishing` before all of its items were done."""
 
     CANCELLED = "cancelled"
     EXPIRED = "expired"

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from app.changes import change_log, feed
-from app.changes.change_log import Position
+from app.changes.change_log import LogPosition
 from app.changes.feed import MAX_WAITING_NOTICES, Notice, Subscription
 from app.changes.schemas import NoticeType
 from app.db.session import SessionMaker
@@ -204,7 +204,7 @@ class TestChangeLog:
     def test_gaps_are_read_again_until_they_are_filled_or_too_old(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        position = Position(10)
+        position = LogPosition(10)
         position.advance([12, 15])
         assert (position.newest, set(position.gaps)) == (15, {11, 13, 14})
         position.advance([13])

@@ -11,7 +11,9 @@ import httpx
 from playwright.sync_api import Page, expect
 
 from app.console import number_fields
+from app.console.model_list import METHODS_BY_FORMAT
 from app.jobs import hyperparameters
+from app.jobs.file_checks import FORMATS_BY_METHOD
 from tests.app.console.conftest import find_accessibility_violations
 from tests.app.console.test_files import BROKEN, GOOD, PREFERENCE, lines, upload
 from tests.live_api import Account, Api
@@ -172,3 +174,11 @@ def test_the_form_offers_every_hyperparameter() -> None:
     for method, schema in hyperparameters.HYPERPARAMETERS_BY_METHOD.items():
         offered = {field.name for field in number_fields.list_fields(method)}
         assert offered == set(schema.model_fields) - {"full", "max_length"}, method
+
+
+def test_methods_of_a_format_are_those_that_accept_it() -> None:
+    accepted = {
+        format.value: {method for method, formats in FORMATS_BY_METHOD.items() if format in formats}
+        for format in {format for formats in FORMATS_BY_METHOD.values() for format in formats}
+    }
+    assert {format: set(methods) for format, methods in METHODS_BY_FORMAT.items()} == accepted

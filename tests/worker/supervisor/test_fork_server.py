@@ -25,7 +25,7 @@ from tests.worker.training.conftest import make_run as make_run
 from worker.host_memory import HostMemory
 from worker.model_cache import READY_FILE, get_cache_folder
 from worker.run_folder import CheckpointWritten, ExitCode, Metrics, RunFolder, RunSpec
-from worker.supervisor.fork_server import IDLE_SECONDS, MIN_AVAILABLE_BYTES, ForkServer
+from worker.supervisor.fork_server_client import IDLE_SECONDS, MIN_AVAILABLE_BYTES, ForkServerClient
 from worker.supervisor.sandbox import ROOT, Sandbox, list_needed_paths, open_sandbox
 from worker.supervisor.training_process import (
     EXEC_WITH_PARENT,
@@ -63,7 +63,7 @@ class Machine:
 
     @contextmanager
     def train(
-        self, name: str, server: ForkServer | None, **spec: Any
+        self, name: str, server: ForkServerClient | None, **spec: Any
     ) -> Iterator[tuple[RunFolder, TrainingProcess]]:
         """Run an attempt as the supervisor does, forked by a server if there is one."""
         folder = RunFolder(self.home / "runs" / f"ftjob-{name}-attempt-1")
@@ -111,12 +111,12 @@ def machine(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Iter
 
 
 @pytest.fixture(scope="module")
-def server(machine: Machine) -> Iterator[ForkServer]:
+def server(machine: Machine) -> Iterator[ForkServerClient]:
     """A fork server, started in the thread that lives as long as it."""
     with machine.open_sandbox() as sandbox:
         environment = inherit_environment() | sandbox.build_environment()
     command = (*EXEC_WITH_PARENT, str(os.getpid()), *machine.command, "--fork-server")
-    made = ForkServer(command, environment, machine.home / "cache" / "fork-server")
+    made = ForkServerClient(command, environment, machine.home / "cache" / "fork-server")
     made.maintain()
     yield made
     made.close()
@@ -141,7 +141,7 @@ def hash_weights(folder: RunFolder) -> str:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_weights_are_the_same_to_the_bit(
-    machine: Machine, server: ForkServer, threads: int
+    machine: Machine, server: ForkServerClient, threads: int
 ) -> None:
     hashes = []
     for made_by in (None, server):
@@ -175,7 +175,7 @@ def read_state(pid: int) -> dict[str, Any]:
 
 
 def test_it_is_to_the_kernel_what_a_process_of_its_own_is(
-    machine: Machine, server: ForkServer
+    machine: Machine, server: ForkServerClient
 ) -> None:
     states = []
     for made_by in (None, server):
@@ -186,13 +186,13 @@ def test_it_is_to_the_kernel_what_a_process_of_its_own_is(
     assert states[0] == states[1]
 
 
-def test_ps_shows_what_it_trains(machine: Machine, server: ForkServer) -> None:
+def test_ps_shows_what_it_trains(machine: Machine, server: ForkServerClient) -> None:
     with machine.train("shown", server, hyperparameters=LONG) as (folder, process):
         wait_until("it has made a step", lambda: has_made_a_step(folder))
         assert folder.path.name in Path(f"/proc/{process.pid}/cmdline").read_text()
 
 
-def test_a_stop_yields(machine: Machine, server: ForkServer) -> None:
+def test_a_stop_yields(machine: Machine, server: ForkServerClient) -> None:
     with machine.train("stopped", server, hyperparameters=LONG) as (folder, process):
         wait_until("it has made a step", lambda: has_made_a_step(folder))
         process.stop(grace_seconds=240)
@@ -200,21 +200,23 @@ def test_a_stop_yields(machine: Machine, server: ForkServer) -> None:
         assert isinstance(events(folder)[-1], CheckpointWritten)
 
 
-def test_an_error_has_its_exit_code_and_is_logged(machine: Machine, server: ForkServer) -> None:
+def test_an_error_has_its_exit_code_and_is_logged(
+    machine: Machine, server: ForkServerClient
+) -> None:
     model = {**machine.model.to_json(), "context_length": 16}
     with machine.train("failed", server, model=model) as (folder, process):
         assert wait_for_exit(process) == ExitCode.USER_ERROR
         assert "training.failed" in folder.log.read_text()
 
 
-def test_leaving_the_block_kills_and_reaps_it(machine: Machine, server: ForkServer) -> None:
+def test_leaving_the_block_kills_and_reaps_it(machine: Machine, server: ForkServerClient) -> None:
     with machine.train("killed", server, hyperparameters=LONG) as (folder, process):
         wait_until("it has made a step", lambda: has_made_a_step(folder))
     assert process.poll() == -signal.SIGKILL
     assert not Path(f"/proc/{process.pid}").exists()
 
 
-def test_jobs_at_once_take_turns(machine: Machine, server: ForkServer) -> None:
+def test_jobs_at_once_take_turns(machine: Machine, server: ForkServerClient) -> None:
     codes: list[int] = []
 
     def train(name: str) -> None:
@@ -229,7 +231,7 @@ def test_jobs_at_once_take_turns(machine: Machine, server: ForkServer) -> None:
     assert codes == [ExitCode.DONE] * 3
 
 
-def test_its_own_memory_is_small(machine: Machine, server: ForkServer) -> None:
+def test_its_own_memory_is_small(machine: Machine, server: ForkServerClient) -> None:
     with machine.train("memory", server) as (_, process):
         wait_for_exit(process)
     fields = Path(f"/proc/{server.pid}/smaps_rollup").read_text().splitlines()
@@ -237,7 +239,9 @@ def test_its_own_memory_is_small(machine: Machine, server: ForkServer) -> None:
     assert private < 300_000, f"the fork server has {private} kB of its own"
 
 
-def test_f50_a_killed_server_costs_no_job_anything(machine: Machine, server: ForkServer) -> None:
+def test_f50_a_killed_server_costs_no_job_anything(
+    machine: Machine, server: ForkServerClient
+) -> None:
     """The job that runs goes on; the next one starts in a process of its own."""
     with machine.train("first", server, hyperparameters=LONG) as (folder, process):
         wait_until("it has made a step", lambda: has_made_a_step(folder))
@@ -256,11 +260,11 @@ SUPERVISOR = """
 import os, sys, time
 from pathlib import Path
 from worker.run_folder import RunFolder
-from worker.supervisor.fork_server import ForkServer
+from worker.supervisor.fork_server_client import ForkServerClient
 from worker.supervisor.training_process import *
 from worker.supervisor.training_process import EXEC_WITH_PARENT
 command = (*EXEC_WITH_PARENT, str(os.getpid()), *TRAINING_COMMAND, "--fork-server")
-server = ForkServer(command, inherit_environment(), Path(sys.argv[1]))
+server = ForkServerClient(command, inherit_environment(), Path(sys.argv[1]))
 server.maintain()
 with TrainingProcess(RunFolder(Path(sys.argv[1])), TRAINING_COMMAND, fork_server=server) as process:
     print(process.pid, server.pid, type(process._process).__name__, flush=True)
@@ -300,7 +304,7 @@ class Pressure:
         self._proc = folder / "proc"
         self._proc.mkdir()
         self.set_available(4 * MIN_AVAILABLE_BYTES)
-        self.server = ForkServer(
+        self.server = ForkServerClient(
             ("sleep", "600"),
             inherit_environment(),
             folder / "server",

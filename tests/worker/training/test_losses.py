@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from worker.training.fused_ops import TorchFusedOps
 from worker.training.losses import LOGITS_CHUNK, linear_cross_entropy
-from worker.training.passes import TorchPasses
 from worker.training.workspace import Workspace
 
 
@@ -24,7 +24,7 @@ def test_losses_and_gradients_equal_cross_entropy(count: int, smoothing: float) 
         hidden,
         weight,
         labels,
-        passes=TorchPasses(),
+        ops=TorchFusedOps(),
         memory=memory,
         smoothing=smoothing,
         gradient=gradient,

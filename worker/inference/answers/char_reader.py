@@ -13,7 +13,7 @@ MAX_TRIAL_CHARS = 16_384
 
 
 class NotACall(Exception):
-    """What is read on trial is no call of an offered function."""
+    """Text that is read on trial is no call of an offered function."""
 
 
 class CharReader:

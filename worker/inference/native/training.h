@@ -1,6 +1,6 @@
 /* Passes of a training step between its products: each reads its operands once, row by row, in
    float32. A row's numbers depend on nothing else, and so not on the number of threads.
-   `worker/training/passes.py` says what each computes. */
+   `worker/training/fused_ops.py` says what each computes. */
 
 typedef struct {
     unit_function run;

@@ -13,7 +13,7 @@ MAX_VIEW_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingDataMemory:
+class TrainingDataCache:
     """One per process, for one event loop."""
 
     reasoning: ReasoningFinder = field(default_factory=ReasoningFinder)

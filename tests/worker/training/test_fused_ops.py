@@ -1,4 +1,4 @@
-"""Passes of a training step: gradients equal autograd's in float64, native passes equal torch's."""
+"""Fused operations: gradients equal autograd's in float64, native ones equal torch's."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, rms_norm, silu
 
-from worker.training.native_passes import NativePasses, choose_passes
-from worker.training.passes import Passes, Rope, TorchPasses
+from worker.training.fused_ops import FusedOps, Rope, TorchFusedOps
+from worker.training.native_fused_ops import NativeFusedOps, choose_fused_ops
 
 F64 = torch.float64
 CPU = torch.device("cpu")
@@ -17,24 +17,24 @@ TOLERANCES = {F64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 1e-2}
 
 
 @pytest.fixture(params=["torch float64", "native float32", "native bfloat16"])
-def passes_of_dtype(
+def ops_of_dtype(
     request: pytest.FixtureRequest, kernels_folder: Path
-) -> tuple[Passes, torch.dtype]:
+) -> tuple[FusedOps, torch.dtype]:
     kind, name = request.param.split()
     dtype: torch.dtype = getattr(torch, name)
     if kind == "torch":
-        return TorchPasses(), dtype
-    passes = choose_passes(kernels_folder, dtype, CPU)
-    if not isinstance(passes, NativePasses):
+        return TorchFusedOps(), dtype
+    ops = choose_fused_ops(kernels_folder, dtype, CPU)
+    if not isinstance(ops, NativeFusedOps):
         pytest.skip("this machine has no C compiler")
-    return passes, dtype
+    return ops, dtype
 
 
 class Case:
     """Random inputs rounded to a dtype, and the comparison with results in float64."""
 
-    def __init__(self, passes_of_dtype: tuple[Passes, torch.dtype]) -> None:
-        self.passes, self.dtype = passes_of_dtype
+    def __init__(self, ops_of_dtype: tuple[FusedOps, torch.dtype]) -> None:
+        self.ops, self.dtype = ops_of_dtype
         self.wide = torch.promote_types(self.dtype, torch.float32)
         self._generator = torch.Generator().manual_seed(0)
 
@@ -52,8 +52,8 @@ class Case:
 
 
 @pytest.fixture
-def case(passes_of_dtype: tuple[Passes, torch.dtype]) -> Case:
-    return Case(passes_of_dtype)
+def case(ops_of_dtype: tuple[FusedOps, torch.dtype]) -> Case:
+    return Case(ops_of_dtype)
 
 
 def leaf(x: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ def test_norms(case: Case, has_delta: bool) -> None:
     delta = case.random(21, 40) if has_delta else None
     total = case.empty(21, 40) if has_delta else hidden
     x, inverse = case.empty(21, 40), torch.empty(21, dtype=case.wide)
-    case.passes.add_norm(hidden, delta, weight, 1e-5, total, x, inverse)
+    case.ops.add_norm(hidden, delta, weight, 1e-5, total, x, inverse)
     exact = hidden.to(F64) + (0 if delta is None else delta.to(F64))
     case.check(total, exact)
     inputs = leaf(total)
@@ -75,7 +75,7 @@ def test_norms(case: Case, has_delta: bool) -> None:
     normed.backward(upstream.to(F64))
     grad = case.random(21, 40)
     before = grad.to(F64, copy=True)
-    case.passes.norm_backward(upstream, total, weight, inverse, grad)
+    case.ops.norm_backward(upstream, total, weight, inverse, grad)
     assert inputs.grad is not None
     case.check(grad, before + inputs.grad)
 
@@ -83,8 +83,8 @@ def test_norms(case: Case, has_delta: bool) -> None:
 def test_swiglu(case: Case) -> None:
     gate_up, upstream = case.random(13, 2 * 50), case.random(13, 50)
     out, again, grad = case.empty(13, 50), case.empty(13, 50), case.empty(13, 2 * 50)
-    case.passes.swiglu(gate_up, out)
-    case.passes.swiglu_backward(gate_up, upstream, grad, again)
+    case.ops.swiglu(gate_up, out)
+    case.ops.swiglu_backward(gate_up, upstream, grad, again)
     inputs = leaf(gate_up)
     gate, up = inputs.chunk(2, dim=-1)
     expected = silu(gate) * up
@@ -114,17 +114,17 @@ def test_heads_are_gathered_and_rotated(case: Case) -> None:
     ).flatten(0, 1)
     expected = torch.where(index[:, None] < 0, 0, turned[index])
     out = case.empty(len(index), size)
-    case.passes.gather_heads(x, index, rope, out)
+    case.ops.gather_heads(x, index, rope, out)
     case.check(out, expected)
     plain = case.empty(len(index), size)
-    case.passes.gather_heads(x, index, None, plain)
+    case.ops.gather_heads(x, index, None, plain)
     assert torch.equal(plain, torch.where(index[:, None] < 0, 0, x[index]))
     # Back from an order of which each head has one place.
     places = torch.randperm(tokens * heads)
     upstream = case.random(tokens * heads, size)
     turned.backward(upstream.to(F64)[places])
     grad = case.empty(tokens * heads, size)
-    case.passes.gather_heads_back(upstream, places, rope, grad)
+    case.ops.gather_heads_back(upstream, places, rope, grad)
     assert inputs.grad is not None
     case.check(grad, inputs.grad)
 
@@ -135,11 +135,11 @@ def test_causal_softmax(case: Case, length: int) -> None:
     inputs = leaf(scores)
     later = torch.ones(length, length, dtype=torch.bool).triu(1).repeat(2, 1)
     expected = (inputs * 0.3).masked_fill(later, -torch.inf).softmax(-1)
-    case.passes.causal_softmax(scores, 0.3)
+    case.ops.causal_softmax(scores, 0.3)
     case.check(scores, expected)
     assert not scores[:, later].any()
     expected.backward(upstream.to(F64))
-    case.passes.causal_softmax_backward(scores, upstream, 0.3)
+    case.ops.causal_softmax_backward(scores, upstream, 0.3)
     assert inputs.grad is not None
     case.check(upstream, inputs.grad)
 
@@ -154,7 +154,7 @@ def test_cross_entropy(case: Case, smoothing: float) -> None:
     expected.sum().backward()
     losses = torch.full((9,), torch.nan, dtype=case.wide)
     correct = torch.zeros(9, dtype=torch.bool)
-    case.passes.cross_entropy(logits, labels, smoothing, losses, correct, has_gradient=True)
+    case.ops.cross_entropy(logits, labels, smoothing, losses, correct, has_gradient=True)
     torch.testing.assert_close(losses.to(F64), expected.detach(), rtol=1e-5, atol=1e-5)
     assert torch.equal(correct, inputs.argmax(-1) == labels)
     assert inputs.grad is not None
@@ -162,5 +162,5 @@ def test_cross_entropy(case: Case, smoothing: float) -> None:
 
 
 def test_torch_computes_where_there_are_no_kernels(tmp_path: Path) -> None:
-    assert isinstance(choose_passes(None, torch.bfloat16, CPU), TorchPasses)
-    assert isinstance(choose_passes(tmp_path, F64, CPU), TorchPasses)
+    assert isinstance(choose_fused_ops(None, torch.bfloat16, CPU), TorchFusedOps)
+    assert isinstance(choose_fused_ops(tmp_path, F64, CPU), TorchFusedOps)

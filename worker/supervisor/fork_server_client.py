@@ -34,7 +34,7 @@ REPLY_TIMEOUT_SECONDS = 30.0
 RESTART_SECONDS = 60.0
 
 
-class ForkServer:
+class ForkServerClient:
     """The fork server of one trainer. Thread-safe.
 
     `maintain` starts it, in a thread that must outlive it: the kernel kills it with that thread.

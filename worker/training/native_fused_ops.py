@@ -1,4 +1,4 @@
-"""The passes of a training step in native code, `worker/inference/native/training.h`."""
+"""Fused operations of a training step in native code, `worker/inference/native/training.h`."""
 
 import ctypes
 from collections.abc import Callable
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from worker.inference.native.library import Kernels, load_kernels
-from worker.training.passes import Passes, Rope, TorchPasses
+from worker.training.fused_ops import FusedOps, Rope, TorchFusedOps
 
 
-class NativePasses:
-    """Implements `Passes` for contiguous tensors of the kernels' dtype on a CPU."""
+class NativeFusedOps:
+    """Implements `FusedOps` for contiguous tensors of the kernels' dtype on a CPU."""
 
     def __init__(self, kernels: Kernels) -> None:
         self._kernels = kernels
@@ -81,9 +81,9 @@ class NativePasses:
         losses.add_(sums.log_())
 
 
-def choose_passes(folder: Path | None, dtype: torch.dtype, device: torch.device) -> Passes:
-    """Choose native passes if `folder` has, or gets, kernels for this CPU, else torch's."""
+def choose_fused_ops(folder: Path | None, dtype: torch.dtype, device: torch.device) -> FusedOps:
+    """Choose native operations if `folder` has, or gets, kernels for this CPU, else torch's."""
     if folder is None or device.type != "cpu" or dtype not in (torch.bfloat16, torch.float32):
-        return TorchPasses()
+        return TorchFusedOps()
     kernels = load_kernels(folder, dtype)
-    return TorchPasses() if kernels is None else NativePasses(kernels)
+    return TorchFusedOps() if kernels is None else NativeFusedOps(kernels)

@@ -1,8 +1,8 @@
-"""Passes of a training step between its matrix products: norms, SwiGLU, RoPE, softmax, the loss.
+"""Fused operations between a step's matrix products: norms, SwiGLU, RoPE, softmax, the loss.
 
-Written by torch's operations, for any device and dtype. `native_passes` computes the same on CPUs,
-each in one pass over its operands. Nothing here is recorded by autograd: a pass has its backward
-pass beside it, and a test compares both with autograd.
+Written by torch's operations, for any device and dtype. `native_fused_ops` computes the same on
+CPUs, each in one pass over its operands. Autograd records none of them: each operation has its
+backward next to it, and a test compares both with autograd.
 """
 
 from typing import Protocol
@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import silu, softmax
 
 
-class Passes(Protocol):
-    """Passes over contiguous tensors of one dtype; what they write to is their last arguments."""
+class FusedOps(Protocol):
+    """Operations on contiguous tensors of one dtype; outputs are the last arguments."""
 
     def add_norm(
         self,
@@ -90,8 +90,8 @@ class Rope:
         self.cos, self.sin, self.heads, self.rotated = cos, sin, heads, rotated
 
 
-class TorchPasses:
-    """Implements `Passes` by torch's operations."""
+class TorchFusedOps:
+    """Implements `FusedOps` by torch's operations."""
 
     def add_norm(
         self, hidden: Tensor, delta: Tensor | None, weight: Tensor, eps: float,
