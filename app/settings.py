@@ -176,7 +176,10 @@ class Settings(BaseSettings):
         "of a project that had less time waits; 0 means never",
     )
     torch_threads: int = Field(
-        0, ge=0, description="CPU threads of a training process; 0 means one per core"
+        0,
+        ge=0,
+        description="CPU threads of a training process; 0 means the cores divided by "
+        "`LUTHIER_TRAINER_CONCURRENCY`",
     )
     native_kernels: bool = Field(
         True,

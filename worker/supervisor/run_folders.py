@@ -1,5 +1,6 @@
 """Run folders: prepared from object storage before an attempt, removed after it."""
 
+import os
 import re
 import shutil
 from datetime import UTC
@@ -169,13 +170,22 @@ def _make_spec(
         hyperparameters=assignment.hyperparameters,
         seed=assignment.seed,
         base_model=assignment.base_model,
-        threads=settings.torch_threads,
+        threads=settings.torch_threads or divide_cores(settings.trainer_concurrency),
         native_kernels=settings.native_kernels,
         micro_batch=assignment.micro_batch_size,
         test_metrics=list(assignment.test_metrics),
         rendered_at=assignment.created_at.astimezone(UTC).replace(tzinfo=None).isoformat(),
         compare_with_engine=assignment.compare_with_engine,
     )
+
+
+def divide_cores(jobs: int) -> int:
+    """Return the threads of each of `jobs` training processes that run at once.
+
+    The number stays the same while fewer of them run: with another one, sums would be rounded in
+    another order, and a resumed job would not get the numbers of an uninterrupted one.
+    """
+    return max(1, (os.cpu_count() or 1) // jobs)
 
 
 def retain_log(folder: RunFolder, settings: Settings) -> None:
