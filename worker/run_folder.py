@@ -81,6 +81,9 @@ class RunSpec:
     rendered_at: str | None = None
     # False if an earlier attempt did not survive the comparison of the model with the engine.
     compare_with_engine: bool = True
+    # The strongest adapter of each kind that the engine computes as training does; see
+    # training/serving_check/stored.py.
+    compared: dict[str, float] = field(default_factory=dict)
 
 
 # Records of events.jsonl. `kind` is the class name in lower case.
@@ -186,9 +189,14 @@ class ComparisonBegan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineCompared:
-    """The model was compared with the engine. `report` is part of evaluation.json."""
+    """The model was compared with the engine. `report` is part of evaluation.json.
+
+    If both agree, `adapter_kind` and `strength` are those of training/serving_check/stored.py.
+    """
 
     report: dict[str, Any]
+    adapter_kind: str = ""
+    strength: float = 0.0
 
 
 Event = (

@@ -28,6 +28,7 @@ from worker.inference.native import build as kernels
 from worker.run_folder import EVALUATION_FILE, ExitCode
 from worker.supervisor import (
     base_models,
+    compared_adapters,
     comparison_end,
     exit_handling,
     log_tail,
@@ -333,6 +334,8 @@ class Attempt:
             return exit_handling.yield_job(assignment)
         if relay.started is None:
             raise NoFinalCheckpoint("Training ended before it began")
+        if relay.engine_compared is not None:
+            compared_adapters.record(self._context.settings, relay.engine_compared)
         tokens = relay.started.trained_tokens
         evaluation = self._read_evaluation(relay)
         return exit_handling.succeed(

@@ -109,6 +109,9 @@ class EventRelay:
                         self._next_relay_at = 0.0
                     self.step = event.step
                     self.has_trained = True
+                case CheckpointWritten():
+                    # Its upload begins at once: at the end, the job's success waits for it.
+                    self._next_relay_at = 0.0
                 case Failed():
                     self.failed = event
                 case TestAnswer():

@@ -17,7 +17,7 @@ from app.manifests import MANIFEST_FILE, file_sha256, find_damage, read_manifest
 from app.settings import Settings
 from app.storage import ObjectStore, join_key
 from worker.run_folder import EvaluatedModel, RunFolder, RunSpec, TestAnswer
-from worker.supervisor import kept_rows
+from worker.supervisor import compared_adapters, kept_rows
 
 log = logs.get_logger(__name__)
 
@@ -176,6 +176,7 @@ def _make_spec(
         test_metrics=list(assignment.test_metrics),
         rendered_at=assignment.created_at.astimezone(UTC).replace(tzinfo=None).isoformat(),
         compare_with_engine=assignment.compare_with_engine,
+        compared=compared_adapters.load(settings),
     )
 
 

@@ -4,6 +4,7 @@ import gc
 from dataclasses import replace
 
 from app.logs import get_logger
+from worker.comparison_notes import verified
 from worker.run_folder import ComparisonBegan, ExitCode, Failed, RunFolder, RunSpec
 from worker.training.builder import build_training_loop
 from worker.training.environment import StopSignal, make_deterministic
@@ -51,10 +52,15 @@ def _train(
         exit_code = replace(loop, data_warnings=warnings).run()
     finally:
         gc.unfreeze()
-    if exit_code != ExitCode.DONE or loop.measure is None:
+    if exit_code != ExitCode.DONE or loop.check_stored is None or loop.measure is None:
+        return exit_code, None
+    stored = loop.check_stored()
+    # The report on a test file has what the engine computed of this model.
+    if stored.is_covered(spec.compared) and not folder.test_file.exists():
+        folder.append_event(verified())
         return exit_code, None
     folder.append_event(ComparisonBegan())
-    return exit_code, loop.measure()
+    return exit_code, replace(loop.measure(), stored=stored)
 
 
 def _record_failure(folder: RunFolder, record: Failed) -> None:

@@ -61,6 +61,7 @@ from worker.training.ref_logprobs import RefLogprobsPrecomputer
 from worker.training.rendered_rows import compute_key, read_files
 from worker.training.sampler import EpochSampler
 from worker.training.serving_check.bounds import is_rounded, name_precision
+from worker.training.serving_check.stored import check_stored
 from worker.training.serving_check.trained import measure_rows
 from worker.training.start_comparison import StartComparison
 from worker.training.validation import Validation
@@ -125,7 +126,7 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
     loop = _with_rendering(loop, model, renderer, data)
     quantization = CatalogModel.from_json(spec.model).quantization
     precision = name_precision(choose_dtype(device), quantization)
-    loop = _with_comparison(loop, folder, renderer, precision)
+    loop = _with_comparison(loop, folder, model, renderer, precision)
     # Last: this phase reads and writes checkpoints before the loop does.
     if isinstance(loop.objective, DpoObjective):
         return _with_ref_logprobs(loop, loop.objective)
@@ -133,9 +134,9 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
 
 
 def _with_comparison(
-    loop: TrainingLoop[Any], folder: RunFolder, renderer: Renderer, precision: str
+    loop: TrainingLoop[Any], folder: RunFolder, model: PeftModel, renderer: Renderer, precision: str
 ) -> TrainingLoop[Any]:
-    """Measure rows after training, for the comparison with the engine."""
+    """Check the stored adapter after training, and measure rows for the comparison."""
     measure = partial(
         measure_rows,
         folder,
@@ -144,7 +145,9 @@ def _with_comparison(
         loop.parameters,
         with_scaled=is_rounded(precision),
     )
-    return replace(loop, measure=measure)
+    return replace(
+        loop, check_stored=partial(check_stored, folder, model, renderer), measure=measure
+    )
 
 
 def _with_rendering(

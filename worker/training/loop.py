@@ -21,6 +21,7 @@ from worker.training.errors import TrainingError
 from worker.training.loss_warnings import LossWarnings
 from worker.training.objectives import Objective, mean_metrics
 from worker.training.sampler import EpochSampler
+from worker.training.serving_check.stored import StoredAdapter
 from worker.training.serving_check.trained import TrainedRows
 from worker.training.start_comparison import StartComparison
 from worker.training.validation import Validation
@@ -55,7 +56,9 @@ class TrainingLoop(Generic[RowT]):
     final_files: Callable[[], Mapping[str, bytes]] = dict
     # Runs on the initial model before the first step; False if it was interrupted by a stop.
     prepare: Callable[[], bool] = lambda: True
-    # Measures rows with the chosen weights, for the comparison with the engine, if there is one.
+    # Checks the last checkpoint's adapter, and measures rows with the chosen weights, for the
+    # comparison with the engine, if there is one.
+    check_stored: Callable[[], StoredAdapter] | None = None
     measure: Callable[[], TrainedRows] | None = None
 
     def run(self) -> ExitCode:
@@ -67,9 +70,9 @@ class TrainingLoop(Generic[RowT]):
         if done:
             self.divergence.load(self.folder.checkpoint(done))
         self._append_started(done, sampler.total_steps)
-        # After the event: memory that runs out from here on is the rows', not the model's.
         if self.start_comparison is not None:
-            self.start_comparison.begin(self.folder.checkpoint(done) if done else None)
+            checkpoint = self.folder.checkpoint(done) if done else None
+            self.start_comparison.begin(checkpoint, self.parameters)
         values = self._evaluate_interrupted_epoch(done)
         if self._is_out_of_patience():
             if values:
@@ -77,7 +80,11 @@ class TrainingLoop(Generic[RowT]):
                 self._write_checkpoint(done, values, servable=True, is_last=True)
             else:
                 self._append_started(done, done)
+                self._compare_with_start({})
             return ExitCode.DONE
+        if done == sampler.total_steps:
+            # The earlier attempt was lost after its last checkpoint.
+            self._compare_with_start({})
         started = time.monotonic()
         interval = CheckpointInterval()
         loss_warnings = LossWarnings()
@@ -98,6 +105,7 @@ class TrainingLoop(Generic[RowT]):
             self.folder.append_event(
                 Metrics(step=step, values={**values, **state}, seconds=seconds, tokens=tokens)
             )
+            started += self._measure_start()
             for note in loss_warnings.update(step, values, is_epoch_end=is_epoch_end):
                 self.folder.append_event(note)
             if how := self.divergence.update(step, values["train_loss"]):
@@ -145,15 +153,26 @@ class TrainingLoop(Generic[RowT]):
         if is_last and step < self.sampler.total_steps:
             self._append_started(step, step)
             self._report_early_stop(step)
-        if is_last:
-            self._compare_with_start(values)
         files = {**self._state_files(), **(self.final_files() if is_last else {})}
         self.checkpointer.write(step, files)
         self.folder.append_event(CheckpointWritten(step=step, servable=servable, values=values))
+        if is_last:
+            # Last: the checkpoint is uploaded meanwhile.
+            self._compare_with_start(values)
 
     def _state_files(self) -> dict[str, bytes]:
         start = {} if self.start_comparison is None else self.start_comparison.to_files()
         return {**self.divergence.to_files(), **start}
+
+    def _measure_start(self) -> float:
+        """Measure the loss that training started from, after the first step; return the seconds.
+
+        They are no part of the step's time.
+        """
+        began = time.monotonic()
+        if self.start_comparison is not None:
+            self.start_comparison.measure_start(self.parameters)
+        return time.monotonic() - began
 
     def _compare_with_start(self, values: Mapping[str, float]) -> None:
         """Warn if the weights of the model are worse than those that training started from."""

@@ -17,14 +17,12 @@ from app.catalog import CatalogModel, ModelKind
 from worker import modeling
 from worker.model_cache import is_cached, needs_cache
 from worker.model_sources import materialize
+from worker.training.folder_state import FolderState, read_state
 
 # Names of safetensors' dtypes.
 DTYPES = {torch.bfloat16: "BF16", torch.float32: "F32"}
 CPU = torch.device("cpu")
 ACCELERATORS = ("nvidia[0-9]*", "dxg", "kfd")
-
-# Name, inode, size and times of each file in a model's folder.
-FolderState = tuple[tuple[str, int, int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ def preload(entry: Mapping[str, Any], cache: Path) -> None:
         return
     # The last model's memory is free before this one takes any.
     _preloaded = None
-    state, tokenizer = _read_state(folder), modeling.load_tokenizer(folder)
+    state, tokenizer = read_state(folder), modeling.load_tokenizer(folder)
     base, dtype = None, modeling.choose_dtype(CPU)
     if not _has_accelerator() and _is_stored_in(folder, dtype):
         base = modeling.load_base(folder, dtype=dtype, device=CPU)
@@ -76,17 +74,8 @@ def load_base(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreT
 
 
 def _find(folder: Path) -> _Preloaded | None:
-    is_same = _preloaded is not None and _preloaded.state == _read_state(folder)
+    is_same = _preloaded is not None and _preloaded.state == read_state(folder)
     return _preloaded if is_same else None
-
-
-def _read_state(folder: Path) -> FolderState:
-    """Read what changes when a file of the folder is written or replaced."""
-    statuses = ((path.name, path.stat()) for path in sorted(folder.iterdir()))
-    return tuple(
-        (name, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        for name, status in statuses
-    )
 
 
 def _is_stored_in(folder: Path, dtype: torch.dtype) -> bool:

@@ -8,11 +8,12 @@ their key, and a file that is damaged or has another key is rendered again.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -88,13 +89,14 @@ def compute_key(
         {name: version(name) for name in LIBRARIES},
     ]
     digest.update(json.dumps(parts, sort_keys=True).encode())
-    for path in (*_list_code(), *_list_model_files(model_folder)):
+    for path in (*list_code(CODE), *_list_model_files(model_folder)):
         digest.update(f"\n{path.name} {file_sha256(path)}".encode())
     return digest.hexdigest()
 
 
-def _list_code() -> Iterator[Path]:
-    for package in CODE:
+def list_code(packages: Iterable[ModuleType]) -> Iterator[Path]:
+    """Yield the modules of packages and of those below them."""
+    for package in packages:
         yield from sorted(Path(package.__path__[0]).rglob("*.py"))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
+from torch import Tensor, nn
 
 from worker.training.objectives import Objective
 
@@ -14,9 +15,10 @@ RowT = TypeVar("RowT")
 
 STATE_FILE = "start.json"
 # Bound of the tokens that are measured: a share of those that are trained, which a forward pass
-# costs a third of, but as many as a small job's.
+# costs a third of, but some rows of any job. A validation file is measured at its end anyway; rows
+# of the training file once more, and its owner waits for it.
 MAX_TOKEN_SHARE = 0.05
-MIN_TOKENS = 4096
+MIN_TOKENS = {"validation": 4096, "training": 512}
 # Mean loss of the whole validation file, by which the best epoch is chosen.
 WHOLE_FILE_LOSS = "full_valid_loss"
 
@@ -38,26 +40,41 @@ class StartComparison(Generic[RowT]):
         report_progress: Callable[[int], None],
     ) -> None:
         """Compare on `rows`, those of the job's `role` file, or on some of them."""
-        max_tokens = max(MIN_TOKENS, int(MAX_TOKEN_SHARE * trained_tokens))
+        max_tokens = max(MIN_TOKENS[role], int(MAX_TOKEN_SHARE * trained_tokens))
         self._rows = _select(rows, objective, max_tokens)
         self._is_whole_validation = role == "validation" and len(self._rows) == len(rows)
         self._objective = objective
         self._role = role
         self._report_progress = report_progress
+        self._start_weights: list[Tensor] = []
         self._start_loss: float | None = None
 
-    def begin(self, checkpoint: Path | None) -> None:
-        """Measure the start's loss, or read it from the checkpoint that training resumes from.
+    def begin(self, checkpoint: Path | None, parameters: Sequence[nn.Parameter]) -> None:
+        """Keep the weights that training starts from, or read their loss from a checkpoint.
 
-        No stop is noticed meanwhile. Nothing is compared if the checkpoint is of a previous
-        version, which measured other rows or none.
+        `parameters` are all that are trained. Nothing is compared if the checkpoint, which training
+        resumes from, is of a previous version, which measured other rows or none.
         """
         if checkpoint is None:
-            self._start_loss = self._measure()
+            self._start_weights = [parameter.detach().clone() for parameter in parameters]
         elif (checkpoint / STATE_FILE).exists():
             state = json.loads((checkpoint / STATE_FILE).read_bytes())
             if state.get("num_rows") == len(self._rows):
                 self._start_loss = state["loss"]
+
+    @torch.no_grad()
+    def measure_start(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Measure the loss of the kept weights, if there are any; `parameters` stay as they are.
+
+        After the first step, which users wait for. No stop is noticed meanwhile.
+        """
+        if not self._start_weights:
+            return
+        present = [parameter.detach().clone() for parameter in parameters]
+        _set_weights(parameters, self._start_weights)
+        self._start_loss = self._measure()
+        _set_weights(parameters, present)
+        self._start_weights = []
 
     def to_files(self) -> Mapping[str, bytes]:
         """Make the state that a resumed run needs."""
@@ -91,6 +108,11 @@ class StartComparison(Generic[RowT]):
             done += len(part)
             self._report_progress(done)
         return total / self._objective.num_items(self._rows)
+
+
+def _set_weights(parameters: Sequence[nn.Parameter], weights: Sequence[Tensor]) -> None:
+    for parameter, weight in zip(parameters, weights, strict=True):
+        parameter.copy_(weight)
 
 
 def _select(rows: Sequence[RowT], objective: Objective[RowT], max_tokens: int) -> Sequence[RowT]:

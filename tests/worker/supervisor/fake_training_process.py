@@ -91,7 +91,12 @@ class FakeTraining:
                 return ExitCode.YIELDED
         self.folder.append_event(ComparisonBegan())
         self.inject_fault(self.steps + 1)
-        self.folder.append_event(EngineCompared(report={"metric": "mean_logprob", "tokens": 9}))
+        assert self.spec.compared.items() >= self.plan.get("known", {}).items()
+        report = {"metric": "mean_logprob", "tokens": 9}
+        kind, strength = self.plan.get("kind", ""), self.plan.get("strength", 0.0)
+        self.folder.append_event(
+            EngineCompared(report=report, adapter_kind=kind, strength=strength)
+        )
         return ExitCode.DONE
 
     def is_stop_requested(self) -> bool:

@@ -371,7 +371,7 @@ class TestComparisonWithTheStart:
     @pytest.mark.parametrize("valid", [False, True])
     def test_a_model_worse_than_its_base_is_told(self, make_run: MakeRun, valid: bool) -> None:
         (warning,) = self.warnings(train(make_run, valid=valid, hyperparameters=RUINOUS))
-        rows = "2 rows of the validation file" if valid else "12 rows of the training file"
+        rows = "2 rows of the validation file" if valid else "6 rows of the training file"
         assert warning.startswith("The trained model is worse than the one that it started from")
         assert rows in warning
 

@@ -14,7 +14,6 @@ from worker.inference.adapter_format import InvalidAdapter, check_config
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.loaded_model import load_model, read_rendering_options
 from worker.inference.transformers_decoder import TransformersDecoder
-from worker.model.rendering import Renderer, RenderingError
 from worker.model_sources import materialize
 from worker.modeling import choose_device, choose_dtype
 from worker.run_folder import EngineCompared, Noted, Preparing, RunFolder, RunSpec
@@ -29,6 +28,7 @@ from worker.training.serving_check.bounds import (
 from worker.training.serving_check.errors import served_differently
 from worker.training.serving_check.rows import CheckRow
 from worker.training.serving_check.served import compute_served_logprobs
+from worker.training.serving_check.stored import require_same_prompt
 from worker.training.serving_check.trained import TOO_LITTLE_MEMORY, Logprobs, TrainedRows
 
 # The engine fuses layers that share an input: it holds them twice while it loads a model.
@@ -63,16 +63,19 @@ def check_as_served(folder: RunFolder, trained: TrainedRows) -> None:
         folder.append_event(not_compared(TOO_LITTLE_MEMORY))
         return
     comparison = compare(precision, trained.logprobs, served, scaled=trained.scaled)
-    _report(folder, comparison, trained.file)
+    _report(folder, comparison, trained)
 
 
-def _report(folder: RunFolder, comparison: Comparison, file: str) -> None:
+def _report(folder: RunFolder, comparison: Comparison, trained: TrainedRows) -> None:
     """Record a comparison; raise TrainingError if it shows a fault."""
+    file, stored = trained.file, trained.stored
     report = comparison.to_report()
     log.info("serving_check.compared", **report)
     if comparison.verdict is Verdict.FAULT:
         raise served_differently(_describe_fault(comparison, file))
-    folder.append_event(EngineCompared(report=report))
+    is_precedent = stored is not None and comparison.verdict is Verdict.AGREES
+    kind, strength = (stored.kind, stored.strength) if stored and is_precedent else ("", 0.0)
+    folder.append_event(EngineCompared(report=report, adapter_kind=kind, strength=strength))
     folder.append_event(_build_note(comparison, file))
 
 
@@ -95,33 +98,12 @@ def _ask_engine(
     )
     renderer = model.renderer.with_options(read_rendering_options(adapter))
     for row in rows:
-        _require_same_prompt(row, renderer)
+        require_same_prompt(row, renderer)
     try:
         check_config(adapter.folder)
         return precision, compute_served_logprobs(decoder, adapter, rows)
     except InvalidAdapter as error:
         raise served_differently(f"the engine refuses it. {error}".removesuffix(".")) from error
-
-
-def _require_same_prompt(row: CheckRow, renderer: Renderer) -> None:
-    """Raise TrainingError unless the engine renders a row's prompt as training did."""
-    trained = row.ids[: row.start].tolist()
-    try:
-        served = row.render_prompt(renderer)
-    except RenderingError as error:
-        reason = f"the engine cannot render the prompt of example {row.number}. {error}"
-        raise served_differently(reason.removesuffix(".")) from error
-    if served == trained:
-        return
-    pairs = enumerate(zip(served, trained, strict=False))
-    first = next(
-        (place for place, (ours, theirs) in pairs if ours != theirs),
-        min(len(served), len(trained)),
-    )
-    raise served_differently(
-        f"the prompt of example {row.number} has {len(served)} tokens by the engine and "
-        f"{len(trained)} in training, and token {first + 1} is the first that differs"
-    )
 
 
 def _describe_fault(comparison: Comparison, file: str) -> str:

@@ -24,6 +24,7 @@ from worker.training.errors import is_out_of_memory
 from worker.training.forward import CausalLM
 from worker.training.packing import PackedObjective
 from worker.training.serving_check.rows import MAX_EXAMPLES, CheckRow, select_rows
+from worker.training.serving_check.stored import StoredAdapter, find_answers
 
 Logprobs = NDArray[np.float32]
 
@@ -57,6 +58,7 @@ class TrainedRows:
     scaled        the same with an effect of the adapter that is PROBED_SCALING larger; empty if
                   they are not needed
     not_measured  the reason why there are no rows
+    stored        what the comparison, if it agrees, says of the adapters of later jobs
     """
 
     file: str = ""
@@ -64,6 +66,7 @@ class TrainedRows:
     logprobs: Sequence[Logprobs] = ()
     scaled: Sequence[Logprobs] = ()
     not_measured: str = ""
+    stored: StoredAdapter | None = None
 
 
 def measure_rows(
@@ -81,8 +84,8 @@ def measure_rows(
     """
     if not folder.read_spec().compare_with_engine:
         return TrainedRows(not_measured=LOST_BEFORE)
-    has_validation = folder.valid_file.exists()
-    rows = select_rows(folder.valid_file if has_validation else folder.train_file, renderer)
+    file = find_answers(folder)
+    rows = select_rows(file, renderer)
     if not rows:
         return TrainedRows(not_measured=NO_ROWS)
     chat: Any = objective.objective if isinstance(objective, PackedObjective) else objective
@@ -97,9 +100,8 @@ def measure_rows(
             raise
         log.warning("serving_check.out_of_memory", exc_info=error)
         return TrainedRows(not_measured=TOO_LITTLE_MEMORY)
-    return TrainedRows(
-        "validation file" if has_validation else "training file", rows, logprobs, scaled
-    )
+    name = "validation file" if file == folder.valid_file else "training file"
+    return TrainedRows(name, rows, logprobs, scaled)
 
 
 def _fits_into_memory(objective: ChatObjective) -> bool:
