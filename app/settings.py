@@ -308,6 +308,12 @@ class Settings(BaseSettings):
         description="Path under which a reverse proxy serves the API, and which it removes from "
         "requests; the console's links start with it",
     )
+    public_origin: str | None = Field(
+        None,
+        pattern=r"^https?://[A-Za-z0-9._:\[\]-]+$",
+        description="Scheme and host under which browsers reach the service, "
+        "`https://luthier.example.com`; as each request names it when not set",
+    )
     max_body_bytes: ByteSize = Field(
         ByteSize(16 * 2**20),
         ge=1,

@@ -19,7 +19,7 @@ from app import logs
 from app.auth import console_sessions
 from app.changes.feed import ChangeFeed
 from app.console.api_client import ApiCallError, ApiClient, MissingRole
-from app.http.console_cookie import read_session_secret
+from app.http.console_cookie import choose_session_cookie
 from app.http.dependencies import AppState, run_autocommit
 
 log = logs.get_logger(__name__)
@@ -175,7 +175,7 @@ async def _until_session_ends(
 ) -> AsyncIterator[bytes]:
     """Pass chunks on while the session has the roles that they are rendered for."""
     state: AppState = request.app.state.shared
-    secret = read_session_secret(request.scope) or ""
+    secret = choose_session_cookie(request.scope, state.settings).read(request.scope) or ""
     checked_at = time.monotonic()
     async for chunk in chunks:
         if time.monotonic() - checked_at >= SESSION_CHECK_SECONDS:

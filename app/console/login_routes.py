@@ -12,7 +12,7 @@ from app.console.dependencies import ApiDep
 from app.console.page import get_prefix, render
 from app.console.page_security import check_origin
 from app.http.client_address import rate_limit_name
-from app.http.console_cookie import CONSOLE_PATH, set_session_cookie
+from app.http.console_cookie import CONSOLE_PATH, choose_session_cookie
 from app.http.dependencies import AppStateDep, run_in_transaction
 from app.http.rate_limits import InMemoryRateLimiter, RateLimit
 from app.security_log import SecurityEvent
@@ -60,13 +60,8 @@ async def log_in(
         return render(request, "login.html", status=401, next=next, code="", problem=problem)
     state.security_log.count(SecurityEvent.CONSOLE_LOGIN, address=address)
     response = RedirectResponse(_build_target(request, next), 303)
-    set_session_cookie(
-        response.headers,
-        secret,
-        path=f"{get_prefix(request)}{CONSOLE_PATH}",
-        is_https=_is_https(request),
-        max_age=console_sessions.SESSION_SECONDS,
-    )
+    cookie = choose_session_cookie(request.scope, state.settings)
+    cookie.write(response.headers, secret, max_age=console_sessions.SESSION_SECONDS)
     return response
 
 
@@ -76,13 +71,7 @@ async def log_out(request: Request, state: AppStateDep, api: ApiDep) -> Response
     session_id = api.identity.session_id
     await run_in_transaction(state, lambda session: console_sessions.revoke(session, session_id))
     response = RedirectResponse(f"{get_prefix(request)}{CONSOLE_PATH}/login", 303)
-    set_session_cookie(
-        response.headers,
-        "",
-        path=f"{get_prefix(request)}{CONSOLE_PATH}",
-        is_https=_is_https(request),
-        max_age=0,
-    )
+    choose_session_cookie(request.scope, state.settings).write(response.headers, "", max_age=0)
     return response
 
 
@@ -113,7 +102,3 @@ def _build_target(request: Request, next_path: str) -> str:
     is_own = next_path.startswith("/") and not next_path.startswith(("//", "/\\"))
     home = f"{get_prefix(request)}{CONSOLE_PATH}"
     return f"{home}{next_path}" if is_own else f"{home}/"
-
-
-def _is_https(request: Request) -> bool:
-    return "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))

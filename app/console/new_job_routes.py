@@ -11,8 +11,9 @@ from app.console import job_draft, model_list, number_fields
 from app.console.api_client import ApiCallError, ApiClient, Query, build_path
 from app.console.dependencies import ApiDep
 from app.console.job_draft import FILE_ROLES, STEPS_BY_FIELD, JobDraft, Step
-from app.console.page import get_prefix, render
+from app.console.page import get_prefix, get_settings, render
 from app.http.console_cookie import CONSOLE_PATH
+from app.http.public_origin import find_origin
 
 # Files to choose from; a search finds the others.
 MAX_CHOICES = 12
@@ -86,7 +87,7 @@ async def _render(
             }
         case Step.REVIEW:
             body = draft.build_body()
-            api_url = f"{_find_origin(request)}{get_prefix(request)}/v1"
+            api_url = f"{find_origin(request.scope, get_settings(request))}{get_prefix(request)}/v1"
             context |= {
                 "curl": job_draft.write_curl(body, api_url),
                 "python": job_draft.write_python(body, api_url),
@@ -141,9 +142,3 @@ async def _load_models(api: ApiClient, draft: JobDraft, format: str | None) -> d
         "selected_model": draft.get("model") or first,
         "selected_method": draft.get("method") if draft.get("method") in methods else None,
     }
-
-
-def _find_origin(request: Request) -> str:
-    """The scheme and host as the browser sees them."""
-    scheme = request.headers.get("x-forwarded-proto", request.url.scheme)
-    return f"{scheme}://{request.headers.get('host', request.url.netloc)}"

@@ -13,6 +13,7 @@ from app.auth.console_sessions import ConsoleIdentity
 from app.console import assets, formatting, texts
 from app.http.console_cookie import CONSOLE_API_PATH, CONSOLE_PATH, read_cookie
 from app.http.dependencies import AppState
+from app.settings import Settings
 
 # Relative times in a page are by its own clock, and become right again when it is reloaded.
 environment = Environment(
@@ -69,10 +70,14 @@ def render_fragment(prefix: str, template: str, **context: Any) -> str:
     return environment.get_template(template).render(shared | context)
 
 
+def get_settings(request: Request) -> Settings:
+    state: AppState = request.app.state.shared
+    return state.settings
+
+
 def get_prefix(request: Request) -> str:
     """The path that a reverse proxy removes from requests."""
-    state: AppState = request.app.state.shared
-    return state.settings.path_prefix
+    return get_settings(request).path_prefix
 
 
 def is_fragment(request: Request) -> bool:

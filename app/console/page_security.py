@@ -13,6 +13,8 @@ from app.http.console_cookie import CONSOLE_API_PATH, CONSOLE_PATH
 CSRF_HEADER = "x-csrf-token"
 CSRF_FIELD = "csrf_token"
 SAFE_METHODS = ("GET", "HEAD")
+# Ends of paths of the API where a GET starts work.
+WORK_SUFFIXES = ("/export",)
 # What the API answers is data, whatever its type: a browser that opens it runs nothing of it.
 DATA_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 PAGE_HEADERS = {
@@ -79,12 +81,28 @@ def check_origin(request: Request) -> None:
         raise Forbidden("This request was sent by another site. Open the console and try again.")
 
 
+def check_reader(request: Request) -> None:
+    """Raise Forbidden if another site makes the browser ask the API for something.
+
+    The site could not read the answer, but some GETs start work, as that for an export does. For
+    these, a browser that does not send Sec-Fetch-Site has to name the page in the Referer.
+    """
+    check_origin(request)
+    if "sec-fetch-site" in request.headers or not request.url.path.endswith(WORK_SUFFIXES):
+        return
+    referer, host = request.headers.get("referer", ""), request.headers.get("host")
+    if not referer.startswith((f"http://{host}/", f"https://{host}/")):
+        raise Forbidden("Open this from a page of the console.")
+
+
 async def check_csrf(request: Request, expected: str) -> None:
     """Raise Forbidden unless a page of this session sent the request, if it may change something.
 
     The token comes in a header or, from a form without scripts, in a field.
     """
     if request.method in SAFE_METHODS:
+        if request.url.path.startswith(CONSOLE_API_PATH):
+            check_reader(request)
         return
     check_origin(request)
     token = request.headers.get(CSRF_HEADER)

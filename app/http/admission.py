@@ -33,7 +33,7 @@ from app.http.console_cookie import (
     CONSOLE_API_PATH,
     CONSOLE_PATH,
     CONSOLE_STATIC_PATH,
-    read_session_secret,
+    choose_session_cookie,
 )
 from app.http.dependencies import AppState, run_autocommit
 from app.http.fair_limiter import FairLimiter, request_owner
@@ -277,7 +277,7 @@ class AdmissionMiddleware:
         self, context: RequestContext
     ) -> Principal | AdminPrincipal | None:
         """Find the user of the console's cookie; None for one who has to log in."""
-        secret = read_session_secret(context.scope)
+        secret = choose_session_cookie(context.scope, self._state.settings).read(context.scope)
         if secret is None:
             return None
         request_owner.set(secrets.compute_digest(secret).hex())

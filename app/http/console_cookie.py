@@ -1,9 +1,14 @@
-"""Cookie of the web console's sessions, and the paths that it is for."""
+"""Cookies of the web console, and the paths that they are for."""
 
 import re
+from dataclasses import dataclass
+from enum import StrEnum
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import Scope
+
+from app.http.public_origin import is_https
+from app.settings import Settings
 
 CONSOLE_PATH = "/console"
 # Under it, the console passes requests of its own pages on to the API.
@@ -14,9 +19,56 @@ COOKIE_NAME = "luthier_console"
 COOKIE_VALUE = re.compile(rb"[A-Za-z0-9_-]{1,100}")
 
 
-def read_session_secret(scope: Scope) -> str | None:
-    """The secret in the request's cookie; None without one."""
-    return read_cookie(scope, COOKIE_NAME)
+class SameSite(StrEnum):
+    """Requests started by other sites that carry the cookie: none, or those that open a page."""
+
+    STRICT = "Strict"
+    LAX = "Lax"
+
+
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """A cookie with a secret, for a browser that reaches the console in one certain way."""
+
+    name: str
+    path: str
+    is_secure: bool
+    same_site: SameSite
+
+    def read(self, scope: Scope) -> str | None:
+        """The value that a request has; None without one."""
+        return read_cookie(scope, self.name)
+
+    def write(self, headers: MutableHeaders, value: str, *, max_age: int) -> None:
+        """Set the cookie. `max_age` is in seconds; 0 deletes it."""
+        flags = f"HttpOnly; SameSite={self.same_site}" + ("; Secure" if self.is_secure else "")
+        headers.append(
+            "set-cookie", f"{self.name}={value}; Path={self.path}; Max-Age={max_age}; {flags}"
+        )
+
+
+def choose_session_cookie(scope: Scope, settings: Settings) -> Cookie:
+    """The cookie of sessions. Strict: no request that another site starts carries it."""
+    return build_cookie(scope, settings, COOKIE_NAME, CONSOLE_PATH, SameSite.STRICT)
+
+
+def build_cookie(
+    scope: Scope, settings: Settings, name: str, path: str, same_site: SameSite
+) -> Cookie:
+    """Build a cookie for the way in which a request has come, with the strictest prefix for it.
+
+    With TLS, browsers accept a name with `__Host-` from this host alone, so that no other
+    subdomain can put a session of its own into the browser. Such a cookie is for all paths: the
+    API reads none, and without a path prefix the host serves nothing else. Behind a prefix it may,
+    and those programs should not get the cookie: there `__Secure-` at least refuses one that came
+    without TLS. Only the name for the request's own way is read, or a cookie without the prefix
+    would still be accepted.
+    """
+    if not is_https(scope, settings):
+        return Cookie(name, f"{settings.path_prefix}{path}", False, same_site)
+    if settings.path_prefix:
+        return Cookie(f"__Secure-{name}", f"{settings.path_prefix}{path}", True, same_site)
+    return Cookie(f"__Host-{name}", "/", True, same_site)
 
 
 def read_cookie(scope: Scope, name: str) -> str | None:
@@ -33,14 +85,3 @@ def read_cookie(scope: Scope, name: str) -> str | None:
             if found == name.encode() and COOKIE_VALUE.fullmatch(value):
                 return str(value, "ascii")
     return None
-
-
-def set_session_cookie(
-    headers: MutableHeaders, secret: str, *, path: str, is_https: bool, max_age: int
-) -> None:
-    """Set the cookie. `path` is the console's, as the browser sees it; `max_age` is in seconds.
-
-    Strict: no request that another site starts carries it.
-    """
-    flags = "HttpOnly; SameSite=Strict" + ("; Secure" if is_https else "")
-    headers.append("set-cookie", f"{COOKIE_NAME}={secret}; Path={path}; Max-Age={max_age}; {flags}")

@@ -31,7 +31,8 @@ def create_link(database_url: str, settings: Settings, project_id: str | None = 
             subject=get_user_name(),
         )
         code = console_sessions.create_login_code(session, grant)
-    return f"{api_url(settings)}{settings.path_prefix}{CONSOLE_PATH}/login?code={code}"
+    origin = settings.public_origin or api_url(settings)
+    return f"{origin}{settings.path_prefix}{CONSOLE_PATH}/login?code={code}"
 
 
 def end_sessions(database_url: str, settings: Settings) -> int:

@@ -73,6 +73,28 @@ class TestForgedRequests:
         assert response.status_code == 403
         assert "set-cookie" not in response.headers
 
+    def test_a_get_that_starts_work(self, api: Api, secret: str) -> None:
+        """A link on another site must not start an export, though it could not read the archive."""
+        url = f"{api.url}/console/api/v1/models/ft:none/export"
+        for headers, status in (
+            ({"sec-fetch-site": "cross-site"}, 403),
+            ({"sec-fetch-site": "same-site"}, 403),
+            # Plain http on a host that is not this machine: browsers send no Sec-Fetch-Site.
+            ({}, 403),
+            ({"referer": "http://evil.example/console/models"}, 403),
+            ({"referer": f"{api.url}/console/models/ft:none"}, 404),
+            ({"sec-fetch-site": "same-origin"}, 404),
+            ({"sec-fetch-site": "none"}, 404),
+        ):
+            response = httpx.get(url, headers=headers, cookies={COOKIE_NAME: secret})
+            assert response.status_code == status, headers
+
+    def test_reads_by_another_site(self, api: Api, secret: str) -> None:
+        url = f"{api.url}/console/api/v1/files"
+        headers = {"sec-fetch-site": "same-site"}
+        response = httpx.get(url, headers=headers, cookies={COOKIE_NAME: secret})
+        assert response.status_code == 403
+
     def test_the_cookie_is_no_key_of_the_api(self, api: Api, secret: str) -> None:
         """Otherwise any request of a browser to the API would carry the session's rights."""
         url = f"{api.url}/v1/models"

@@ -10,8 +10,9 @@ from sqlalchemy import update
 from app.auth import console_sessions, secrets
 from app.db.session import SessionMaker, transaction
 from app.db.tables import ApiKey, ConsoleSession
-from app.http.console_cookie import COOKIE_NAME
+from app.http.console_cookie import COOKIE_NAME, choose_session_cookie
 from app.local import console_link
+from app.settings import Settings
 from tests.live_api import Account, Api, create_admin_key
 
 
@@ -120,3 +121,30 @@ def test_the_operators_link_logs_in_as_an_admin_and_a_member(
     home = open_home(api, log_in(api, code=code).cookies[COOKIE_NAME])
     assert "default" in home.text
     assert ">admin<" in home.text
+
+
+def test_the_cookie_of_a_tls_connection_is_from_this_host_alone(api: Api, account: Account) -> None:
+    """A sibling subdomain could put a session of its own into the browser otherwise."""
+    https = {"x-forwarded-proto": "https"}
+    response = httpx.post(
+        f"{api.url}/console/login", data={"key": account.secret}, headers=https
+    )
+    cookie = response.headers["set-cookie"]
+    name, _, value = cookie.partition(";")[0].partition("=")
+    assert name == f"__Host-{COOKIE_NAME}"
+    assert "; Path=/;" in cookie
+    assert cookie.endswith("; Secure")
+    assert "Domain" not in cookie
+    home = f"{api.url}/console/"
+    assert httpx.get(home, headers=https | {"cookie": f"{name}={value}"}).status_code == 200
+    # Neither is the secret valid under a name that other hosts and plain http can set.
+    planted = https | {"cookie": f"{COOKIE_NAME}={value}"}
+    assert httpx.get(home, headers=planted).status_code == 303
+
+
+def test_the_cookie_behind_a_path_prefix_is_for_the_console_alone() -> None:
+    """Other programs on the host do not get it, so its name cannot begin with __Host-."""
+    settings = Settings(path_prefix="/tuning", public_origin="https://tools.example.com")
+    cookie = choose_session_cookie({"scheme": "http", "headers": []}, settings)
+    assert (cookie.name, cookie.path) == (f"__Secure-{COOKIE_NAME}", "/tuning/console")
+    assert cookie.is_secure
