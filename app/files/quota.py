@@ -130,17 +130,22 @@ def check_open_uploads(session: Session, project_id: str, settings: Settings) ->
     if limit == 0:
         return
     _lock_quota(session, project_id)
+    if count_open_uploads(session, project_id, maximum=limit) >= limit:
+        raise TooManyOpenUploads(
+            f"This project already has its maximum of {limit} unfinished upload(s). Complete or "
+            "cancel one; those left alone expire within an hour."
+        )
+
+
+def count_open_uploads(session: Session, project_id: str, *, maximum: int | None = None) -> int:
+    """Count the project's open uploads, up to `maximum`."""
     is_open = (
         Upload.project_id == project_id,
         Upload.state.in_((UploadState.PENDING, UploadState.COMPLETING)),
         Upload.expires_at > func.clock_timestamp(),
     )
-    uploads = select(Upload.id).where(*is_open).limit(limit)
-    if (session.scalar(select(func.count()).select_from(uploads.subquery())) or 0) >= limit:
-        raise TooManyOpenUploads(
-            f"This project already has its maximum of {limit} unfinished upload(s). Complete or "
-            "cancel one; those left alone expire within an hour."
-        )
+    uploads = select(Upload.id).where(*is_open).limit(maximum)
+    return session.scalar(select(func.count()).select_from(uploads.subquery())) or 0
 
 
 def get_usage(session: Session, project_id: str) -> Usage:

@@ -14,6 +14,7 @@ from app.http.dependencies import (
     AppStateDep,
     PrincipalDep,
     ReadSessionDep,
+    run_autocommit,
     run_in_transaction,
 )
 from app.http.openapi import TEXT_SCHEMA, DocumentedRoute, success_response
@@ -21,8 +22,15 @@ from app.inference import metrics as inference_metrics
 from app.inference.dependencies import EnginesDep
 from app.jobs import overview, trainers
 from app.monitoring.dependencies import RecorderDep
-from app.operations import disk_space, health, periodic_task_runs, service_overview
+from app.operations import (
+    disk_space,
+    health,
+    periodic_task_runs,
+    project_limits,
+    service_overview,
+)
 from app.operations.health import Probe
+from app.operations.limit_schemas import ProjectLimits
 from app.operations.metrics import DiskCollector, ServiceCollector
 from app.operations.schemas import (
     Alive,
@@ -147,6 +155,22 @@ def get_status(
         principal.project_id,
         max_running=settings.max_running_jobs_per_project,
         heartbeat_seconds=settings.heartbeat_interval_seconds,
+    )
+
+
+@router.get("/v1/limits", tags=["monitoring"])
+async def get_limits(state: AppStateDep, principal: PrincipalDep) -> ProjectLimits:
+    """Show the limits of the project and of the key with their present use, and how long stored
+    things are kept (extension)."""
+    settings = state.settings
+    status = await state.rate_limiter.take(principal.key_id, 0, count=0)
+    quotas = await run_autocommit(
+        state,
+        lambda session: list(project_limits.list_quotas(session, settings, principal.project_id)),
+    )
+    return ProjectLimits(
+        limits=[*project_limits.list_rate_limits(settings, status), *quotas],
+        retention=list(project_limits.list_retention(settings)),
     )
 
 
