@@ -3,7 +3,8 @@
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -12,6 +13,7 @@ from pydantic import (
     Field,
     IPvAnyNetwork,
     SecretStr,
+    StringConstraints,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -63,6 +65,18 @@ def _require_header_characters(secret: SecretStr) -> SecretStr:
     if not all("!" <= character <= "~" for character in secret.get_secret_value()):
         raise PydanticCustomError("secret", "use printable ASCII characters without spaces")
     return secret
+
+
+def _require_tls(url: str) -> str:
+    """Reject the URL of another machine without TLS: who may log in would be decided by others."""
+    parts = urlsplit(url)
+    is_local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if not (is_local or parts.scheme == "https") or not parts.hostname or parts.query:
+        raise PydanticCustomError("url", "use a URL that begins with https://, without a query")
+    return url
+
+
+OidcRole = Annotated[str, StringConstraints(pattern=r"^(admin|project:.+)$")]
 
 
 def _absolute(path: Path) -> Path:
@@ -314,6 +328,36 @@ class Settings(BaseSettings):
         description="Scheme and host under which browsers reach the service, "
         "`https://luthier.example.com`; as each request names it when not set",
     )
+    oidc_issuer: Annotated[str, AfterValidator(_require_tls)] | None = Field(
+        None,
+        description="Issuer of the OpenID Connect provider that users of the console log in with, "
+        "`https://login.example.com/realms/main`; no such log-in when not set",
+    )
+    oidc_client_id: str | None = Field(
+        None, min_length=1, description="Id of the console as a client of the provider"
+    )
+    oidc_client_secret: SecretStr | None = Field(
+        None, description="Secret of this client; a public client, with PKCE alone, when not set"
+    )
+    oidc_scopes: str = Field(
+        "openid profile email",
+        pattern=r"^openid( [!#-\[\]-~]+)*$",
+        description="Scopes to ask the provider for, separated by spaces; some need one for groups",
+    )
+    oidc_claim: str = Field(
+        "groups",
+        min_length=1,
+        description="Claim with the values of `LUTHIER_OIDC_ROLES`, a text or a list of texts; "
+        "`a.b` also means the claim `b` in the claim `a`",
+    )
+    oidc_roles: dict[str, tuple[OidcRole, ...]] = Field(
+        {},
+        description="Roles by value of the claim, as JSON: `admin`, `project:` with a project's id "
+        'or name, `project:*` for all: `{"ml": ["project:research"], "ops": ["admin"]}`',
+    )
+    oidc_name: str = Field(
+        "single sign-on", min_length=1, description="Name of the provider on the log-in page"
+    )
     max_body_bytes: ByteSize = Field(
         ByteSize(16 * 2**20),
         ge=1,
@@ -431,6 +475,14 @@ class Settings(BaseSettings):
                     {"old": old, "new": new},
                 )
         return values
+
+    @model_validator(mode="after")
+    def _require_oidc_client(self) -> Self:
+        if self.oidc_issuer is not None and self.oidc_client_id is None:
+            raise PydanticCustomError(
+                "missing_client", "LUTHIER_OIDC_ISSUER needs LUTHIER_OIDC_CLIENT_ID."
+            )
+        return self
 
     @property
     def has_wandb(self) -> bool:

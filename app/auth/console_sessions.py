@@ -5,7 +5,7 @@ The keys themselves are not kept: a session refers to them by id, and ends when 
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import and_, bindparam, delete, func, or_, select, update
@@ -24,9 +24,7 @@ from app.db.tables import (
 )
 
 SESSION_PREFIX = "csess-"
-CODE_PREFIX = "code-"
 SESSION_SECONDS = 12 * 3600
-LOGIN_CODE_SECONDS = 3600
 MAX_SECRET_CHARS = 100
 
 # Built once: every request of the console runs it. Each row has the session's roles that are still
@@ -35,6 +33,7 @@ IDENTITY_QUERY = (
     select(
         ConsoleSession.id,
         ConsoleSession.subject,
+        ConsoleSession.project_ids,
         ConsoleSession.expires_at,
         Organization.id,
         Organization.slug,
@@ -83,6 +82,8 @@ class ConsoleIdentity:
     admin: AdminPrincipal | None
     # A user of the machine, or of an identity provider; None for a user who logged in with a key.
     subject: str | None
+    # More than one of them if the user may switch between projects.
+    project_ids: tuple[str, ...] = ()
 
     @property
     def principal(self) -> Principal | AdminPrincipal:
@@ -102,6 +103,8 @@ class Grant:
     is_admin: bool = False
     admin_key_id: str | None = None
     subject: str | None = None
+    # Those that the session may switch to.
+    project_ids: tuple[str, ...] = ()
     # Of a session that another key was added to; it does not begin anew by that.
     expires_at: datetime | None = None
 
@@ -117,6 +120,7 @@ def authenticate(session: Session, secret: str) -> ConsoleIdentity | None:
     (
         session_id,
         subject,
+        project_ids,
         expires_at,
         organization_id,
         slug,
@@ -147,6 +151,7 @@ def authenticate(session: Session, secret: str) -> ConsoleIdentity | None:
         if is_admin
         else None,
         subject=subject,
+        project_ids=tuple(project_ids or ()),
     )
 
 
@@ -185,6 +190,7 @@ def merge(current: Grant | None, added: Grant) -> Grant:
         is_admin=added.is_admin or current.is_admin,
         admin_key_id=added.admin_key_id if added.is_admin else current.admin_key_id,
         subject=added.subject or current.subject,
+        project_ids=added.project_ids or current.project_ids,
         expires_at=current.expires_at,
     )
 
@@ -199,6 +205,7 @@ def get_grant(session: Session, session_id: str) -> Grant:
         is_admin=row.is_admin,
         admin_key_id=row.admin_key_id,
         subject=row.subject,
+        project_ids=tuple(row.project_ids or ()),
         expires_at=row.expires_at,
     )
 
@@ -216,6 +223,7 @@ def create(session: Session, grant: Grant) -> str:
             api_key_id=grant.api_key_id,
             admin_key_id=grant.admin_key_id,
             subject=grant.subject,
+            project_ids=list(grant.project_ids) or None,
             expires_at=grant.expires_at or secrets.compute_expiry(SESSION_SECONDS),
         )
     )
@@ -223,11 +231,35 @@ def create(session: Session, grant: Grant) -> str:
     return secret
 
 
-def revoke(session: Session, session_id: str) -> None:
-    """End a session with this commit."""
+def list_projects(session: Session, identity: ConsoleIdentity) -> list[tuple[str, str]]:
+    """List ids and names of the projects that the session may switch to, by name."""
+    statement = (
+        select(Project.id, Project.name)
+        .where(Project.id.in_(identity.project_ids), Project.archived_at.is_(None))
+        .order_by(Project.name, Project.id)
+    )
+    return [(project_id, name) for project_id, name in session.execute(statement)]
+
+
+def switch_project(session: Session, identity: ConsoleIdentity, project_id: str) -> str | None:
+    """Go on with a new session, for another of the user's projects; return its secret, or None for
+    a project that is not among them.
+
+    With the old one end the CSRF tokens of its pages, which would act on the other project now.
+    """
+    if project_id not in identity.project_ids:
+        return None
+    grant = get_grant(session, identity.session_id)
+    revoke(session, identity.session_id, grant.organization_id)
+    # It is the user's own right, not that of a key that was typed since the log-in.
+    return create(session, replace(grant, project_id=project_id, api_key_id=None))
+
+
+def revoke(session: Session, session_id: str, organization_id: str) -> None:
+    """End a session of an organization with this commit."""
     session.execute(
         update(ConsoleSession)
-        .where(ConsoleSession.id == session_id)
+        .where(ConsoleSession.id == session_id, ConsoleSession.organization_id == organization_id)
         .values(revoked_at=func.coalesce(ConsoleSession.revoked_at, func.clock_timestamp()))
     )
 
@@ -243,53 +275,6 @@ def revoke_all(session: Session, organization_id: str) -> int:
         .returning(ConsoleSession.id)
     )
     return len(session.scalars(statement).all())
-
-
-def create_login_code(session: Session, grant: Grant) -> str:
-    """Create a code that starts one session with these rights, within the next hour."""
-    secret = secrets.generate(CODE_PREFIX)
-    session.add(
-        ConsoleLoginCode(
-            secret_sha256=secrets.compute_digest(secret),
-            organization_id=grant.organization_id,
-            project_id=grant.project_id,
-            is_admin=grant.is_admin,
-            api_key_id=grant.api_key_id,
-            admin_key_id=grant.admin_key_id,
-            subject=grant.subject,
-            expires_at=secrets.compute_expiry(LOGIN_CODE_SECONDS),
-        )
-    )
-    session.flush()
-    return secret
-
-
-def use_login_code(session: Session, code: str) -> Grant | None:
-    """Use up a code; None if it is unknown, used or expired."""
-    row = session.execute(
-        delete(ConsoleLoginCode)
-        .where(ConsoleLoginCode.secret_sha256 == secrets.compute_digest(code))
-        .returning(
-            ConsoleLoginCode.organization_id,
-            ConsoleLoginCode.project_id,
-            ConsoleLoginCode.is_admin,
-            ConsoleLoginCode.api_key_id,
-            ConsoleLoginCode.admin_key_id,
-            ConsoleLoginCode.subject,
-            ConsoleLoginCode.expires_at > func.clock_timestamp(),
-        )
-    ).one_or_none()
-    if row is None or not row[-1]:
-        return None
-    organization_id, project_id, is_admin, api_key_id, admin_key_id, subject, _ = row
-    return Grant(
-        organization_id=organization_id,
-        project_id=project_id,
-        is_admin=is_admin,
-        api_key_id=api_key_id,
-        admin_key_id=admin_key_id,
-        subject=subject,
-    )
 
 
 def delete_expired(session: Session, *, limit: int) -> int:

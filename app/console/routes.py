@@ -3,6 +3,7 @@
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import RedirectResponse
 
+from app.auth.oidc_provider import OidcProvider
 from app.console import (
     api_proxy,
     assets,
@@ -20,8 +21,10 @@ from app.console import (
     login_routes,
     model_routes,
     new_job_routes,
+    oidc_routes,
     operate_routes,
     playground_routes,
+    session_routes,
     settings_routes,
     webhook_routes,
 )
@@ -29,6 +32,7 @@ from app.console.live import LiveHub
 from app.console.page import get_prefix
 from app.console.page_security import PageHeaders
 from app.http.console_cookie import CONSOLE_PATH
+from app.settings import Settings
 
 root = APIRouter(include_in_schema=False)
 
@@ -42,12 +46,15 @@ async def redirect_to_console(request: Request) -> RedirectResponse:
 def register(app: FastAPI) -> None:
     """Add the console's routes, error pages and headers to the application."""
     app.state.live_hub = LiveHub(app.state.changes)
+    settings: Settings = app.state.shared.settings
+    app.state.oidc_provider = OidcProvider(settings) if settings.oidc_issuer else None
     app.add_middleware(PageHeaders)
     error_pages.register(app)
     for router in (
         root,
         assets.router,
         login_routes.router,
+        oidc_routes.router,
         home_routes.router,
         # Before pages of one job: "new" is no id.
         new_job_routes.router,
@@ -59,6 +66,7 @@ def register(app: FastAPI) -> None:
         operate_routes.router,
         webhook_routes.router,
         limit_routes.router,
+        session_routes.router,
         settings_routes.router,
         file_routes.router,
         file_statistics_routes.router,

@@ -10,7 +10,9 @@ def is_https(scope: Scope, settings: Settings) -> bool:
     """True if the browser speaks TLS, with this process or with a reverse proxy."""
     if settings.public_origin is not None:
         return settings.public_origin.startswith("https:")
-    return "https" in (scope["scheme"], Headers(scope=scope).get("x-forwarded-proto"))
+    # Of several proxies, the first one has the browser's connection.
+    forwarded = Headers(scope=scope).get("x-forwarded-proto", "").partition(",")[0].strip()
+    return "https" in (scope["scheme"], forwarded)
 
 
 def find_origin(scope: Scope, settings: Settings) -> str:

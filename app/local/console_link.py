@@ -1,6 +1,6 @@
 """One-time links that log an operator in to the web console."""
 
-from app.auth import console_sessions, projects
+from app.auth import console_login_codes, console_sessions, projects
 from app.auth.console_sessions import Grant
 from app.db.session import one_off_transaction
 from app.http.console_cookie import CONSOLE_PATH
@@ -30,7 +30,7 @@ def create_link(database_url: str, settings: Settings, project_id: str | None = 
             is_admin=True,
             subject=get_user_name(),
         )
-        code = console_sessions.create_login_code(session, grant)
+        code = console_login_codes.create(session, grant)
     origin = settings.public_origin or api_url(settings)
     return f"{origin}{settings.path_prefix}{CONSOLE_PATH}/login?code={code}"
 

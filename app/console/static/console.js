@@ -86,7 +86,8 @@ document.addEventListener("htmx:config:request", (event) => {
   event.detail.ctx.request.headers["x-csrf-token"] = csrfToken;
 });
 document.addEventListener("htmx:error", () => notify("The server could not be reached. Check the connection, and try again."));
-document.addEventListener("session-ended", leave);
+// The log-in page, or this page of the project that another tab has switched to.
+document.addEventListener("session-ended", () => location.reload());
 document.addEventListener("trouble", (event) => notify(event.detail.data));
 
 // Keep relative times right while a page stays open.

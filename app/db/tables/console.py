@@ -3,7 +3,7 @@
 from sqlalchemy import CheckConstraint, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.db.base import Base, CreatedAt, Timestamp
+from app.db.base import Base, CreatedAt, JsonList, Timestamp
 
 
 class ConsoleSession(Base):
@@ -24,6 +24,8 @@ class ConsoleSession(Base):
     api_key_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id"))
     admin_key_id: Mapped[str | None] = mapped_column(ForeignKey("admin_keys.id"))
     subject: Mapped[str | None]
+    # That the user may switch to: those of an identity provider's user.
+    project_ids: Mapped[JsonList | None]
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[Timestamp] = mapped_column(index=True)
     revoked_at: Mapped[Timestamp | None]

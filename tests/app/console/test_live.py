@@ -104,7 +104,8 @@ def test_a_revoked_session_gets_no_more_updates(
         with transaction(sessions) as session:
             identity = console_sessions.authenticate(session, secret)
             assert identity is not None
-            console_sessions.revoke(session, identity.session_id)
+            owner_id = identity.principal.organization_id
+            console_sessions.revoke(session, identity.session_id, owner_id)
         assert "event: session-ended" in lines
 
 

@@ -7,7 +7,7 @@ import httpx
 from playwright.sync_api import Page, expect
 from sqlalchemy import update
 
-from app.auth import console_sessions, secrets
+from app.auth import console_login_codes, console_sessions, secrets
 from app.db.session import SessionMaker, transaction
 from app.db.tables import ApiKey, ConsoleSession
 from app.http.console_cookie import COOKIE_NAME, choose_session_cookie
@@ -62,7 +62,7 @@ def test_a_login_code_works_once(api: Api, account: Account, sessions: SessionMa
     with transaction(sessions) as session:
         grant = console_sessions.find_grant(session, account.secret)
         assert grant is not None
-        code = console_sessions.create_login_code(session, grant)
+        code = console_login_codes.create(session, grant)
     # Opening the link does not use it up.
     assert httpx.get(f"{api.url}/console/login", params={"code": code}).status_code == 200
     assert log_in(api, code=code).status_code == 303
@@ -126,9 +126,7 @@ def test_the_operators_link_logs_in_as_an_admin_and_a_member(
 def test_the_cookie_of_a_tls_connection_is_from_this_host_alone(api: Api, account: Account) -> None:
     """A sibling subdomain could put a session of its own into the browser otherwise."""
     https = {"x-forwarded-proto": "https"}
-    response = httpx.post(
-        f"{api.url}/console/login", data={"key": account.secret}, headers=https
-    )
+    response = httpx.post(f"{api.url}/console/login", data={"key": account.secret}, headers=https)
     cookie = response.headers["set-cookie"]
     name, _, value = cookie.partition(";")[0].partition("=")
     assert name == f"__Host-{COOKIE_NAME}"
