@@ -31,6 +31,7 @@ RUN uv pip install --system --no-deps --no-build --require-hashes \
 
 FROM api-packages AS api
 COPY models.toml LICENSE README.md ./
+COPY examples examples
 COPY migrations migrations
 COPY app app
 COPY worker worker

@@ -121,6 +121,13 @@ class CatalogModel:
         return EngineKind(str(self.engine)) if self.engine in MANAGED_KINDS else None
 
     @property
+    def engine_kind(self) -> EngineKind:
+        """Kind of the engine that serves this model; OTHER where only the engine can tell."""
+        if self.engine is None:
+            return EngineKind.LUTHIER
+        return self.managed_engine or EngineKind(self.engine_options.kind or EngineKind.OTHER)
+
+    @property
     def engine_urls(self) -> tuple[str, ...]:
         """URLs of running engines that serve this model, without trailing slashes."""
         if self.engine is None or self.managed_engine is not None:

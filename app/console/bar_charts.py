@@ -19,16 +19,28 @@ class Bar:
     height: float
     value: float
     label: str | int
+    # Where the bar would end if the values were distributed as those to compare with.
+    expected_y: float | None = None
 
 
-def build_bars(values: Sequence[float], labels: Sequence[str | int]) -> list[Bar]:
+def build_bars(
+    values: Sequence[float], labels: Sequence[str | int], expected: Sequence[float] = ()
+) -> list[Bar]:
     """Place bars side by side, the highest as high as the chart. Values without a label are the
-    last ones, above all bounds of a histogram."""
+    last ones, above all bounds of a histogram.
+
+    `expected` are counts of another sample, which are scaled to the sum of the values.
+    """
     if not values:
         return []
-    highest = max(values) or 1
-    slot = min(WIDTH / len(values), MAX_SLOT)
-    padded = [*labels, *["more"] * (len(values) - len(labels))]
+    count = max(len(values), len(expected))
+    values = [*values, *[0] * (count - len(values))]
+    scale = sum(values) / (sum(expected) or 1)
+    scaled = [scale * each for each in expected]
+    scaled += [0.0] * (count - len(scaled)) if scaled else []
+    highest = max(*values, *scaled, 0) or 1
+    slot = min(WIDTH / count, MAX_SLOT)
+    padded = [*labels, *["more"] * (count - len(labels))]
     return [
         Bar(
             x=round(index * slot, 2),
@@ -37,6 +49,7 @@ def build_bars(values: Sequence[float], labels: Sequence[str | int]) -> list[Bar
             height=round(HEIGHT * value / highest, 2),
             value=value,
             label=label,
+            expected_y=round(HEIGHT - HEIGHT * scaled[index] / highest, 2) if scaled else None,
         )
         for index, (value, label) in enumerate(zip(values, padded, strict=False))
     ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 # Parsers of JSON count characters from 0, as `(char 17)`.
 COLUMN = re.compile(r"\(char (\d+)\)")
 NOT_UTF8 = "is not UTF-8"
+LAST_MESSAGE = "The last message must be"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 MESSAGE = re.compile(r", message (\d+)")
 MESSAGES_BEGIN = re.compile(r'"messages"\s*:\s*\[')
@@ -58,7 +59,7 @@ def _find_fault(line: str, reason: str) -> tuple[int, int]:
     if NOT_UTF8 in reason:
         at = line.find(REPLACEMENT)
         return (at, at + 1) if at >= 0 else (0, 0)
-    span = _find_message(line, reason)
+    span = _find_message(line, reason) or _find_last_message(line, reason)
     start, end = span or (0, len(line))
     for names in NAMES.findall(reason):
         found = _find_name(line, next(filter(None, names)), start, end)
@@ -97,6 +98,23 @@ def _find_message(line: str, reason: str) -> tuple[int, int] | None:
             return at, end
         at = end
     return None
+
+
+def _find_last_message(line: str, reason: str) -> tuple[int, int] | None:
+    """Find the message after which the reason misses one."""
+    begin = MESSAGES_BEGIN.search(line)
+    if LAST_MESSAGE not in reason or begin is None:
+        return None
+    found = None
+    at = begin.end()
+    while True:
+        gap = BETWEEN_ITEMS.match(line, at)
+        at = gap.end() if gap else at
+        end = _find_value_end(line, at)
+        if end is None:
+            return found
+        found = at, end
+        at = end
 
 
 def _find_value_end(line: str, start: int) -> int | None:

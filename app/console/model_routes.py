@@ -1,6 +1,7 @@
 """Models: base and fine-tuned ones, and for each its traffic, export, permissions and deletion."""
 
 import asyncio
+import time
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -8,11 +9,18 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from app.console.api_client import ApiCallError, ApiClient
-from app.console.bar_charts import build_bars
+from app.console.bar_charts import Bar, build_bars
 from app.console.dependencies import ApiDep
 from app.console.page import get_prefix, render
 from app.http.console_cookie import CONSOLE_PATH
 
+HOUR_SECONDS = 3600
+# Charts by the fields of the report that have their histograms.
+HISTOGRAMS = (
+    ("length", "input_length", "up to {:g} tokens"),
+    ("unknown", "unknown_tokens", "up to {:.0%}"),
+    ("confidence", "confidence", "up to {:.0%}"),
+)
 HOURS = {"24": "Last day", "168": "Last week", "720": "Last month"}
 # Ends of paths below a model's that are no names: a page must not start an export.
 SUBROUTES = ("/export", "/monitoring", "/feedback")
@@ -144,15 +152,23 @@ async def _list_permissions(api: ApiClient, name: str) -> dict[str, Any] | None:
 
 
 def _build_charts(report: dict[str, Any]) -> dict[str, Any]:
-    hourly = report["by_hour"]
+    """Build bars of a report: requests of each hour, and histograms beside the training file's."""
+    requests = {row["hour"]: row["requests"] for row in report["by_hour"]}
+    newest = int(time.time()) // HOUR_SECONDS * HOUR_SECONDS
+    hours = range(newest - (report["hours"] - 1) * HOUR_SECONDS, newest + 1, HOUR_SECONDS)
     charts = {
-        "requests": build_bars([row["requests"] for row in hourly], [row["hour"] for row in hourly])
+        "requests": build_bars([requests.get(hour, 0) for hour in hours], hours),
+        "latency": _build_histogram(report["latency"]["seconds"], None, "up to {:g} s"),
     }
-    latency, length = report["latency"]["seconds"], report["input_length"]["live"]
-    charts["latency"] = build_bars(
-        latency["counts"], [f"up to {bound:g} s" for bound in latency["upper_bounds"]]
-    )
-    charts["length"] = build_bars(
-        length["counts"], [f"up to {bound:g} tokens" for bound in length["upper_bounds"]]
-    )
+    for name, field, label in HISTOGRAMS:
+        if part := report.get(field):
+            charts[name] = _build_histogram(part["live"], part.get("training"), label)
     return charts
+
+
+def _build_histogram(
+    live: dict[str, Any], training: dict[str, Any] | None, label: str
+) -> list[Bar]:
+    longest = max(live["upper_bounds"], (training or live)["upper_bounds"], key=len)
+    labels = [label.format(bound) for bound in longest]
+    return build_bars(live["counts"], labels, training["counts"] if training else ())

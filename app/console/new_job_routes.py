@@ -2,21 +2,24 @@
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import FileResponse, RedirectResponse
 
 from app.console import job_draft, model_list, number_fields
 from app.console.api_client import ApiCallError, ApiClient, Query, build_path
 from app.console.dependencies import ApiDep
 from app.console.job_draft import FILE_ROLES, STEPS_BY_FIELD, JobDraft, Step
 from app.console.page import get_prefix, get_settings, render
+from app.errors import NotFound
 from app.http.console_cookie import CONSOLE_PATH
 from app.http.public_origin import find_origin
 
 # Files to choose from; a search finds the others.
 MAX_CHOICES = 12
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "workshop.train.jsonl"
 
 router = APIRouter(prefix=CONSOLE_PATH, include_in_schema=False)
 
@@ -45,6 +48,14 @@ async def show_estimate(request: Request, api: ApiDep) -> Response:
         trouble=trouble,
         number_fields=number_fields.BY_NAME,
     )
+
+
+@router.get("/jobs/new/example")
+async def get_example(api: ApiDep) -> Response:
+    """The example, which a script uploads as if it had been dropped."""
+    if not EXAMPLE.exists():
+        raise NotFound("This installation has no example.")
+    return FileResponse(EXAMPLE, media_type="application/jsonl")
 
 
 @router.post("/jobs/new")
@@ -127,7 +138,12 @@ async def _load_file(api: ApiClient, file_id: str) -> dict[str, Any]:
 async def _load_data(api: ApiClient, find: str) -> dict[str, Any]:
     query: Query = {"purpose": "fine-tune", "status": "processed", "limit": MAX_CHOICES}
     files = await api.get("/v1/files", {**query, "search": find or None})
-    return {"files": files["data"], "has_more": files["has_more"], "find": find}
+    return {
+        "files": files["data"],
+        "has_more": files["has_more"],
+        "find": find,
+        "example_name": EXAMPLE.name if EXAMPLE.exists() else "",
+    }
 
 
 async def _load_models(api: ApiClient, draft: JobDraft, format: str | None) -> dict[str, Any]:

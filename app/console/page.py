@@ -38,6 +38,7 @@ environment.filters.update(
     state_tone=texts.choose_tone,
     method_word=texts.name_method,
     end_word=texts.name_end,
+    engine_word=texts.name_engine,
 )
 
 

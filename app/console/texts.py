@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from app.console import formatting
+
 
 class Tone(StrEnum):
     """Kind of a state, which chooses its colour and symbol."""
@@ -32,15 +34,23 @@ STATE_WORDS = {
     "ok": "Healthy",
     "degraded": "Degraded",
     "unavailable": "Unavailable",
+    "stable": "As in training",
+    "moderate": "Changed",
+    "drifted": "Drifted",
+    "insufficient_data": "Too few texts",
 }
 STATE_TONES = {
     "succeeded": Tone.GOOD,
     "completed": Tone.GOOD,
     "processed": Tone.GOOD,
     "ok": Tone.GOOD,
+    "stable": Tone.GOOD,
+    "drifted": Tone.BAD,
+    "moderate": Tone.WAITING,
     "failed": Tone.BAD,
     "error": Tone.BAD,
     "unavailable": Tone.BAD,
+    "active": Tone.GOOD,
     "running": Tone.BUSY,
     "in_progress": Tone.BUSY,
     "finalizing": Tone.BUSY,
@@ -70,6 +80,13 @@ END_WORDS = {
     "yielded": "Gave its trainer to another project",
     "postponed": "Waited for a resource",
     "lost": "Lost its trainer",
+}
+# Kinds of engines.
+ENGINE_WORDS = {
+    "luthier": "the built-in engine",
+    "vllm": "vLLM",
+    "sglang": "SGLang",
+    "other": "another server",
 }
 METHOD_WORDS = {
     "supervised": "Supervised",
@@ -112,6 +129,11 @@ def choose_tone(state: str) -> Tone:
 def name_method(method: str) -> str:
     """The word for a training method."""
     return METHOD_WORDS.get(method, method.replace("_", " ").capitalize())
+
+
+def name_engine(kind: str | None) -> str:
+    """The word for a kind of engine; a dash where none serves the model."""
+    return formatting.UNKNOWN if kind is None else ENGINE_WORDS.get(kind, kind)
 
 
 def name_end(reason: str) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.catalog import ModelKind
+from app.engine_options import EngineKind
 from app.wire.base import CursorListing, UnixTime
 
 
@@ -17,7 +18,8 @@ class ModelDetails(BaseModel):
 
     `base_model` is the id of its base, also where `id` is an alias. `methods` are those that a job
     which starts from the model may have, `context_length` is in tokens, and `job_id` and `method`
-    are those of the job that made it.
+    are those of the job that made it. `engine` is the kind of the engine that answers for it:
+    "luthier" is the built-in one, "other" a server whose kind is not known before it is asked.
     """
 
     base_model: str
@@ -25,6 +27,7 @@ class ModelDetails(BaseModel):
     methods: list[str]
     context_length: int
     license: str | None
+    engine: EngineKind
     job_id: str | None
     method: str | None
 

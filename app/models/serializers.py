@@ -21,6 +21,7 @@ def _serialize_details(model: ModelEntry) -> ModelDetails | None:
         methods=list(model.methods),
         context_length=model.base.context_length,
         license=model.base.license or None,
+        engine=model.base.engine_kind,
         job_id=model.job_id,
         method=model.method,
     )

@@ -136,7 +136,7 @@ def get_operations(state: AppStateDep, admin: AdminDep, session: ReadSessionDep)
         ],
         outbox=service_overview.list_outbox(session),
         storage=service_overview.measure_storage(session, space.free_bytes),
-        machine=service_overview.measure_machine(),
+        machine=service_overview.measure_machine(space),
         slowest_routes=[
             RouteTimes.model_validate(route, from_attributes=True)
             for route in http_metrics.list_slowest(MAX_ROUTES)
@@ -155,6 +155,7 @@ def get_status(
         principal.project_id,
         max_running=settings.max_running_jobs_per_project,
         heartbeat_seconds=settings.heartbeat_interval_seconds,
+        space=disk_space.measure(settings, state.store),
     )
 
 

@@ -90,12 +90,17 @@ class StorageSize(BaseModel):
 
 
 class Machine(BaseModel):
-    """The machine of the API process that answered."""
+    """The machine of the API process that answered.
+
+    `free_disk_bytes` is of the fuller of the disks of LUTHIER_HOME and of the storage, where they
+    are on this machine.
+    """
 
     cpu_count: int
     load_average: float
     memory_bytes: int
     available_memory_bytes: int
+    free_disk_bytes: int | None
 
 
 class RouteTimes(BaseModel):

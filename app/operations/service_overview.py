@@ -16,6 +16,7 @@ from app.db.tables import (
 )
 from app.jobs import states, trainers
 from app.jobs.project_queue import find_project_queue
+from app.operations.disk_space import DiskSpace
 from app.operations.schemas import Machine, OutboxDepth, ProjectStatus, StorageSize, Trainer
 
 
@@ -77,7 +78,7 @@ def measure_storage(session: Session, free_bytes: dict[str, int]) -> StorageSize
     )
 
 
-def measure_machine() -> Machine:
+def measure_machine(space: DiskSpace) -> Machine:
     """Measure the machine of this process. The load is the average of one minute."""
     memory = psutil.virtual_memory()
     return Machine(
@@ -85,11 +86,17 @@ def measure_machine() -> Machine:
         load_average=round(psutil.getloadavg()[0], 2),
         memory_bytes=memory.total,
         available_memory_bytes=memory.available,
+        free_disk_bytes=min(space.free_bytes.values(), default=None),
     )
 
 
 def find_project_status(
-    session: Session, project_id: str, *, max_running: int, heartbeat_seconds: float
+    session: Session,
+    project_id: str,
+    *,
+    max_running: int,
+    heartbeat_seconds: float,
+    space: DiskSpace,
 ) -> ProjectStatus:
     """Count a project's jobs, and find when its next one could start.
 
@@ -110,7 +117,7 @@ def find_project_status(
         trainers=live[TrainerState.ACTIVE],
         can_start_now=can_start,
         next_free_at=None if can_start else session.scalar(finish),
-        machine=measure_machine(),
+        machine=measure_machine(space),
     )
 
 

@@ -114,7 +114,7 @@ class Chart {
     this.uplot = new uPlot({
       width, height: CHART_HEIGHT, legend: { show: false }, cursor: { y: false, drag: { x: true, y: false } },
       scales: { x: { time: false }, y: { distr: this.set.isLog ? 3 : 1 } },
-      axes: [{ ...axis, values: (u, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString("en") : "")) }, { ...axis, size: 62, values: (u, ticks) => ticks.map(formatTick) }],
+      axes: [{ ...axis, label: "Step", labelSize: 20, labelFont: "12px system-ui, sans-serif", size: 34, values: (u, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? tick.toLocaleString("en") : "")) }, { ...axis, size: 62, values: (u, ticks) => ticks.map(formatTick) }],
       series,
       hooks: { setCursor: [() => this.showValues()], draw: [(u) => this.drawMarks(u, ink)] },
     }, data, this.plot);
@@ -316,6 +316,7 @@ class ChartSet {
     } catch (error) {
       notify(`The curves could not be read. ${error.message}`);
     } finally {
+      this.container.querySelector(".charts-place")?.remove();
       this.isReading = false;
     }
   }
@@ -328,6 +329,7 @@ class ChartSet {
       else this.add(spec);
     }
     const ids = new Set(data.charts.map((spec) => spec.id));
+    if (ids.size || !this.container.dataset.source) this.container.querySelector(".charts-place")?.remove();
     for (const [id, chart] of this.charts) {
       if (ids.has(id)) continue;
       chart.figure.remove();

@@ -262,6 +262,7 @@ function readHash() {
 }
 
 if (form) {
+  for (const place of form.querySelectorAll("[data-place]")) place.remove();
   const named = readHash();
   for (const name of named.length ? named : JSON.parse(form.dataset.models)) addColumn(name);
   if (!columns.length) addColumn("");

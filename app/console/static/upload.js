@@ -112,6 +112,15 @@
     for (const file of files) await send(zone, file);
   }
 
+  async function sendExample(zone, button) {
+    button.disabled = true;
+    const response = await fetch(button.dataset.uploadExample);
+    leaveIfEnded(response);
+    if (response.ok) await send(zone, new File([await response.blob()], button.dataset.name));
+    else notify("The example could not be read.");
+    button.disabled = false;
+  }
+
   for (const zone of document.querySelectorAll("[data-upload]")) {
     const drop = zone.querySelector(".drop-zone");
     const input = zone.querySelector('input[type="file"]');
@@ -120,6 +129,7 @@
       input.value = "";
       sendAll(zone, files);
     });
+    zone.querySelector("[data-upload-example]")?.addEventListener("click", (event) => sendExample(zone, event.currentTarget));
     for (const kind of ["dragenter", "dragover"]) {
       drop.addEventListener(kind, (event) => { event.preventDefault(); drop.dataset.over = ""; });
     }

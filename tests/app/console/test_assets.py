@@ -1,6 +1,5 @@
 """Static files: the vendored ones as they were released, all of them small and cacheable."""
 
-import gzip
 import hashlib
 from pathlib import Path
 
@@ -10,8 +9,6 @@ from app.console import assets
 from tests.live_api import Api
 
 VENDOR = assets.FOLDER / "vendor"
-# Of everything that the first page loads, compressed.
-MAX_FIRST_PAGE_BYTES = 60_000
 
 
 def test_the_vendored_files_are_the_released_ones() -> None:
@@ -36,11 +33,3 @@ def test_a_static_file_is_compressed_and_kept_by_browsers(api: Api) -> None:
 def test_a_changed_file_has_another_url(api: Api) -> None:
     stale = f"{api.url}/console/static/0000000000000000/console.css"
     assert httpx.get(stale).status_code == 404
-
-
-def test_the_log_in_page_is_small(api: Api) -> None:
-    page = httpx.get(f"{api.url}/console/login").content
-    names = ("console.css", "console.js", "logo.svg", "vendor/htmx-4.0.1.min.js")
-    extensions = ("vendor/htmx-csp-4.0.1.min.js", "vendor/htmx-sse-4.0.1.min.js")
-    files = [assets.load_assets()[name].compressed for name in (*names, *extensions)]
-    assert sum(map(len, files)) + len(gzip.compress(page)) < MAX_FIRST_PAGE_BYTES

@@ -265,6 +265,11 @@ def test_files_of_another_project_are_not_found(user: Page, other_tenant: httpx.
             "Example 1, message 2 Discriminator 'role' is missing in value",
             '{"content": "b"}',
         ),
+        (
+            '{"messages": [{"role": "system"}, {"role": "user"}]}',
+            "Example 1 has no message from the assistant. The last message must be the assistant's",
+            '{"role": "user"}',
+        ),
         ('{"text": "x"}', "Example 1 is missing key 'label'.", ""),
         ('{"messages": 5}', "Example 1, message 2 is missing content", ""),
         ('{"a": ' * 3000, "Example 1, message 7: x is a number", ""),

@@ -54,6 +54,16 @@ def test_a_first_job_by_mouse_from_an_empty_home(
     assert (job["model"], job["method"]["type"]) == ("base", "supervised")
 
 
+def test_the_example_is_used_without_a_file_at_hand(user: Page) -> None:
+    user.goto("/console/jobs/new")
+    user.get_by_role("button", name="Use the example").click()
+    expect(user.locator(".chosen")).to_contain_text("54 examples")
+    # Offered where no file is there to choose from.
+    user.get_by_role("link", name="Choose another").click()
+    expect(user.get_by_role("link", name="workshop.train.jsonl")).to_be_visible()
+    expect(user.get_by_role("button", name="Use the example")).to_have_count(0)
+
+
 def test_the_estimate_follows_the_numbers(
     user: Page, http: httpx.Client, engine: FakeEngine
 ) -> None:

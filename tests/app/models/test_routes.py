@@ -61,6 +61,7 @@ def test_details_on_request(http: httpx.Client, job: Job) -> None:
         "methods": ["supervised", "dpo"],
         "context_length": 8192,
         "license": None,
+        "engine": "luthier",
         "job_id": None,
         "method": None,
     }
