@@ -4,6 +4,7 @@ from app.auth import console_login_codes, console_sessions, projects
 from app.auth.console_sessions import Grant
 from app.db.session import one_off_transaction
 from app.http.console_cookie import CONSOLE_PATH
+from app.local.home import Home
 from app.local.operator_commands import get_user_name
 from app.local.process_specs import api_url
 from app.organization import bootstrap
@@ -31,8 +32,15 @@ def create_link(database_url: str, settings: Settings, project_id: str | None = 
             subject=get_user_name(),
         )
         code = console_login_codes.create(session, grant)
-    origin = settings.public_origin or api_url(settings)
-    return f"{origin}{settings.path_prefix}{CONSOLE_PATH}/login?code={code}"
+    return f"{_find_origin(settings)}{settings.path_prefix}{CONSOLE_PATH}/login?code={code}"
+
+
+def _find_origin(settings: Settings) -> str:
+    """The operator's origin, or the URL of the running service, whose port may be another one."""
+    if settings.public_origin is not None:
+        return settings.public_origin
+    running = Home(settings.home).running_stack() if settings.home.exists() else None
+    return api_url(settings) if running is None else running.url
 
 
 def end_sessions(database_url: str, settings: Settings) -> int:
