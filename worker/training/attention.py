@@ -116,12 +116,17 @@ class Attention:
         self._layout = lay_out(batch, shape)
         self._shape, self._rope, self._ops = shape, rope, ops
         self._keep, self._scratch = keep, scratch
+        self._num_tokens = len(batch.ids)
 
     def forward(self, qkv: Tensor, out: Tensor, *, records: bool) -> Kept:
-        """Attend: qkv [T, (query + 2 · kv heads) · head_dim] -> out [T, query heads · head_dim]."""
+        """Attend: qkv [T, (query + 2 · kv heads) · head_dim] -> out [T, query heads · head_dim].
+
+        Both may have further rows, which padding adds to the stream: they get zeros.
+        """
         layout, size = self._layout, self._shape.head_dim
         heads = self._keep.empty(len(layout.to_blocks), size, dtype=qkv.dtype)
-        self._ops.gather_heads(qkv.view(-1, size), layout.to_blocks, self._rope, heads)
+        of_stream = qkv[: self._num_tokens].view(-1, size)
+        self._ops.gather_heads(of_stream, layout.to_blocks, self._rope, heads)
         outputs = self._scratch.empty(len(layout.to_outputs), size, dtype=qkv.dtype)
         of_blocks: list[Tensor | Recorded] = []
         for block in layout.blocks:
@@ -131,7 +136,7 @@ class Attention:
                 of_blocks.append(self._attend(q, k, v, attended))
             else:
                 of_blocks.append(_attend_by_torch(q, k, v, attended, records=records))
-        self._ops.gather_heads(outputs, layout.outputs, None, out.view(-1, size))
+        self._ops.gather_heads(outputs, layout.outputs, None, self._cut(out).view(-1, size))
         return Kept(heads, of_blocks)
 
     def backward(self, grad: Tensor, kept: Kept, grad_qkv: Tensor) -> None:
@@ -153,8 +158,13 @@ class Attention:
         wide = torch.promote_types(grad.dtype, torch.float32)
         for places in layout.shared:
             grad_heads[places[0]] = grad_heads[places].sum(0, dtype=wide).to(grad.dtype)
-        rows = grad_qkv.view(-1, size)
+        rows = self._cut(grad_qkv).view(-1, size)
         self._ops.gather_heads_back(grad_heads, layout.from_blocks, self._rope, rows)
+
+    def _cut(self, rows: Tensor) -> Tensor:
+        """Cut off the rows of padding, after they were set to zero."""
+        rows[self._num_tokens :].zero_()
+        return rows[: self._num_tokens]
 
     def _split(self, heads: Tensor, block: Block) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [rows, heads, length, head_dim] of a block."""

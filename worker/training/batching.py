@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worker.training.rounded_sizes import round_up
+
 Indices = NDArray[np.int64]
 
 # A row joins a block if its length is at most GROWTH times the shortest row's, plus SLACK.
@@ -22,6 +24,8 @@ MAX_BLOCK_GROWTH = 1.25
 BLOCK_SLACK = 16
 # A shorter prefix costs more to share than to compute in each row.
 MIN_SHARED_PREFIX = 4
+# Step of blocks' lengths, see `rounded_sizes`.
+LENGTH_STEP = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,14 +184,19 @@ def _group_by_length(stream_indices: Sequence[Indices]) -> Iterator[list[Indices
 
 
 def _pad_rows(block: Sequence[Indices]) -> Indices:
-    """Right-pad the rows of a block to its longest row.
+    """Right-pad the rows of a block to one length.
 
     Padding needs no mask: under causal attention no token sees what comes after it.
     """
-    padded = np.zeros((len(block), max(map(len, block))), dtype=np.int64)
+    padded = np.zeros((len(block), _find_width(block)), dtype=np.int64)
     for row, indices in zip(padded, block, strict=True):
         row[: len(indices)] = indices
     return padded
+
+
+def _find_width(block: Sequence[Indices]) -> int:
+    """Return the length to which the rows of a block are padded: near that of the longest."""
+    return round_up(max(map(len, block)), step=LENGTH_STEP)
 
 
 def _find_slots(blocks: Sequence[Sequence[Indices]]) -> Indices:
@@ -195,7 +204,7 @@ def _find_slots(blocks: Sequence[Sequence[Indices]]) -> Indices:
     slots = []
     start = 0
     for block in blocks:
-        width = max(map(len, block))
+        width = _find_width(block)
         for indices in block:
             slots.append(np.arange(start, start + len(indices)))
             start += width

@@ -25,7 +25,12 @@ from worker.training.fused_ops import FusedOps, Rope, TorchFusedOps
 from worker.training.losses import linear_cross_entropy
 from worker.training.native_fused_ops import choose_fused_ops
 from worker.training.neftune import add_embedding_noise, row_lengths
+from worker.training.rounded_sizes import round_up
 from worker.training.workspace import Workspace
+
+# Steps of the padded numbers of tokens and of labels, see `rounded_sizes`.
+TOKENS_STEP = 16
+LABELS_STEP = 8
 
 
 def supports(model: PeftModel) -> bool:
@@ -218,10 +223,11 @@ class _Step(torch.autograd.Function):
 class _Run:
     """A forward pass, for its backward pass.
 
-    hidden     [layers + 1, T, d]: the input of each layer, then the last one's output
+    hidden     [layers + 1, T, d]: the input of each layer, then the last one's output; T is padded
     layers     None for layers that are computed again
     seeds      of each layer's dropout
-    last, gradient  [N, d]: the last norm of each label's state; of its loss, by the norm's output
+    last, gradient  [N, d], N padded: the last norm of each label's state, and the gradient of each
+                    label's loss by the norm's output
     """
 
     number: int
@@ -307,11 +313,12 @@ class LlamaCausalLM:
         self._scratch.release_all()
         self._values.copy_(self._adapter.values)
         context = self._make_context(batch, records=records)
-        keep, shape = self._keep, (len(batch.ids), self._embedding.embedding_dim)
+        keep, width = self._keep, self._embedding.embedding_dim
+        shape = (round_up(len(batch.ids), step=TOKENS_STEP), width)
         # Without a backward pass, two take turns.
         num_kept = len(self._layers) + 1 if records else 2
         hidden = keep.empty(num_kept, *shape, dtype=self._dtype)
-        hidden[0] = self._embed(batch, adds_noise=records)
+        _fill(hidden[0], self._embed(batch, adds_noise=records))
         layers: list[_LayerRun | None] = []
         seeds = [_draw_seed(layer, records=records) for layer in self._layers]
         for index, (layer, seed) in enumerate(zip(self._layers, seeds, strict=True)):
@@ -323,7 +330,10 @@ class LlamaCausalLM:
                 layer.forward(*states, context, seed)
             layers.append(None)
         out = hidden[len(self._layers) % num_kept]
-        last = context.norm(out[batch.logit_positions], None, self._norm)
+        num_labels = round_up(len(batch.labels), step=LABELS_STEP)
+        predicting = keep.empty(num_labels, width, dtype=self._dtype)
+        _fill(predicting, out[batch.logit_positions])
+        last = context.norm(predicting, None, self._norm)
         gradient = keep.empty(*last.x.shape, dtype=self._dtype) if records else None
         losses, correct = linear_cross_entropy(
             last.x,
@@ -344,12 +354,13 @@ class LlamaCausalLM:
             raise RuntimeError("the memory of this forward pass has been used by another pass")
         self._run_number += 1
         context, keep, dtype = run.context, self._keep, self._dtype
-        grad_x = run.gradient.mul_(upstream[:, None])
-        grad_labels = torch.zeros_like(grad_x)
-        context.norm_backward(grad_x, run.last, grad_labels)
+        num_labels = len(upstream)
+        run.gradient[:num_labels].mul_(upstream[:, None])
+        grad_labels = torch.zeros_like(run.gradient)
+        context.norm_backward(run.gradient, run.last, grad_labels)
         grad = keep.empty(*run.hidden.shape[1:], dtype=dtype).zero_()
         # In the prefix, a state may predict a label of each row.
-        grad.index_add_(0, run.batch.logit_positions, grad_labels)
+        grad.index_add_(0, run.batch.logit_positions, grad_labels[:num_labels])
         for index in reversed(range(len(self._layers))):
             layer, layer_run = self._layers[index], run.layers[index]
             with keep.released_after():
@@ -375,6 +386,12 @@ class LlamaCausalLM:
         if not adds_noise or not self._neftune_alpha:
             return embedded
         return add_embedding_noise(embedded, row_lengths(batch.positions), self._neftune_alpha)
+
+
+def _fill(padded: Tensor, rows: Tensor) -> None:
+    """Copy the rows into the first ones of `padded`, and set the others to zero."""
+    padded[: len(rows)] = rows
+    padded[len(rows) :].zero_()
 
 
 def _draw_seed(layer: _DecoderLayer, *, records: bool) -> int | None:

@@ -23,6 +23,7 @@ def linear_cross_entropy(
     """Compute each label's negative log-likelihood, and "it was the argmax".
 
     hidden [N, d], weight [V, d] (frozen), labels [N] -> losses [N] in float32, correct [N].
+    `hidden` and `gradient` may have further rows, of padding, which get the gradient zero.
     `smoothing` is the share of the target's probability that is spread over the vocabulary.
 
     Logits are computed in chunks, so that they never exist as a whole, and so is each loss's
@@ -35,14 +36,16 @@ def linear_cross_entropy(
     correct = torch.empty(len(labels), dtype=torch.bool, device=hidden.device)
     for start in range(0, len(labels), LOGITS_CHUNK):
         chunk = slice(start, start + LOGITS_CHUNK)
+        count = len(labels[chunk])
         with memory.released_after():
-            logits = memory.empty(len(labels[chunk]), len(weight), dtype=hidden.dtype)
+            logits = memory.empty(len(hidden[chunk]), len(weight), dtype=hidden.dtype)
             torch.mm(hidden[chunk], weight.T, out=logits)
             ops.cross_entropy(
-                logits, labels[chunk], smoothing, losses[chunk], correct[chunk],
+                logits[:count], labels[chunk], smoothing, losses[chunk], correct[chunk],
                 has_gradient=gradient is not None,
             )  # fmt: skip
             if gradient is not None:
+                logits[count:].zero_()
                 torch.mm(logits, weight, out=gradient[chunk])
     return losses, correct
 
