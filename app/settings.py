@@ -164,7 +164,12 @@ class Settings(BaseSettings):
         pattern=r"^[a-z0-9-]{1,32}$",
         description="Organization in the names of fine-tuned models",
     )
-    trainer_concurrency: int = Field(1, ge=1, description="Jobs that one trainer runs at a time")
+    trainer_concurrency: int = Field(
+        1,
+        ge=1,
+        description="Jobs that one trainer runs at a time, each on a GPU of its own if there are "
+        "enough",
+    )
     max_running_jobs_per_project: int = Field(
         0, ge=0, description="Jobs of one project that train at a time; 0 means no limit"
     )

@@ -41,6 +41,7 @@ from worker.supervisor.fork_server_client import ForkServerClient
 from worker.supervisor.heartbeat import Heartbeat
 from worker.supervisor.oom_kills import OomKillDetector
 from worker.supervisor.sandbox import Sandbox, list_needed_paths, open_sandbox
+from worker.supervisor.slots import Slot
 from worker.supervisor.stall_watchdog import FIRST_EVENT_TIMEOUT_FACTOR, StallWatchdog
 from worker.supervisor.training_process import (
     EVALUATION_COMMAND,
@@ -83,8 +84,11 @@ class TrainerContext:
 class Attempt:
     """Runs one attempt. The outcome is decided by `app.jobs`, fenced by the attempt's number."""
 
-    def __init__(self, context: TrainerContext, assignment: JobAssignment) -> None:
+    def __init__(
+        self, context: TrainerContext, assignment: JobAssignment, slot: Slot
+    ) -> None:
         self._context = context
+        self._slot = slot
         self._assignment = assignment
         self._folder = run_folders.get_run_folder(context.settings, assignment)
         self._heartbeat = Heartbeat(assignment, context.sessions, context.settings)
@@ -162,7 +166,7 @@ class Attempt:
             with (
                 WandbRuns(assignment, folder, context.settings, self._add_event) as wandb_runs,
                 TrainingProcess(
-                    folder, context.command, sandbox, fork_server=context.fork_server
+                    folder, context.command, sandbox, self._slot, fork_server=context.fork_server
                 ) as process,
             ):
                 code = self._supervise(process, relay, uploader, oom_kills, wandb_runs.poll)
@@ -176,7 +180,8 @@ class Attempt:
                 exit_code=code,
             )
             if code == ExitCode.DONE and self._needs_evaluation:
-                with TrainingProcess(folder, context.evaluation_command, sandbox) as process:
+                command = context.evaluation_command
+                with TrainingProcess(folder, command, sandbox, self._slot) as process:
                     code = self._supervise(process, relay, uploader, oom_kills)
                 code = self._check_evaluation(code, process, relay)
             if code == ExitCode.DONE:

@@ -18,6 +18,7 @@ from pathlib import Path
 from app import logs
 from worker.fork_request import GO, ForkRequest, read_line
 from worker.host_memory import HostMemory
+from worker.supervisor.slots import VISIBLE_DEVICES
 
 log = logs.get_logger(__name__)
 
@@ -89,7 +90,9 @@ class ForkServerClient:
             self._used_at = self._clock()
             if self._process is None or self._process.poll() is not None:
                 return None
-            if request.environment != self._environment:
+            # CUDA reads the devices when it is initialized, which is after the fork.
+            devices = {VISIBLE_DEVICES: request.environment.get(VISIBLE_DEVICES)}
+            if request.environment | devices != self._environment | devices:
                 # Libraries read theirs when they are imported: the next one has this job's.
                 self._environment = request.environment
                 self._stop()

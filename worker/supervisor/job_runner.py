@@ -2,7 +2,6 @@
 
 import os
 import socket
-from threading import Semaphore
 
 from app import logs
 from app.db.session import DatabaseUnavailable, transaction
@@ -13,6 +12,7 @@ from worker.supervisor import run_folders
 from worker.supervisor.attempt import Attempt, TrainerContext
 from worker.supervisor.circuit_breaker import CircuitBreaker
 from worker.supervisor.liveness_lock import LivenessLock
+from worker.supervisor.slots import Slot, Slots, list_devices
 from worker.supervisor.storage_gate import StorageGate
 
 log = logs.get_logger(__name__)
@@ -29,19 +29,20 @@ class JobRunner:
             cooldown_seconds=context.settings.trainer_cooldown_seconds
         )
         self._storage_gate = StorageGate(context.settings, context.store)
-        self._slots = Semaphore(context.settings.trainer_concurrency)
+        self._slots = Slots(context.settings.trainer_concurrency, list_devices())
 
     def run_queued(self) -> None:
         """Run queued jobs one after another, if a slot is free. Raises DatabaseUnavailable."""
-        if not self._slots.acquire(blocking=False):
+        slot = self._slots.acquire()
+        if slot is None:
             return
         try:
-            while self.run_next():
+            while self.run_next(slot):
                 pass
         finally:
-            self._slots.release()
+            self._slots.release(slot)
 
-    def run_next(self) -> bool:
+    def run_next(self, slot: Slot | None = None) -> bool:
         """Acquire one job and run an attempt at it; return False if no job is available.
 
         Raises DatabaseUnavailable, before a job is acquired.
@@ -62,7 +63,7 @@ class JobRunner:
         if assignment is None:
             return False
         log.info("job.acquired", job=assignment.job_id, attempt=assignment.attempt)
-        Attempt(context, assignment).run()
+        Attempt(context, assignment, slot or Slot()).run()
         self._record_outcome(assignment)
         return True
 

@@ -16,6 +16,7 @@ from worker.fork_request import ForkRequest
 from worker.run_folder import RunFolder
 from worker.supervisor.fork_server_client import ForkServerClient
 from worker.supervisor.sandbox import Sandbox, build_usual_environment
+from worker.supervisor.slots import Slot
 
 TRAINING_COMMAND = (sys.executable, "-m", "worker.training")
 EVALUATION_COMMAND = (sys.executable, "-m", "worker.evaluation")
@@ -98,6 +99,7 @@ class TrainingProcess:
         folder: RunFolder,
         command: Sequence[str] = TRAINING_COMMAND,
         sandbox: Sandbox | None = None,
+        slot: Slot | None = None,
         *,
         oom_score_adj: int = OOM_SCORE_ADJ,
         fork_server: ForkServerClient | None = None,
@@ -106,6 +108,8 @@ class TrainingProcess:
         self._folder = folder
         self._fork_server = fork_server
         self._sandbox = sandbox or Sandbox()
+        own = self._sandbox.build_environment() | (slot or Slot()).build_environment()
+        self._environment = inherit_environment() | own
         self._command = [
             *(*EXEC_WITH_PARENT, str(os.getpid()), *self._sandbox.options),
             *(*command, self._sandbox.get_folder_argument(folder)),
@@ -124,7 +128,7 @@ class TrainingProcess:
             return subprocess.Popen(
                 self._command,
                 cwd=self._folder.path,
-                env=inherit_environment() | self._sandbox.build_environment(),
+                env=self._environment,
                 pass_fds=self._sandbox.descriptors,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -141,7 +145,7 @@ class TrainingProcess:
             run_folder=str(self._folder.path),
             argument=self._sandbox.get_folder_argument(self._folder),
             log=str(self._folder.log),
-            environment=inherit_environment() | self._sandbox.build_environment(),
+            environment=self._environment,
             drops_privileges=self._sandbox.drops_capabilities,
             uid=self._sandbox.uid,
             groups=self._sandbox.groups,

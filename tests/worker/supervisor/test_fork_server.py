@@ -27,6 +27,7 @@ from worker.model_cache import READY_FILE, get_cache_folder
 from worker.run_folder import CheckpointWritten, ExitCode, Metrics, RunFolder, RunSpec
 from worker.supervisor.fork_server_client import IDLE_SECONDS, MIN_AVAILABLE_BYTES, ForkServerClient
 from worker.supervisor.sandbox import ROOT, Sandbox, list_needed_paths, open_sandbox
+from worker.supervisor.slots import Slot
 from worker.supervisor.training_process import (
     EXEC_WITH_PARENT,
     ForkedProcess,
@@ -63,7 +64,7 @@ class Machine:
 
     @contextmanager
     def train(
-        self, name: str, server: ForkServerClient | None, **spec: Any
+        self, name: str, server: ForkServerClient | None, slot: Slot | None = None, **spec: Any
     ) -> Iterator[tuple[RunFolder, TrainingProcess]]:
         """Run an attempt as the supervisor does, forked by a server if there is one."""
         folder = RunFolder(self.home / "runs" / f"ftjob-{name}-attempt-1")
@@ -84,7 +85,9 @@ class Machine:
             }
             folder.write_spec(RunSpec(**values | spec))
             sandbox.hand_over(folder)
-            with TrainingProcess(folder, self.command, sandbox, fork_server=server) as process:
+            with TrainingProcess(
+                folder, self.command, sandbox, slot, fork_server=server
+            ) as process:
                 assert isinstance(process._process, ForkedProcess) == (server is not None)
                 yield folder, process
 
@@ -184,6 +187,18 @@ def test_it_is_to_the_kernel_what_a_process_of_its_own_is(
             states.append(read_state(process.pid))
     assert int(states[1]["PPid"]) == os.getpid()
     assert states[0] == states[1]
+
+
+def test_one_server_forks_for_slots_with_different_devices(
+    machine: Machine, server: ForkServerClient
+) -> None:
+    pid = server.pid
+    for device in ("4", "7"):
+        slot = Slot((device,))
+        # Asserts that it was forked.
+        with machine.train(f"on{device}", server, slot) as (_, process):
+            assert wait_for_exit(process) == ExitCode.DONE
+    assert server.pid == pid
 
 
 def test_ps_shows_what_it_trains(machine: Machine, server: ForkServerClient) -> None:

@@ -1,0 +1,96 @@
+"""Slots: each job sees a GPU of its own, by the environment that its processes get."""
+
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.worker.supervisor.fake_trainer import TrainerFixture
+from worker.supervisor.job_runner import JobRunner
+from worker.supervisor.slots import VISIBLE_DEVICES, Slot, Slots, list_devices
+
+# Waits until both have written their devices, so that they run at the same time.
+WRITE_DEVICES = """
+import os, sys, time
+from pathlib import Path
+folder = Path(sys.argv[1])
+with (folder / "devices").open("a") as devices:
+    devices.write(os.environ["CUDA_VISIBLE_DEVICES"] + "\\n")
+while len((folder / "devices").read_text().split()) < 2:
+    time.sleep(0.01)
+sys.exit(10)
+"""
+
+
+def take_all(slots: Slots) -> list[Slot]:
+    taken = []
+    while (slot := slots.acquire()) is not None:
+        taken.append(slot)
+    return taken
+
+
+def test_each_slot_has_a_device_and_too_many_slots_share_them() -> None:
+    devices = [slot.devices for slot in take_all(Slots(5, ["0", "1"]))]
+    assert devices == [("0",), ("1",), ("0",), ("1",), ("0",)]
+
+
+def test_without_devices_processes_inherit_their_environment() -> None:
+    assert [slot.build_environment() for slot in take_all(Slots(2, []))] == [{}, {}]
+
+
+def test_a_released_slot_can_be_acquired_again() -> None:
+    slots = Slots(2, ["0", "1"])
+    first, second = take_all(slots)
+    slots.release(second)
+    assert slots.acquire() == second
+    assert slots.acquire() is None
+    slots.release(first)
+    assert slots.acquire() == first
+
+
+@pytest.mark.parametrize(
+    ("visible", "devices"),
+    [
+        ("", []),
+        ("-1", []),
+        ("2,-1,3", ["2"]),
+        ("1, 0", ["1", "0"]),
+        ("GPU-8932f937,MIG-41b2", ["GPU-8932f937", "MIG-41b2"]),
+    ],
+)
+def test_a_trainer_has_the_devices_that_it_may_see(
+    monkeypatch: pytest.MonkeyPatch, visible: str, devices: list[str]
+) -> None:
+    monkeypatch.setenv(VISIBLE_DEVICES, visible)
+    assert list_devices() == devices
+
+
+def test_a_trainer_that_may_see_all_has_those_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv(VISIBLE_DEVICES, raising=False)
+    for name in ("nvidia0", "nvidia3", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    # A container with the fourth GPU of a machine has two, and CUDA numbers them from 0.
+    assert list_devices(tmp_path) == ["0", "1"]
+
+
+def test_jobs_at_once_see_different_devices(
+    trainer: TrainerFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(VISIBLE_DEVICES, "3,5")
+    script = tmp_path / "write_devices.py"
+    script.write_text(WRITE_DEVICES.replace("sys.argv[1]", repr(str(tmp_path))))
+    settings = trainer.context.settings.model_copy(update={"trainer_concurrency": 2})
+    context = replace(trainer.context, settings=settings, command=(sys.executable, str(script)))
+    runner = JobRunner(context)
+    for _ in range(2):
+        trainer.create_job()
+    threads = [threading.Thread(target=runner.run_queued) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted((tmp_path / "devices").read_text().split()) == ["3", "5"]

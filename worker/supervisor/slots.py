@@ -1,0 +1,52 @@
+"""Slots of a trainer: each runs one job at a time, on a GPU of its own if there are enough."""
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+# Read by CUDA, and by torch's build for ROCm.
+VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Place of one running job. `devices` are its GPUs, as in CUDA_VISIBLE_DEVICES."""
+
+    devices: tuple[str, ...] = ()
+
+    def build_environment(self) -> dict[str, str]:
+        """Variables by which a process sees the slot's GPUs alone; none without GPUs."""
+        return {VISIBLE_DEVICES: ",".join(self.devices)} if self.devices else {}
+
+
+class Slots:
+    """The slots of a trainer. Thread-safe."""
+
+    def __init__(self, count: int, devices: Sequence[str]) -> None:
+        """Give each of `count` slots one of the `devices`; slots share them if there are too few."""
+        self._free = [
+            Slot((devices[number % len(devices)],) if devices else ()) for number in range(count)
+        ]
+        self._lock = threading.Lock()
+
+    def acquire(self) -> Slot | None:
+        """Take a free slot, or None if there is none."""
+        with self._lock:
+            return self._free.pop(0) if self._free else None
+
+    def release(self, slot: Slot) -> None:
+        with self._lock:
+            self._free.insert(0, slot)
+
+
+def list_devices(dev: Path = Path("/dev")) -> list[str]:
+    """List the GPUs of this process: those of CUDA_VISIBLE_DEVICES, else NVIDIA's, by number."""
+    visible = os.environ.get(VISIBLE_DEVICES)
+    if visible is None:
+        return [str(number) for number in range(len(list(dev.glob("nvidia[0-9]*"))))]
+    names = [name.strip() for name in visible.split(",")]
+    # CUDA ignores what follows an invalid name, such as -1.
+    end = next((i for i, name in enumerate(names) if not name or name.startswith("-")), len(names))
+    return names[:end]
