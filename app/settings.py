@@ -170,6 +170,13 @@ class Settings(BaseSettings):
         description="Jobs that one trainer runs at a time, each on a GPU of its own if there are "
         "enough",
     )
+    training_processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes that train one chat or preference job together, each on a GPU of "
+        "its own, or on a share of the cores",
+    )
     max_running_jobs_per_project: int = Field(
         0, ge=0, description="Jobs of one project that train at a time; 0 means no limit"
     )

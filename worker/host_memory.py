@@ -78,8 +78,13 @@ _LIMITS = (
 
 
 def read_peak_memory(pid: int, proc: Path = Path("/proc")) -> int:
-    """Read the most memory that a process has used, in bytes; 0 if it is unknown."""
-    return _read_fields(proc / str(pid) / "status").get("VmHWM:", 0) * 1024
+    """Read the most memory that a process has used, in bytes; 0 if it is unknown.
+
+    That of its children, which train for it, is added.
+    """
+    own = _read_fields(proc / str(pid) / "status").get("VmHWM:", 0) * 1024
+    children = _read_text(proc / str(pid) / "task" / str(pid) / "children").split()
+    return own + sum(read_peak_memory(int(child), proc) for child in children)
 
 
 def format_gigabytes(size: int) -> str:

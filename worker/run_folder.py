@@ -70,6 +70,8 @@ class RunSpec:
     base_model: str
     # CPU threads; 0 means one per core.
     threads: int = 0
+    # Processes that train together, each on a GPU of its own, or on a share of the threads.
+    processes: int = 1
     # False if engines of this installation compute by torch alone.
     native_kernels: bool = True
     # Maximum rows per forward pass, reduced after attempts that ran out of memory. The tokens per
@@ -237,6 +239,8 @@ class RunFolder:
     """Paths of one run folder; reads and writes its spec and events."""
 
     path: Path
+    # Of several processes that train together, one writes events and checkpoints.
+    is_writer: bool = True
 
     @property
     def train_file(self) -> Path:
@@ -289,7 +293,9 @@ class RunFolder:
         return RunSpec(**json.loads((self.path / "spec.json").read_bytes()))
 
     def append_event(self, event: Event) -> None:
-        """Append one record as a line of JSON."""
+        """Append one record as a line of JSON, if this process writes."""
+        if not self.is_writer:
+            return
         line = json.dumps({"kind": type(event).__name__.lower(), **asdict(event)})
         with self.events.open("ab") as events:
             events.write(line.encode() + b"\n")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.host_memory import HostMemory
+from worker.host_memory import HostMemory, read_peak_memory
 
 VERSION_1 = {
     "cgroups/memory/a/memory.limit_in_bytes": "1000000",
@@ -42,3 +42,13 @@ def test_a69_a_system_without_counters_has_no_numbers(tmp_path: Path) -> None:
     memory = HostMemory(tmp_path, tmp_path)
     assert (memory.total_bytes(), memory.available_bytes()) == (None, None)
     assert memory.count_oom_kills() == {}
+
+
+def test_the_peak_of_a_process_has_its_childrens(tmp_path: Path) -> None:
+    for pid, kilobytes, children in ((7, 100, "8 9 "), (8, 20, ""), (9, 3, "10 "), (10, 1, "11 ")):
+        task = tmp_path / str(pid) / "task" / str(pid)
+        task.mkdir(parents=True)
+        (task / "children").write_text(children)
+        (tmp_path / str(pid) / "status").write_text(f"VmHWM:\t{kilobytes} kB\n")
+    assert read_peak_memory(7, tmp_path) == 124 * 1024
+    assert read_peak_memory(12, tmp_path) == 0, "of one that has ended nothing is known"

@@ -84,9 +84,7 @@ class TrainerContext:
 class Attempt:
     """Runs one attempt. The outcome is decided by `app.jobs`, fenced by the attempt's number."""
 
-    def __init__(
-        self, context: TrainerContext, assignment: JobAssignment, slot: Slot
-    ) -> None:
+    def __init__(self, context: TrainerContext, assignment: JobAssignment, slot: Slot) -> None:
         self._context = context
         self._slot = slot
         self._assignment = assignment

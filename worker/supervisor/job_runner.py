@@ -29,7 +29,11 @@ class JobRunner:
             cooldown_seconds=context.settings.trainer_cooldown_seconds
         )
         self._storage_gate = StorageGate(context.settings, context.store)
-        self._slots = Slots(context.settings.trainer_concurrency, list_devices())
+        self._slots = Slots(
+            context.settings.trainer_concurrency,
+            list_devices(),
+            per_slot=context.settings.training_processes,
+        )
 
     def run_queued(self) -> None:
         """Run queued jobs one after another, if a slot is free. Raises DatabaseUnavailable."""

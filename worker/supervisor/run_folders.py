@@ -7,7 +7,7 @@ from datetime import UTC
 from pathlib import Path
 
 from app import logs
-from app.catalog import Catalog, CatalogModel
+from app.catalog import GENERATIVE_METHODS, Catalog, CatalogModel
 from app.db.session import SessionMaker, transaction
 from app.jobs import file_checks, leases
 from app.jobs.failures import JobErrorCode, JobFailure
@@ -161,6 +161,8 @@ def get_model_cache(settings: Settings) -> Path:
 def _make_spec(
     assignment: JobAssignment, settings: Settings, model: CatalogModel, model_cache: str | None
 ) -> RunSpec:
+    # The loss of an encoder's row may depend on others of its batch.
+    is_generative = assignment.method in GENERATIVE_METHODS
     return RunSpec(
         job_id=assignment.job_id,
         attempt=assignment.attempt,
@@ -171,6 +173,7 @@ def _make_spec(
         seed=assignment.seed,
         base_model=assignment.base_model,
         threads=settings.torch_threads or divide_cores(settings.trainer_concurrency),
+        processes=settings.training_processes if is_generative else 1,
         native_kernels=settings.native_kernels,
         micro_batch=assignment.micro_batch_size,
         test_metrics=list(assignment.test_metrics),

@@ -1,5 +1,6 @@
-"""Slots of a trainer: each runs one job at a time, on a GPU of its own if there are enough."""
+"""Slots of a trainer: each runs one job at a time, on GPUs of its own if there are enough."""
 
+import itertools
 import os
 import threading
 from collections.abc import Sequence
@@ -24,11 +25,18 @@ class Slot:
 class Slots:
     """The slots of a trainer. Thread-safe."""
 
-    def __init__(self, count: int, devices: Sequence[str]) -> None:
-        """Give each of `count` slots one of the `devices`; slots share them if there are too few."""
-        self._free = [
-            Slot((devices[number % len(devices)],) if devices else ()) for number in range(count)
-        ]
+    def __init__(self, count: int, devices: Sequence[str], *, per_slot: int = 1) -> None:
+        """Give each of `count` slots so many of the `devices`; they share them if there are few.
+
+        Raises SystemExit if there are some, but too few for a single slot.
+        """
+        if devices and len(devices) < per_slot:
+            raise SystemExit(
+                f"LUTHIER_TRAINING_PROCESSES is {per_slot}, but this trainer has "
+                f"{len(devices)} GPU(s). Set it to at most as many."
+            )
+        endless = itertools.cycle(devices)
+        self._free = [Slot(tuple(itertools.islice(endless, per_slot))) for _ in range(count)]
         self._lock = threading.Lock()
 
     def acquire(self) -> Slot | None:

@@ -10,21 +10,22 @@ from worker.training.builder import build_training_loop
 from worker.training.environment import StopSignal, make_deterministic
 from worker.training.errors import classify_error
 from worker.training.leakage import leakage_warnings
+from worker.training.ranks import ALONE, Ranks
 from worker.training.serving_check import TrainedRows, check_as_served
 
 log = get_logger(__name__)
 
 
-def run_attempt(folder: RunFolder) -> ExitCode:
-    """Train according to the folder's spec; record a known failure as a `Failed` event.
+def run_attempt(folder: RunFolder, ranks: Ranks = ALONE) -> ExitCode:
+    """Train according to the folder's spec, as one of the `ranks`; record a known failure.
 
     Re-raises an exception that `classify_error` does not recognize: the process crashes.
     """
     stop = StopSignal(folder)
     spec = folder.read_spec()
-    make_deterministic(spec.threads)
+    make_deterministic(spec.threads, processes=ranks.count)
     try:
-        exit_code, trained = _train(folder, spec, stop)
+        exit_code, trained = _train(folder, spec, stop, ranks)
         if trained is not None:
             check_as_served(folder, trained)
         return exit_code
@@ -38,21 +39,24 @@ def run_attempt(folder: RunFolder) -> ExitCode:
 
 
 def _train(
-    folder: RunFolder, spec: RunSpec, stop: StopSignal
+    folder: RunFolder, spec: RunSpec, stop: StopSignal, ranks: Ranks
 ) -> tuple[ExitCode, TrainedRows | None]:
     """Train, and measure rows with the trained model if it must be compared with the engine's.
 
     The model is released on return, so that the engine's fits into memory.
     """
-    loop = build_training_loop(folder, spec, stop)
-    warnings = [*loop.data_warnings, *leakage_warnings(folder)]
+    loop = build_training_loop(folder, spec, stop, ranks)
+    leakage = leakage_warnings(folder) if ranks.is_first else ()
+    warnings = [*loop.data_warnings, *leakage]
     # Garbage collection need not look at modules and the model again and again.
     gc.freeze()
     try:
         exit_code = replace(loop, data_warnings=warnings).run()
     finally:
         gc.unfreeze()
-    if exit_code != ExitCode.DONE or loop.check_stored is None or loop.measure is None:
+    if exit_code != ExitCode.DONE or not ranks.is_first:
+        return exit_code, None
+    if loop.check_stored is None or loop.measure is None:
         return exit_code, None
     stored = loop.check_stored()
     # The report on a test file has what the engine computed of this model.

@@ -57,6 +57,7 @@ from worker.training.objectives.supervised import SupervisedObjective, read_rows
 from worker.training.optimizer import build_optimizer
 from worker.training.packing import PackedObjective, pack_rows
 from worker.training.preloading import load_base, load_tokenizer
+from worker.training.ranks import ALONE, Ranks
 from worker.training.ref_logprobs import RefLogprobsPrecomputer
 from worker.training.rendered_rows import compute_key, read_files
 from worker.training.sampler import EpochSampler
@@ -79,7 +80,9 @@ class _ChatMethod:
     build_objective: Callable[[RunSpec, Recipe, PeftModel, Sequence[Any]], Objective]
 
 
-def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> TrainingLoop[Any]:
+def build_training_loop(
+    folder: RunFolder, spec: RunSpec, stop: StopSignal, ranks: Ranks = ALONE
+) -> TrainingLoop[Any]:
     """Read the data, load the model and resolve the hyperparameters.
 
     Raises TrainingError and ModelUnavailable.
@@ -107,9 +110,9 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
         method.read_rows, long_rows=long_rows, report_progress=make_progress_reporter(folder)
     )
     key = compute_key(model_folder, renderer, method=spec.method, long_rows=long_rows)
-    data, validation_rows = read_files(folder, renderer, read, key)
+    data, validation_rows = ranks.in_turn(lambda: read_files(folder, renderer, read, key))
     device = choose_device()
-    check_memory(model_folder, choose_dtype(device), device)
+    check_memory(model_folder, choose_dtype(device), device, processes=ranks.count)
     base = load_base(model_folder, dtype=choose_dtype(device), device=device)
     hidden_size = base.config.get_text_config().hidden_size
     rows = _pack(spec, data.rows, renderer.context_length)
@@ -122,7 +125,7 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
     model, lora = _build_model(folder, spec, base)
     reported = {**lora.report(), **_report_rows(spec, renderer, long_rows, validation_rows)}
     recipe = replace(recipe, extra={**recipe.extra, **reported})
-    loop = _build_loop(folder, spec, stop, recipe, model, rows, validation_rows)
+    loop = _build_loop(folder, spec, stop, ranks, recipe, model, rows, validation_rows)
     loop = _with_rendering(loop, model, renderer, data)
     quantization = CatalogModel.from_json(spec.model).quantization
     precision = name_precision(choose_dtype(device), quantization)
@@ -159,7 +162,7 @@ def _with_rendering(
         weights=AdapterWeights(model, renderer.adapter_metadata),
         data_digest=digest_rows(data.rows),
     )
-    has_other_data = checkpointer.discard_other_data()
+    has_other_data = loop.ranks.in_turn(checkpointer.discard_other_data)
     return replace(
         loop,
         checkpointer=checkpointer,
@@ -172,6 +175,7 @@ def _build_loop(
     folder: RunFolder,
     spec: RunSpec,
     stop: StopSignal,
+    ranks: Ranks,
     recipe: Recipe,
     model: PeftModel,
     rows: Sequence[Any],
@@ -195,19 +199,22 @@ def _build_loop(
         objective=training_objective,
         parameters=parameters,
         optimizer=optimizer,
-        validation=Validation.for_training(validation_rows, objective, sampler)
+        validation=Validation.for_training(validation_rows, objective, sampler, ranks=ranks)
         if validation_rows
         else None,
         checkpointer=Checkpointer(
             folder,
             weights,
             optimizer,
-            get_environment_fingerprint(model.device, choose_dtype(model.device)),
+            get_environment_fingerprint(
+                model.device, choose_dtype(model.device), processes=ranks.count
+            ),
             best_weights,
             recipe=recipe.report(),
         ),
         stop=stop,
         divergence=DivergenceDetector(sampler.total_steps),
+        ranks=ranks,
         best_weights=best_weights,
         start_comparison=StartComparison(
             validation_rows or rows,
@@ -269,6 +276,7 @@ def _with_ref_logprobs(loop: TrainingLoop[Any], objective: DpoObjective) -> Trai
         loop.folder,
         checkpointer,
         loop.stop,
+        loop.ranks,
     )
     return replace(loop, checkpointer=checkpointer, prepare=precomputer.run)
 

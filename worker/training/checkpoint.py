@@ -55,7 +55,12 @@ class Checkpointer:
     data_digest: str | None = None
 
     def write(self, step: int, final_files: Mapping[str, bytes] | None = None) -> None:
-        """Write checkpoints/step-N atomically: to a partial folder, fsynced, then renamed."""
+        """Write checkpoints/step-N atomically: to a partial folder, fsynced, then renamed.
+
+        Of several processes that train together, one writes it.
+        """
+        if not self.folder.is_writer:
+            return
         target = self.folder.checkpoint(step)
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)

@@ -44,9 +44,12 @@ def configure_process() -> None:
         file.write(OOM_SCORE_ADJ)
 
 
-def make_deterministic(threads: int) -> None:
-    """Make results bit-reproducible on this machine, for the given number of threads."""
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+def make_deterministic(threads: int, *, processes: int = 1) -> None:
+    """Make results bit-reproducible on this machine, for the given number of threads.
+
+    `processes` that train together share them.
+    """
+    torch.set_num_threads(max(1, (threads or os.cpu_count() or 1) // processes))
     torch.use_deterministic_algorithms(True)
     # It would fill all new memory with NaN, to show whoever reads what nobody wrote. That is a pass
     # over each tensor of a step.
@@ -54,7 +57,9 @@ def make_deterministic(threads: int) -> None:
     torch.set_flush_denormal(True)
 
 
-def get_environment_fingerprint(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+def get_environment_fingerprint(
+    device: torch.device, dtype: torch.dtype, *, processes: int = 1
+) -> dict[str, str]:
     """Describe the versions and hardware that bit-exact results depend on, besides the job."""
     on_cuda = device.type == "cuda"
     return {
@@ -64,4 +69,5 @@ def get_environment_fingerprint(device: torch.device, dtype: torch.dtype) -> dic
         "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": str(torch.get_num_threads()),
         "dtype": str(dtype),
+        **({"processes": str(processes)} if processes > 1 else {}),
     }

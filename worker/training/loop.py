@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from app.recipes.chat import Recipe
@@ -20,6 +20,7 @@ from worker.training.environment import StopSignal
 from worker.training.errors import TrainingError
 from worker.training.loss_warnings import LossWarnings
 from worker.training.objectives import Objective, mean_metrics
+from worker.training.ranks import ALONE, Ranks
 from worker.training.sampler import EpochSampler
 from worker.training.serving_check.stored import StoredAdapter
 from worker.training.serving_check.trained import TrainedRows
@@ -43,6 +44,8 @@ class TrainingLoop(Generic[RowT]):
     checkpointer: Checkpointer
     stop: StopSignal
     divergence: DivergenceDetector
+    # Processes that take each step together, of which this is one.
+    ranks: Ranks = ALONE
     best_weights: BestWeights | None = None
     # For methods whose model can do its task before training.
     start_comparison: StartComparison[RowT] | None = None
@@ -113,7 +116,7 @@ class TrainingLoop(Generic[RowT]):
             if is_epoch_end and self.best_weights is not None:
                 self.best_weights.update(step, values)
             is_last = step == sampler.total_steps or self._is_out_of_patience()
-            is_stopping = bool(self.stop) and not is_last
+            is_stopping = self.ranks.any(bool(self.stop)) and not is_last
             if is_epoch_end or is_stopping or interval.is_due:
                 with interval.time_save():
                     self._write_checkpoint(step, values, servable=is_epoch_end, is_last=is_last)
@@ -224,23 +227,29 @@ class TrainingLoop(Generic[RowT]):
 
         Returns the metrics of the step, and the norm of the gradients before they were clipped.
         """
-        num_items = self.objective.num_items(rows)
-        sums = [self._backward(part, num_items) for part in self.objective.split(rows)]
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
-        values = mean_metrics(sums, num_items, "train")
+        objective, ranks = self.objective, self.ranks
+        num_items = objective.num_items(rows)
+        ranks.seed_step(step)
+        own_rows = ranks.select(rows, objective.num_tokens)
+        sums = [self._backward(part, num_items) for part in objective.split(own_rows)]
+        ranks.add_gradients(self.parameters)
+        clipped = nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
+        # Until here nothing has waited for the device.
+        norm = float(clipped)
+        values = mean_metrics(ranks.add(sums), num_items, "train")
         self._require_finite(step, values)
-        if not torch.isfinite(norm):
+        if not math.isfinite(norm):
             raise self._not_finite_error(step)
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(step)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return values, float(norm)
+        return values, norm
 
     def _learning_rate(self, step: int) -> float:
         return self.recipe.learning_rate(step, self.sampler.total_steps)
 
-    def _backward(self, rows: Sequence[RowT], num_items: int) -> dict[str, float]:
+    def _backward(self, rows: Sequence[RowT], num_items: int) -> dict[str, Tensor]:
         """Accumulate one micro-batch's gradients, weighting every item of the batch equally."""
         output = self.objective.compute_loss(rows)
         (output.loss / num_items).backward()

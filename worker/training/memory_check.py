@@ -19,16 +19,18 @@ def check_memory(
     dtype: torch.dtype,
     device: torch.device,
     *,
+    processes: int = 1,
     memory: HostMemory | None = None,
 ) -> None:
     """Raise TrainingError if the weights in `dtype` alone exceed the host's memory.
 
-    The kernel would kill the process without a word, and again on each retry.
+    Each of `processes` has its own. The kernel would kill the process without a word, and again on
+    each retry.
     """
     if device.type != "cpu":
         return
     host = memory or HostMemory()
-    needed = count_weights(model_folder) * dtype.itemsize + PROCESS_BYTES
+    needed = processes * (count_weights(model_folder) * dtype.itemsize + PROCESS_BYTES)
     total, available = host.total_bytes(), host.available_bytes()
     if total is not None and needed > total:
         raise _too_little_memory(ExitCode.USER_ERROR, needed, f"has {format_gigabytes(total)}")

@@ -3,9 +3,8 @@
 Its exit code is one of `ExitCode`. Any other code is a crash, with a traceback on stderr.
 """
 
-import os
 import sys
-import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,21 +13,27 @@ from app.logs import configure
 from worker.run_folder import RunFolder
 from worker.training.attempt import run_attempt
 from worker.training.environment import configure_process
+from worker.training.rank_processes import end_with_code_of, run_ranks
+from worker.training.ranks import Ranks
 
 
 def main(run_folder: Path) -> NoReturn:
     """Make one attempt, and end the process with its exit code."""
-    code = 1
-    try:
-        configure("info", "training")
-        configure_process()
-        code = run_attempt(RunFolder(run_folder))
-    except BaseException:
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Not sys.exit: freeing all modules and the model one by one takes longer than a second.
-    os._exit(code)
+    end_with_code_of(lambda: _run(RunFolder(run_folder)))
+
+
+def _run(folder: RunFolder) -> int:
+    configure("info", "training")
+    configure_process()
+    spec = folder.read_spec()
+    if spec.processes == 1:
+        return run_attempt(folder)
+    ranks = [Ranks(rank, spec.processes, seed=spec.seed) for rank in range(spec.processes)]
+    return run_ranks(
+        ranks,
+        folder.path / "tmp" / "ranks",
+        lambda rank: run_attempt(replace(folder, is_writer=rank.is_first), rank),
+    )
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from torch import Tensor
 from worker.run_folder import CheckpointWritten, Preparing, RunFolder
 from worker.training.checkpoint import Checkpointer
 from worker.training.environment import StopSignal
+from worker.training.ranks import ALONE, Ranks
 
 RowT = TypeVar("RowT")
 
@@ -36,6 +37,8 @@ class LogprobModel(Protocol[RowT]):
     """Computes log-probabilities with the model's current weights."""
 
     def split(self, rows: Sequence[RowT], /) -> Iterable[Sequence[RowT]]: ...
+
+    def num_tokens(self, rows: Sequence[RowT], /) -> int: ...
 
     def logprobs(self, rows: Sequence[RowT], /) -> Tensor: ...
 
@@ -64,6 +67,10 @@ class RefLogprobs(Generic[RowT]):
         """Fill in some rows."""
         self._values[[self._index[row] for row in rows]] = values.float().cpu()
 
+    def share(self, ranks: Ranks) -> None:
+        """Exchange values with the other ranks: each then has those of all."""
+        self._values = ranks.merge(self._values)
+
     def to_files(self) -> dict[str, bytes]:
         """Files to store in a checkpoint."""
         return {REF_LOGPROBS_FILE: save({LOGPROBS_TENSOR: self._values})}
@@ -87,6 +94,7 @@ class RefLogprobsPrecomputer(Generic[RowT]):
     folder: RunFolder
     checkpointer: Checkpointer
     stop: StopSignal
+    ranks: Ranks = ALONE
     clock: Callable[[], float] = time.monotonic
 
     def run(self) -> bool:
@@ -96,6 +104,7 @@ class RefLogprobsPrecomputer(Generic[RowT]):
             self.ref_logprobs.load(latest)
         started_at, num_before = self.clock(), self.ref_logprobs.num_computed
         is_complete = self._fill()
+        self.ref_logprobs.share(self.ranks)
         took_long = self.clock() - started_at > MIN_SECONDS_TO_CHECKPOINT
         if self.ref_logprobs.num_computed > num_before and (took_long or not is_complete):
             self.checkpointer.write(0)
@@ -107,14 +116,19 @@ class RefLogprobsPrecomputer(Generic[RowT]):
         total = len(self.ref_logprobs.rows)
         reported_at = self.clock()
         for batch in self.batches:
-            for part in self.model.split(batch):
+            own_rows = self.ranks.select(batch, self.model.num_tokens)
+            is_stopped = False
+            for part in self.model.split(own_rows):
                 if self.ref_logprobs.has(part):
                     continue
                 if self.stop:
-                    return False
+                    is_stopped = True
+                    break
                 self.ref_logprobs.set(part, self.model.logprobs(part))
                 if self.clock() - reported_at > PROGRESS_INTERVAL_SECONDS:
                     done = self.ref_logprobs.num_computed
                     self.folder.append_event(Preparing(done=done, total=total))
                     reported_at = self.clock()
+            if self.ranks.any(is_stopped):
+                return False
         return True

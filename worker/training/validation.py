@@ -8,6 +8,7 @@ import torch
 
 from worker.training.environment import StopSignal
 from worker.training.objectives import Objective, mean_metrics
+from worker.training.ranks import ALONE, Ranks
 from worker.training.sampler import EpochSampler
 
 RowT = TypeVar("RowT")
@@ -29,6 +30,8 @@ class Validation(Generic[RowT]):
     sample_interval_steps: int
     # Computes further metrics on all rows, for methods that define their own.
     task_metrics: Callable[[Sequence[RowT]], Mapping[str, float]] | None = None
+    # Each evaluates its share of the rows.
+    ranks: Ranks = ALONE
 
     @classmethod
     def for_training(
@@ -37,12 +40,13 @@ class Validation(Generic[RowT]):
         objective: Objective[RowT],
         training_sampler: EpochSampler[RowT],
         task_metrics: Callable[[Sequence[RowT]], Mapping[str, float]] | None = None,
+        ranks: Ranks = ALONE,
     ) -> "Validation[RowT]":
         """Make the validation of a run whose batches `training_sampler` yields."""
         size = min(training_sampler.batch_size, len(rows))
         sampler = EpochSampler(rows, batch_size=size, n_epochs=1, seed=training_sampler.seed)
         interval = max(1, training_sampler.total_steps // SAMPLED_EVALUATIONS)
-        return cls(rows, objective, sampler, interval, task_metrics)
+        return cls(rows, objective, sampler, interval, task_metrics, ranks)
 
     def compute_metrics(
         self, step: int, *, full: bool, stop: StopSignal | None
@@ -71,8 +75,12 @@ class Validation(Generic[RowT]):
         self, name: str, rows: Sequence[RowT], stop: StopSignal | None
     ) -> dict[str, float]:
         sums = []
-        for part in self.objective.split(rows):
+        is_stopped = False
+        for part in self.objective.split(self.ranks.select(rows, self.objective.num_tokens)):
             if stop:
-                return {}
+                is_stopped = True
+                break
             sums.append(self.objective.compute_loss(part).to_sums())
-        return mean_metrics(sums, self.objective.num_items(rows), name)
+        if self.ranks.any(is_stopped):
+            return {}
+        return mean_metrics(self.ranks.add(sums), self.objective.num_items(rows), name)

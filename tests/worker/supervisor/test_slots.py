@@ -36,6 +36,18 @@ def test_each_slot_has_a_device_and_too_many_slots_share_them() -> None:
     assert devices == [("0",), ("1",), ("0",), ("1",), ("0",)]
 
 
+def test_a_slot_has_as_many_devices_as_its_job_has_processes() -> None:
+    devices = [slot.devices for slot in take_all(Slots(3, list("012345"), per_slot=2))]
+    assert devices == [("0", "1"), ("2", "3"), ("4", "5")]
+    shared = [slot.devices for slot in take_all(Slots(2, list("012"), per_slot=2))]
+    assert shared == [("0", "1"), ("2", "0")], "never one twice in a slot"
+
+
+def test_too_few_devices_for_a_single_slot_are_an_error() -> None:
+    with pytest.raises(SystemExit, match=r"LUTHIER_TRAINING_PROCESSES is 4, but .* 2 GPU"):
+        Slots(1, ["0", "1"], per_slot=4)
+
+
 def test_without_devices_processes_inherit_their_environment() -> None:
     assert [slot.build_environment() for slot in take_all(Slots(2, []))] == [{}, {}]
 

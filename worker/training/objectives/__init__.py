@@ -23,21 +23,15 @@ class LossOutput:
     correct: Tensor | None = None
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def to_sums(self) -> dict[str, float]:
-        """Convert loss, accuracy and metrics to sums in Python floats."""
+    def to_sums(self) -> dict[str, Tensor]:
+        """List loss, accuracy and metrics as sums, on the device: nothing waits for it."""
         accuracy = {} if self.correct is None else {"mean_token_accuracy": self.correct}
-        return {
-            "loss": self.loss.item(),
-            **{name: value.item() for name, value in {**accuracy, **self.metrics}.items()},
-        }
+        return {"loss": self.loss.detach(), **accuracy, **self.metrics}
 
 
-def mean_metrics(
-    parts: Sequence[Mapping[str, float]], num_items: int, prefix: str
-) -> dict[str, float]:
-    """Average the sums of a batch's parts over all of its `num_items` items."""
-    names = parts[0] if parts else ()
-    return {f"{prefix}_{name}": sum(part[name] for part in parts) / num_items for name in names}
+def mean_metrics(sums: Mapping[str, float], num_items: int, prefix: str) -> dict[str, float]:
+    """Average the sums of a batch over all of its `num_items` items."""
+    return {f"{prefix}_{name}": value / num_items for name, value in sums.items()}
 
 
 class Objective(Protocol[RowT]):

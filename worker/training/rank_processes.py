@@ -1,0 +1,103 @@
+"""The processes of an attempt's ranks, forked by one that only waits for them.
+
+To the supervisor, which stops, kills and watches it, the waiting process is the attempt: it passes
+signals on, and ends as the first rank that fails. The ranks are in its process group, and the
+kernel kills them with it. It has imported everything and started no thread, so that forks are safe
+and share memory.
+"""
+
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from app.parent_death import die_with_parent
+from worker.run_folder import ExitCode
+from worker.training.ranks import Ranks
+
+# Time in which the other ranks may end by themselves, and report what is wrong, when one fails.
+GRACE_SECONDS = 5.0
+WAIT_INTERVAL_SECONDS = 0.05
+FORWARDED = (signal.SIGTERM, signal.SIGABRT)
+
+
+def end_with_code_of(run: Callable[[], int]) -> NoReturn:
+    """End this process with the exit code that `run` returns, or 1 and a traceback if it raises."""
+    code = 1
+    try:
+        code = run()
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: freeing all modules and the model one by one takes longer than a second.
+    os._exit(code)
+
+
+def run_ranks(ranks: Sequence[Ranks], store: Path, run: Callable[[Ranks], int]) -> int:
+    """Call `run` in a process per rank; return the exit code of the attempt.
+
+    The ranks meet by the file `store`. If a signal has killed one, this process ends by it too.
+    """
+    store.parent.mkdir(exist_ok=True)
+    store.unlink(missing_ok=True)
+    processes = [_fork(rank, store, run) for rank in ranks]
+    for number in FORWARDED:
+        signal.signal(number, lambda number, _frame: _signal(processes, number))
+    code = _wait(processes)
+    if code < 0:
+        if -code in FORWARDED:
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
+
+
+def _fork(rank: Ranks, store: Path, run: Callable[[Ranks], int]) -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent = os.getpid()
+    process = os.fork()
+    if process == 0:
+        end_with_code_of(lambda: _run_rank(rank, store, run, parent))
+    return process
+
+
+def _run_rank(rank: Ranks, store: Path, run: Callable[[Ranks], int], parent: int) -> int:
+    die_with_parent()
+    if os.getppid() != parent:
+        return 1
+    rank.join(store)
+    return run(rank)
+
+
+def _signal(processes: Sequence[int], number: int) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
+
+
+def _wait(processes: Sequence[int]) -> int:
+    """Wait for all; return the code of the first that failed, or the first rank's."""
+    running = list(processes)
+    codes: dict[int, int] = {}
+    failed: int | None = None
+    deadline = float("inf")
+    while running:
+        process, status = os.waitpid(-1, 0 if failed is None else os.WNOHANG)
+        if process == 0:
+            if time.monotonic() > deadline:
+                _signal(running, signal.SIGKILL)
+            time.sleep(WAIT_INTERVAL_SECONDS)
+            continue
+        running.remove(process)
+        codes[process] = code = os.waitstatus_to_exitcode(status)
+        if failed is None and code not in (ExitCode.DONE, ExitCode.YIELDED):
+            failed, deadline = code, time.monotonic() + GRACE_SECONDS
+    # What the first rank has finished is finished, whatever happened to the others.
+    first = codes[processes[0]]
+    return first if failed is None or first == ExitCode.DONE else failed
