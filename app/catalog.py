@@ -65,6 +65,8 @@ DEFAULT_MAX_COMPLETION_TOKENS = 2048
 
 # No part between slashes starts with a dot: ids become directory names.
 MODEL_ID = re.compile(r"(?=.{1,128}\Z)[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+# No base model and no alias of a project has a colon.
+FINE_TUNED_PREFIX = "ft:"
 FINE_TUNED_MODEL_NAME = re.compile(
     r"ft:(?P<base>[^:]+):(?P<organization>[a-z0-9-]+):(?P<suffix>[^:]*):(?P<tag>[A-Za-z0-9]{8})"
     r"(?::ckpt-step-(?P<step>[0-9]+))?"

@@ -80,9 +80,15 @@ class ModelNotFound(NotFound):
 
     code = "model_not_found"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, alias_of: str | None = None) -> None:
         # OpenAI's wording, which clients match on.
-        super().__init__(f"The model `{name}` does not exist or you do not have access to it.")
+        message = f"The model `{name}` does not exist or you do not have access to it."
+        if alias_of is not None:
+            message += (
+                f" It is an alias of `{alias_of}`, which was deleted or is no longer shared with "
+                f"this project. Point it to another model by POST /v1/aliases/{name}."
+            )
+        super().__init__(message)
 
 
 class MethodNotAllowed(ApiError):

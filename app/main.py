@@ -140,6 +140,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         run_routes.router,
         exports.router,
         models.router,
+        models.aliases_router,
         models.permissions_router,
         operations.router,
         organization.router,

@@ -15,6 +15,7 @@ Schema = Mapping[str, Any]
 
 # Kinds of ids by parameter or field name; `tests.tenants` creates one of each kind.
 ID_KINDS = {
+    "alias": "alias",
     "api_key_id": "key",
     "batch_id": "batch",
     "completion_id": "stored_completion",

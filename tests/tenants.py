@@ -24,6 +24,7 @@ from app.db.tables import (
     Job,
     JobAttempt,
     JobEvent,
+    ModelAlias,
     Project,
     Sweep,
     SweepEvent,
@@ -69,6 +70,7 @@ def make_tenant(session: Session, organization: str, name: str) -> Tenant:
     made |= _upload(session, project) | _webhook(session, project)
     made |= _response(session, project)
     made |= _stored_completions(session, project, made["model"])
+    made |= _alias(session, project, made["model"])
     made |= _sweep(session, project, made["file"])
     made |= _batch(session, project)
     made |= _eval(session, project)
@@ -116,6 +118,13 @@ def _files_and_jobs(
         "checkpoint": checkpoint.id,
         "permission": permissions[1].id,
     }
+
+
+def _alias(session: Session, project: Project, model: str) -> dict[str, str]:
+    """Each project's has a name of its own, or another's would be found under it."""
+    name = f"alias-{project.id[-8:]}"
+    session.add(ModelAlias(project_id=project.id, name=name, model_name=model))
+    return {"alias": name}
 
 
 def _sweep(session: Session, project: Project, file_id: str) -> dict[str, str]:

@@ -170,9 +170,8 @@ def choose_completions(session: Session, catalog: Catalog, run: EvalRun) -> list
     """Choose the completions that match the source of a run now; their ids, oldest first."""
     source = StoredCompletionsSource.model_validate(run.data_source["source"])
     parent = session.get_one(Eval, run.eval_id)
-    chosen = CompletionFilter(
-        stored_completions.resolve_name(catalog, source.model), source.metadata or {}
-    )
+    model = stored_completions.resolve_name(session, catalog, run.project_id, source.model)
+    chosen = CompletionFilter(model, source.metadata or {})
     of_eval = CompletionFilter(None, parent.data_source_config.get("metadata") or {})
     newest = (
         select(StoredCompletion.id)

@@ -57,7 +57,7 @@ def request(
     export_format = _check_format(session, base, model, format_)
     assert base is not None
     fingerprint = compute_fingerprint(model, base)
-    found = _find(session, name, export_format)
+    found = _find(session, model.name, export_format)
     if found is None or found.fingerprint != fingerprint or _is_due_again(session, found):
         found = _queue(session, model, export_format, fingerprint)
     _want(session, found)

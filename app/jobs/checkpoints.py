@@ -18,8 +18,9 @@ from app.db import outbox
 from app.db.tables import Checkpoint, CheckpointKind, FineTunedModel, Job, Organization, Project
 from app.jobs import events, states
 from app.jobs.events import NewEvent
+from app.models import aliases
 
-# The last three epochs, as OpenAI keeps them.
+# The last three epochs, as OpenAI keeps them, and those with an alias.
 MAX_SERVABLE_CHECKPOINTS = 3
 # The newest one, and the one before it in case the newest is damaged.
 MAX_RESUME_CHECKPOINTS = 2
@@ -102,11 +103,13 @@ def promote(session: Session, job: Job) -> str | None:
     ).one_or_none()
     if row is None:
         return None
-    if row.model_name is not None:
-        # Training ended early: when recorded, this step was not known to be the last.
-        _unpublish(session, row.model_name)
+    before = row.model_name
     _delete_row_of_deleted_model(session, row)
     row.kind, row.model_name = CheckpointKind.USER, generate_model_name(session, job)
+    if before is not None:
+        # Training ended early: when recorded, this step was not known to be the last.
+        _unpublish(session, before)
+        aliases.repoint_all(session, before, row.model_name)
     _publish(session, job, row.model_name, step=None, prefix=row.storage_prefix)
     session.flush()
     _apply_retention(session, job.id)
@@ -232,7 +235,9 @@ def _apply_retention(session: Session, job_id: str) -> None:
     )
     servable = [row for row in rows if row.kind == CheckpointKind.USER]
     spare = [row for row in rows[MAX_RESUME_CHECKPOINTS:] if row.kind == CheckpointKind.RESUME]
-    _soft_delete(session, [*servable[MAX_SERVABLE_CHECKPOINTS:], *spare])
+    aliased = aliases.list_aliased_models(session, job_id)
+    older = servable[MAX_SERVABLE_CHECKPOINTS:]
+    _soft_delete(session, [*(row for row in older if row.model_name not in aliased), *spare])
 
 
 def _soft_delete(session: Session, rows: Iterable[Checkpoint]) -> None:

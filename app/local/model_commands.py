@@ -40,7 +40,7 @@ models_app = typer.Typer(help="List, add and export models.")
 
 @models_app.callback(invoke_without_command=True)
 def list_command(context: typer.Context) -> None:
-    """List the base models of the catalog and the fine-tuned models."""
+    """List the base models of the catalog, the fine-tuned models, and their aliases."""
     if context.invoked_subcommand is not None:
         return
     settings = Settings()
@@ -51,7 +51,9 @@ def list_command(context: typer.Context) -> None:
     with open_database(settings, create=True) as url, one_off_transaction(url) as session:
         project = bootstrap.ensure_default_project(session, settings.organization_slug)
         for model in registry.list_(session, catalog, project.id):
-            if model.is_fine_tuned:
+            if model.is_fine_tuned and model.alias_of is not None:
+                typer.echo(f"{model.name}  alias of {model.alias_of}")
+            elif model.is_fine_tuned:
                 typer.echo(f"{model.name}  created {model.created_at:%Y-%m-%d %H:%M} UTC")
 
 

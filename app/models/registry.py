@@ -1,38 +1,33 @@
-"""Models that a project can use: the catalog's base models, and its fine-tuned models."""
+"""Models that a project can use: the catalog's base models, and its fine-tuned models, also by
+the project's aliases."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal
 
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Select,
-    exists,
-    func,
+    and_,
     null,
     or_,
     select,
     union_all,
-    update,
 )
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm import Session
 
-from app.catalog import Catalog, CatalogModel, ModelKind, can_continue
-from app.db import outbox
+from app.catalog import FINE_TUNED_PREFIX, Catalog, CatalogModel, ModelKind, can_continue
 from app.db.tables import (
-    TERMINAL_STATES,
-    Checkpoint,
     CheckpointPermission,
     FineTunedModel,
     Job,
+    ModelAlias,
     Organization,
     Project,
-    Sweep,
-    SweepState,
 )
-from app.errors import Forbidden, InvalidRequest, ModelNotFound, NotFound
+from app.errors import Forbidden, InvalidRequest, ModelNotFound
 
 
 class ModelTask(StrEnum):
@@ -56,18 +51,12 @@ class ResolvedModel:
     storage_prefix: str | None = None
 
 
-class AdapterUnloader(Protocol):
-    """The part of the engine client that deleting a model needs."""
-
-    async def unload(self, model: ResolvedModel) -> None:
-        """Tell the model's engine to unload it. Never raises."""
-
-
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """A model as it appears in lists.
 
-    `base` is None if the catalog no longer has it. The method of the job that made a fine-tuned
+    `base` is None if the catalog no longer has it, `alias_of` the id or name of the model if `name`
+    is an alias. The method of the job that made a fine-tuned
     model, and the `methods` that a job which starts from it may have, are there only with details.
     """
 
@@ -75,6 +64,7 @@ class ModelEntry:
     created_at: datetime
     is_fine_tuned: bool
     base: CatalogModel | None = None
+    alias_of: str | None = None
     job_id: str | None = None
     method: str | None = None
     methods: tuple[str, ...] = ()
@@ -90,10 +80,11 @@ def resolve(
     param: str = "model",
     share_lock: bool = False,
 ) -> ResolvedModel:
-    """Find a base model by id or alias, or a fine-tuned model or checkpoint by name.
+    """Find a base model by id or alias, or a fine-tuned model or checkpoint by name or alias.
 
-    `share_lock` keeps a fine-tuned model from being deleted until the transaction ends. Raises
-    ModelNotFound, and InvalidRequest for `param` if the model cannot do the task.
+    One query finds a model by either name, so that an alias costs requests nothing. `share_lock`
+    keeps a fine-tuned model from being deleted until the transaction ends. Raises ModelNotFound,
+    and InvalidRequest for `param` if the model cannot do the task.
     """
     model = _resolve(session, catalog, project_id, name, share_lock=share_lock)
     reason = None if task is None else _find_task_error(model, task)
@@ -108,10 +99,10 @@ def _resolve(
     base = catalog.get(name)
     if base is not None:
         return ResolvedModel(name=base.id, base=base)
-    row = _find(session, project_id, name, lock="share" if share_lock else None)
+    row = find(session, project_id, name, lock="share" if share_lock else None)
     base = None if row is None else catalog.get(row.base_model)
     if row is None or base is None:
-        raise ModelNotFound(name)
+        raise _build_not_found(session, project_id, name)
     return ResolvedModel(name=row.name, base=base, storage_prefix=row.storage_prefix)
 
 
@@ -141,7 +132,8 @@ def _find_task_error(model: ResolvedModel, task: ModelTask) -> str | None:
 def list_(
     session: Session, catalog: Catalog, project_id: str, *, with_details: bool = False
 ) -> list[ModelEntry]:
-    """List base models by id and alias, then fine-tuned models without checkpoints, newest first.
+    """List base models by id and alias, then fine-tuned models without checkpoints, newest first,
+    then the project's aliases by name.
 
     Includes other projects' models that this one has permission to use.
     """
@@ -159,7 +151,30 @@ def list_(
         .order_by(FineTunedModel.created_at.desc(), FineTunedModel.name)
     )
     rows = session.execute(_add_method(fine_tuned, with_details=with_details))
-    return base_models + [_to_entry(model, method, catalog) for model, method in rows]
+    return [
+        *base_models,
+        *(_to_entry(model.name, model, method, catalog) for model, method in rows),
+        *_list_aliases(session, catalog, project_id, with_details=with_details),
+    ]
+
+
+def _list_aliases(
+    session: Session, catalog: Catalog, project_id: str, *, with_details: bool
+) -> list[ModelEntry]:
+    """List the aliases by which a model can be requested, as models."""
+    models = (
+        select(FineTunedModel)
+        .join(ModelAlias, ModelAlias.model_name == FineTunedModel.name)
+        .where(ModelAlias.project_id == project_id, is_accessible(project_id))
+        .order_by(ModelAlias.name)
+    )
+    statement = _add_method(models, with_details=with_details).add_columns(ModelAlias.name)
+    return [
+        _to_entry(name, model, method, catalog)
+        for model, method, name in session.execute(statement)
+        # A base model that was added later has the name.
+        if catalog.get(name) is None
+    ]
 
 
 def retrieve(
@@ -173,57 +188,16 @@ def retrieve(
     statement = _add_method(_select_by_name(project_id, name), with_details=with_details)
     row = session.execute(statement).one_or_none()
     if row is None:
-        raise ModelNotFound(name)
+        raise _build_not_found(session, project_id, name)
     model, method = row
-    return _to_entry(model, method, catalog)
-
-
-def delete(session: Session, catalog: Catalog, project_id: str, name: str) -> ResolvedModel | None:
-    """Delete a fine-tuned model or checkpoint with its weights; return the model to unload.
-
-    Raises NotFound; Forbidden for another project's model; and InvalidRequest while a job that
-    starts from it is active, since a retry of that job reads the weights again.
-    """
-    if catalog.get(name) is not None:
-        message = f"The model '{name}' is a base model. Only fine-tuned models can be deleted."
-        raise Forbidden(message, param="model")
-    # Waits for a transaction that creates a job from it, which holds a share lock.
-    model = _find(session, project_id, name, lock="update")
-    if model is None:
-        raise NotFound("That model does not exist", param="model")
-    if model.project_id != project_id:
-        raise Forbidden(
-            f"The model '{name}' belongs to another project; only that project can delete it.",
-            param="model",
-        )
-    if session.scalar(select(is_in_use(name))):
-        raise InvalidRequest(
-            f"The model '{name}' is in use by an active job or sweep that starts from it. Cancel "
-            "it or wait until it has ended.",
-            param="model",
-        )
-    mark_deleted(session, model)
-    base = catalog.get(model.base_model)
-    return None if base is None else ResolvedModel(name, base, model.storage_prefix)
-
-
-def mark_deleted(session: Session, model: FineTunedModel) -> None:
-    """Mark a locked model as deleted, and enqueue the deletion of its weights."""
-    model.deleted_at = func.clock_timestamp()
-    # No job may resume from the checkpoint any more, since its files will be deleted.
-    session.execute(
-        update(Checkpoint)
-        .where(Checkpoint.job_id == model.job_id, Checkpoint.storage_prefix == model.storage_prefix)
-        .values(deleted_at=func.clock_timestamp())
-    )
-    outbox.enqueue_prefix_deletion(session, model.storage_prefix)
+    return _to_entry(name, model, method, catalog)
 
 
 def get_owned(session: Session, project_id: str, name: str) -> FineTunedModel:
     """Get a fine-tuned model or checkpoint that the project owns. Raises ModelNotFound."""
-    row = _find(session, project_id, name)
+    row = find(session, project_id, name)
     if row is None or row.project_id != project_id:
-        raise ModelNotFound(name)
+        raise _build_not_found(session, project_id, name)
     return row
 
 
@@ -237,9 +211,9 @@ def get_exportable(
     if catalog.get(name) is not None:
         message = f"The model '{name}' is a base model. Only fine-tuned models can be exported."
         raise InvalidRequest(message, param="model")
-    row = _find(session, project_id, name)
+    row = find(session, project_id, name)
     if row is None:
-        raise ModelNotFound(name)
+        raise _build_not_found(session, project_id, name)
     if row.project_id != project_id:
         raise Forbidden(
             f"The model '{name}' belongs to another project; only that project can export it.",
@@ -248,17 +222,22 @@ def get_exportable(
     return row
 
 
-def is_in_use(name: str | InstrumentedAttribute[str]) -> ColumnElement[bool]:
-    """Build the condition that a job or a sweep which has not ended starts from the model."""
-    return or_(
-        exists().where(Job.start_model == name, Job.state.not_in(TERMINAL_STATES)),
-        exists().where(Sweep.start_model == name, Sweep.state == SweepState.RUNNING),
-    )
+def find_stored_name(session: Session, catalog: Catalog, project_id: str, name: str) -> str:
+    """Find the name under which traffic and answers of a model are stored: an alias has none of its
+    own. Any other name is returned as it is.
+    """
+    base = catalog.get(name)
+    if base is not None:
+        return base.id
+    if name.startswith(FINE_TUNED_PREFIX):
+        return name
+    return session.scalars(_select_target(project_id, name)).one_or_none() or name
 
 
-def _find(
+def find(
     session: Session, project_id: str, name: str, *, lock: Literal["share", "update"] | None = None
 ) -> FineTunedModel | None:
+    """Find a fine-tuned model or checkpoint that the project can use, by name or alias."""
     statement = _select_by_name(project_id, name)
     if lock is not None:
         statement = statement.with_for_update(of=FineTunedModel, read=lock == "share")
@@ -266,14 +245,34 @@ def _find(
 
 
 def _select_by_name(project_id: str, name: str) -> Select[FineTunedModel]:
-    return select(FineTunedModel).where(
-        FineTunedModel.name == name,
+    """Select the model of this name; of any other name, the one that the alias points to."""
+    is_chosen = FineTunedModel.name == name
+    if not name.startswith(FINE_TUNED_PREFIX):
+        is_chosen = FineTunedModel.name == _select_target(project_id, name).scalar_subquery()
+    return select(FineTunedModel).where(is_chosen, is_accessible(project_id))
+
+
+def is_accessible(project_id: str) -> ColumnElement[bool]:
+    """Build the condition that a fine-tuned model is there and the project may use it."""
+    return and_(
         or_(
             FineTunedModel.project_id == project_id,
             FineTunedModel.name.in_(_select_permitted_names(project_id)),
         ),
         FineTunedModel.deleted_at.is_(None),
     )
+
+
+def _select_target(project_id: str, alias: str) -> Select[str]:
+    return select(ModelAlias.model_name).where(
+        ModelAlias.project_id == project_id, ModelAlias.name == alias
+    )
+
+
+def _build_not_found(session: Session, project_id: str, name: str) -> ModelNotFound:
+    """Build the error of a model that was not found: for an alias, it says which one is gone."""
+    target = session.scalars(_select_target(project_id, name)).one_or_none()
+    return ModelNotFound(name, alias_of=target)
 
 
 def _select_accessible_names(project_id: str) -> CompoundSelect[str]:
@@ -289,19 +288,23 @@ def _select_permitted_names(project_id: str) -> Select[str]:
 
 
 def _to_base_entry(name: str, base: CatalogModel, since: datetime) -> ModelEntry:
-    return ModelEntry(name, since, is_fine_tuned=False, base=base, methods=base.methods)
+    alias_of = None if base.id == name else base.id
+    return ModelEntry(
+        name, since, is_fine_tuned=False, base=base, alias_of=alias_of, methods=base.methods
+    )
 
 
-def _to_entry(row: FineTunedModel, made_by: str | None, catalog: Catalog) -> ModelEntry:
+def _to_entry(name: str, row: FineTunedModel, made_by: str | None, catalog: Catalog) -> ModelEntry:
     base = catalog.get(row.base_model)
     methods: tuple[str, ...] = ()
     if base is not None and made_by is not None:
         methods = tuple(each for each in base.methods if can_continue(made_by, each))
     return ModelEntry(
-        row.name,
+        name,
         row.created_at,
         is_fine_tuned=True,
         base=base,
+        alias_of=None if row.name == name else row.name,
         job_id=row.job_id,
         method=made_by,
         methods=methods,

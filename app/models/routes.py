@@ -1,11 +1,13 @@
-"""Routes of /v1/models and /v1/fine_tuning/checkpoints/{checkpoint}/permissions."""
+"""Routes of /v1/models, /v1/aliases and /v1/fine_tuning/checkpoints/{checkpoint}/permissions."""
 
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, Request
+from sqlalchemy.orm import Session
 
 from app.auth import audit_log
-from app.db.tables import AuditEvent
+from app.catalog import Catalog
+from app.db.tables import AuditEvent, ModelAlias
 from app.http.dependencies import (
     AdminDep,
     AfterCursor,
@@ -16,9 +18,13 @@ from app.http.dependencies import (
 )
 from app.http.idempotency import IDEMPOTENT, IdempotentRoute
 from app.http.openapi import DocumentedRoute
-from app.models import permissions, registry
-from app.models.registry import AdapterUnloader
+from app.models import aliases, deletion, permissions, registry
+from app.models.deletion import AdapterUnloader
 from app.models.schemas import (
+    AliasDeleted,
+    AliasList,
+    AliasObject,
+    CreateAlias,
     CreatePermissions,
     ModelDeleted,
     ModelList,
@@ -26,12 +32,14 @@ from app.models.schemas import (
     PermissionDeleted,
     PermissionList,
     PermissionObject,
+    UpdateAlias,
 )
-from app.models.serializers import serialize_model
+from app.models.serializers import serialize_alias, serialize_model
 from app.wire.base import page_cursors
 
 # Model names contain '/' and ':', and servers decode %2F before routing; hence `:path`.
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=DocumentedRoute)
+aliases_router = APIRouter(prefix="/v1/aliases", tags=["models"], route_class=IdempotentRoute)
 permissions_router = APIRouter(
     prefix="/v1/fine_tuning/checkpoints/{fine_tuned_model_checkpoint:path}/permissions",
     tags=["fine-tuning"],
@@ -95,11 +103,55 @@ def delete_model(
     background: BackgroundTasks,
 ) -> ModelDeleted:
     """Delete a fine-tuned model, with its weights."""
-    deleted = registry.delete(session, state.catalog, principal.project_id, model)
+    deleted = deletion.delete(session, state.catalog, principal.project_id, model)
     if deleted is not None:
         # Runs after the commit and the response: the client must not wait for the engine.
         background.add_task(unloader.unload, deleted)
     return ModelDeleted(id=model, deleted=True)
+
+
+@aliases_router.post("", dependencies=[IDEMPOTENT])
+def create_alias(
+    body: CreateAlias, state: AppStateDep, principal: PrincipalDep, session: SessionDep
+) -> AliasObject:
+    """Give a fine-tuned model or checkpoint a short name, by which requests can name it."""
+    row = aliases.create(session, state.catalog, principal.project_id, body)
+    return _serialize_aliases(session, state.catalog, [row])[0]
+
+
+@aliases_router.get("")
+def list_aliases(state: AppStateDep, principal: PrincipalDep, session: ReadSessionDep) -> AliasList:
+    """List all aliases of the project by name."""
+    rows = aliases.list_(session, principal.project_id)
+    return AliasList(data=_serialize_aliases(session, state.catalog, rows), has_more=False)
+
+
+@aliases_router.get("/{alias}")
+def retrieve_alias(
+    alias: str, state: AppStateDep, principal: PrincipalDep, session: ReadSessionDep
+) -> AliasObject:
+    row = aliases.get(session, principal.project_id, alias)
+    return _serialize_aliases(session, state.catalog, [row])[0]
+
+
+@aliases_router.post("/{alias}")
+def update_alias(
+    alias: str,
+    body: UpdateAlias,
+    state: AppStateDep,
+    principal: PrincipalDep,
+    session: SessionDep,
+) -> AliasObject:
+    """Point an alias to another model at once: no request is without a model in between."""
+    row = aliases.update(session, state.catalog, principal.project_id, alias, body.model)
+    return _serialize_aliases(session, state.catalog, [row])[0]
+
+
+@aliases_router.delete("/{alias}")
+def delete_alias(alias: str, principal: PrincipalDep, session: SessionDep) -> AliasDeleted:
+    """Delete an alias; its model stays."""
+    aliases.delete(session, principal.project_id, alias)
+    return AliasDeleted(name=alias, deleted=True)
 
 
 @permissions_router.get("")
@@ -167,3 +219,12 @@ def delete_permission(
     permissions.delete(session, admin.organization_id, fine_tuned_model_checkpoint, permission_id)
     audit_log.record(session, admin, AuditEvent.PERMISSION_DELETED, permission_id)
     return PermissionDeleted(id=permission_id, deleted=True)
+
+
+def _serialize_aliases(
+    session: Session, catalog: Catalog, rows: list[ModelAlias]
+) -> list[AliasObject]:
+    """Serialize aliases of one project."""
+    project_id = next((row.project_id for row in rows), "")
+    statuses = aliases.find_statuses(session, catalog, project_id, rows)
+    return [serialize_alias(row, statuses[row.name]) for row in rows]

@@ -1,7 +1,8 @@
-"""Serializers of models: registry entries to wire objects."""
+"""Serializers of models and aliases: registry entries and rows to wire objects."""
 
+from app.db.tables import ModelAlias
 from app.models.registry import ModelEntry
-from app.models.schemas import ModelDetails, ModelObject
+from app.models.schemas import AliasObject, AliasStatus, ModelDetails, ModelObject
 
 
 def serialize_model(
@@ -24,4 +25,15 @@ def _serialize_details(model: ModelEntry) -> ModelDetails | None:
         engine=model.base.engine_kind,
         job_id=model.job_id,
         method=model.method,
+        alias_of=model.alias_of,
+    )
+
+
+def serialize_alias(row: ModelAlias, status: AliasStatus) -> AliasObject:
+    return AliasObject(
+        name=row.name,
+        model=row.model_name,
+        status=status,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
     )

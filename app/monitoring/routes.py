@@ -6,13 +6,13 @@ from fastapi import APIRouter, Query
 
 from app.http.dependencies import AppStateDep, PrincipalDep, ReadSessionDep, SessionDep
 from app.http.strict_json import StrictRoute
+from app.models import registry
 from app.monitoring import feedback, report
 from app.monitoring.dependencies import RecorderDep
 from app.monitoring.schemas import CreateFeedback, FeedbackReceipt, MonitoringReport
 from app.monitoring.traffic import HOURLY_COUNTS_RETENTION
 from app.stored_completions import feedback as answer_feedback
 from app.stored_completions.dependencies import CompletionRecorderDep
-from app.stored_completions.service import get_stored_name
 
 # Must be included before the router of /v1/models/{model:path}, which matches these paths too.
 router = APIRouter(prefix="/v1/models", tags=["monitoring"], route_class=StrictRoute)
@@ -39,7 +39,9 @@ def get_monitoring(
     """Compare a fine-tuned model's live traffic with the file it was trained on."""
     # The report must include the requests that this process has just served.
     recorder.flush()
-    return report.build_report(session, state.catalog, principal.project_id, model, hours=hours)
+    project_id = principal.project_id
+    name = registry.find_stored_name(session, state.catalog, project_id, model)
+    return report.build_report(session, state.catalog, project_id, name, hours=hours)
 
 
 @router.post("/{model:path}/feedback")
@@ -56,19 +58,19 @@ def create_feedback(
 
     All items are stored, or none. Ratings and corrections become rows of training files.
     """
+    project_id = principal.project_id
+    name = registry.find_stored_name(session, state.catalog, project_id, model)
     if body.feedback[0].is_of_answer:
         completions.flush()
         changed = answer_feedback.record(
             session,
             state.settings,
-            principal.project_id,
-            get_stored_name(state.catalog, model),
+            project_id,
+            name,
             [item.to_answer_feedback() for item in body.feedback],
         )
         return FeedbackReceipt(model=model, received=len(body.feedback), changed=changed)
     recorder.flush()
-    changed = feedback.record_feedback(
-        session, state.catalog, principal.project_id, model, body.feedback
-    )
-    recorder.counters.register_model(model)
+    changed = feedback.record_feedback(session, state.catalog, project_id, name, body.feedback)
+    recorder.counters.register_model(name)
     return FeedbackReceipt(model=model, received=len(body.feedback), changed=changed)

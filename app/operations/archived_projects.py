@@ -19,7 +19,7 @@ from app.db.tables import (
 )
 from app.evals import deletion as evals
 from app.files import service
-from app.models import registry
+from app.models import deletion
 
 
 def delete_files(session: Session, *, days: float, limit: int) -> int:
@@ -45,13 +45,13 @@ def delete_models(session: Session, *, days: float, limit: int) -> int:
             FineTunedModel.deleted_at.is_(None),
             _was_archived_before(days),
             ~_is_shared(),
-            ~registry.is_in_use(FineTunedModel.name),
+            ~deletion.is_in_use(FineTunedModel.name),
         )
         .limit(limit)
         .with_for_update(of=FineTunedModel, skip_locked=True)
     ).all()
     for model in models:
-        registry.mark_deleted(session, model)
+        deletion.mark_deleted(session, model)
     return len(models)
 
 

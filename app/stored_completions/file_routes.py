@@ -10,7 +10,13 @@ from app.errors import ApiError
 from app.files import intake, serializers
 from app.files import service as files
 from app.files.room import Room, reserve_room
-from app.http.dependencies import AppState, AppStateDep, PrincipalDep, run_in_transaction
+from app.http.dependencies import (
+    AppState,
+    AppStateDep,
+    PrincipalDep,
+    run_autocommit,
+    run_in_transaction,
+)
 from app.http.idempotency import (
     Idempotency,
     IdempotencyDep,
@@ -40,7 +46,13 @@ async def create_from_stored(
     """Make a training file out of stored chat completions, newest first."""
     # The file must have what this process has just answered.
     await state.db_slots.run(recorder.flush)
-    model = service.resolve_name(state.catalog, body.model)
+    resolve = partial(
+        service.resolve_name,
+        catalog=state.catalog,
+        project_id=principal.project_id,
+        name=body.model,
+    )
+    model = await run_autocommit(state, resolve)
     chosen = CompletionFilter(model, body.metadata or {})
     selection = Selection(principal.project_id, chosen, body.feedback, body.limit)
     max_bytes = state.settings.max_file_bytes

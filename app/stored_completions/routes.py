@@ -44,9 +44,8 @@ def list_stored(
     """List stored chat completions, oldest first."""
     # The list must have what this process has just answered.
     recorder.flush()
-    chosen = CompletionFilter(
-        service.resolve_name(state.catalog, model), parse_metadata_filter(request)
-    )
+    name = service.resolve_name(session, state.catalog, principal.project_id, model)
+    chosen = CompletionFilter(name, parse_metadata_filter(request))
     page = service.list_completions(
         session, principal.project_id, chosen, order=order, after=after, limit=limit
     )

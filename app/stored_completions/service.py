@@ -14,6 +14,7 @@ from app.db import pagination
 from app.db.tables import StoredCompletion
 from app.errors import InvalidRequest, NotFound, StorageQuotaExceeded
 from app.files import quota
+from app.models import registry
 from app.settings import Settings
 from app.wire.base import MAX_PAGE_BYTES
 
@@ -45,14 +46,13 @@ class CompletionPage:
     has_more: bool
 
 
-def resolve_name(catalog: Catalog, name: str | None) -> str | None:
-    """The name that completions are stored under: of an alias, its base model's."""
-    return None if name is None else get_stored_name(catalog, name)
-
-
-def get_stored_name(catalog: Catalog, name: str) -> str:
-    base = catalog.get(name)
-    return name if base is None else base.id
+def resolve_name(
+    session: Session, catalog: Catalog, project_id: str, name: str | None
+) -> str | None:
+    """Find the name that completions are stored under: of an alias, its model's."""
+    if name is None:
+        return None
+    return registry.find_stored_name(session, catalog, project_id, name)
 
 
 def check_may_store(session: Session, settings: Settings, project_id: str, *, size: int) -> None:

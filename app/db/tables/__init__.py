@@ -19,6 +19,7 @@ from app.db.tables.files import File, FilePurpose, FileStatus
 from app.db.tables.fine_tuned_models import (
     CheckpointPermission,
     FineTunedModel,
+    ModelAlias,
     MonthlyTrainingUsage,
     TrainingUsage,
 )
@@ -118,6 +119,7 @@ __all__ = [
     "JobState",
     "JobTestAnswer",
     "KeyMixin",
+    "ModelAlias",
     "ModelExport",
     "ModelTrafficHour",
     "MonthlyTrainingUsage",

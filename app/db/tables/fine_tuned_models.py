@@ -1,4 +1,4 @@
-"""Fine-tuned models and servable checkpoints, their permissions, and training usage."""
+"""Fine-tuned models and servable checkpoints, their permissions, aliases, and training usage."""
 
 from datetime import date
 
@@ -45,6 +45,21 @@ class CheckpointPermission(Base):
     created_at: Mapped[CreatedAt]
 
     __table_args__ = (UniqueConstraint("model_name", "project_id"),)
+
+
+class ModelAlias(Base):
+    """A short name of a project for a fine-tuned model or a checkpoint that it can use.
+
+    Without a foreign key to the model: the alias of a deleted model stays, and says so.
+    """
+
+    __tablename__ = "model_aliases"
+
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    model_name: Mapped[str] = mapped_column(index=True)
+    created_at: Mapped[CreatedAt]
+    updated_at: Mapped[CreatedAt]
 
 
 class TrainingUsage(Base):

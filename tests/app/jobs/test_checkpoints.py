@@ -7,9 +7,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.catalog import Catalog
-from app.db.tables import Checkpoint, FineTunedModel, Job, JobEvent, Outbox
+from app.db.tables import Checkpoint, FineTunedModel, Job, JobEvent, ModelAlias, Outbox
 from app.jobs import checkpoints, leases
-from app.models import registry as tuned_models
+from app.models import deletion as tuned_models
 from tests.factories import make_job
 
 
@@ -130,6 +130,34 @@ def test_a_model_that_its_owner_deleted_is_not_recreated(session: Session) -> No
         assert get_models(session) == {}
         assert list_kept_checkpoints(session, job) == [(4, "resume")]
     assert list_deleted_prefixes(session) == ["p/attempt-1/step-4/", "p/attempt-2/step-4/"]
+
+
+class TestAliases:
+    def test_a_checkpoint_with_an_alias_is_kept(self, session: Session) -> None:
+        job = make_running_job(session)
+        record(session, job, 2)
+        (oldest,) = get_models(session)
+        add_alias(session, job, oldest)
+        for step in (4, 6, 8, 9):
+            record(session, job, step)
+        kept = [(2, "user"), (6, "user"), (8, "user"), (9, "user")]
+        assert list_kept_checkpoints(session, job) == kept
+
+    def test_an_alias_follows_a_checkpoint_that_becomes_the_model(self, session: Session) -> None:
+        job = make_running_job(session)
+        record(session, job, 6)
+        alias = add_alias(session, job, *get_models(session))
+        job.total_steps = 6
+        name = checkpoints.promote(session, job)
+        session.refresh(alias)
+        assert alias.model_name == name
+
+
+def add_alias(session: Session, job: Job, model: str) -> ModelAlias:
+    alias = ModelAlias(project_id=job.project_id, name="prod", model_name=model)
+    session.add(alias)
+    session.flush()
+    return alias
 
 
 class TestPromote:

@@ -64,8 +64,10 @@ def test_details_on_request(http: httpx.Client, job: Job) -> None:
         "engine": "luthier",
         "job_id": None,
         "method": None,
+        "alias_of": None,
     }
-    assert details["base"] == details["gpt-4o-mini"] == base
+    assert details["base"] == base
+    assert details["gpt-4o-mini"] == base | {"alias_of": "base"}
     assert details[TUNED] == base | {"job_id": job.id, "method": "supervised"}
     assert details["encoder"]["methods"] == []
     path = f"/v1/models/{quote(TUNED, safe='')}"

@@ -17,7 +17,7 @@ from app.db.tables import (
     TrialState,
 )
 from app.jobs import lifecycle
-from app.models import registry
+from app.models import deletion
 from app.operations.reconciler import Reconciler
 from app.organization import projects
 from app.sweeps import advance
@@ -61,7 +61,7 @@ class TestResult:
         desk.train(rate)
         with transaction(desk.sessions) as session:
             model = session.get_one(Job, second.job_id).fine_tuned_model
-            registry.delete(session, RULES.catalog, desk.project_id, model or "")
+            deletion.delete(session, RULES.catalog, desk.project_id, model or "")
             # As retention does.
             session.execute(delete(JobEvent).where(JobEvent.job_id == third.job_id))
             session.execute(delete(JobMetadata).where(JobMetadata.job_id == third.job_id))
