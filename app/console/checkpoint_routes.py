@@ -38,8 +38,10 @@ async def show_checkpoints(
 ) -> Response:
     """Prompts by models: the base model, the checkpoints, and the job's model."""
     path = build_path("v1", "fine_tuning", "jobs", job_id)
-    job, checkpoints = await asyncio.gather(
-        api.get(path), api.get(f"{path}/checkpoints", {"limit": MAX_CHECKPOINTS})
+    job, checkpoints, aliases = await asyncio.gather(
+        api.get(path),
+        api.get(f"{path}/checkpoints", {"limit": MAX_CHECKPOINTS}),
+        api.get("/v1/aliases"),
     )
     sources = [
         each
@@ -54,6 +56,7 @@ async def show_checkpoints(
         job=job,
         task=_find_task(job),
         columns=_list_columns(job, checkpoints["data"]),
+        aliases={alias["name"]: alias["model"] for alias in aliases["data"]},
         sources=sources,
         source=chosen,
         prompts=prompts["data"],

@@ -30,7 +30,7 @@ class ModelChoice:
 
 
 def list_choices(models: Iterable[Mapping[str, Any]]) -> list[ModelChoice]:
-    """List the models of the API that can be asked, without the aliases of base models.
+    """List the models of the API that can be asked, without other names of base models.
 
     `models` are listed with their details; those without have a base model that is gone.
     """

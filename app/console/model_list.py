@@ -38,4 +38,4 @@ def _is_trainable(model: Mapping[str, Any]) -> bool:
     details = model.get("details")
     if details is None or not details["methods"]:
         return False
-    return is_fine_tuned(model) or model["id"] == details["base_model"]
+    return details["alias_of"] is None

@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse
 from app.console.api_client import ApiCallError, ApiClient
 from app.console.bar_charts import Bar, build_bars
 from app.console.dependencies import ApiDep
+from app.console.model_choice import MAX_LISTED_MODELS
 from app.console.page import get_prefix, render
 from app.http.console_cookie import CONSOLE_PATH
 
@@ -40,23 +41,52 @@ EXPORT_FORMATS = {
 
 # Of a model whose base the catalog no longer has.
 NO_DETAILS: dict[str, Any] = dict.fromkeys(
-    ("base_model", "kind", "method", "context_length", "license", "job_id", "engine")
+    ("base_model", "kind", "method", "context_length", "license", "job_id", "engine", "alias_of")
 ) | {"methods": []}
 
 router = APIRouter(prefix=CONSOLE_PATH, include_in_schema=False)
 
 
 @router.get("/models")
-async def list_models(request: Request, api: ApiDep, q: str = "") -> Response:
-    models = (await api.get("/v1/models", {"include": "details"}))["data"]
-    found = [_fill(model) for model in models if q.lower() in model["id"].lower()]
+async def list_models(
+    request: Request,
+    api: ApiDep,
+    q: str = "",
+    alias: Annotated[str, Query(max_length=256)] = "",
+    target: Annotated[str, Query(max_length=256)] = "",
+) -> Response:
+    """The lists; `alias` and `target` fill in the form for an alias."""
+    return await render_models(request, api, q=q, form={"name": alias, "model": target})
+
+
+async def render_models(
+    request: Request,
+    api: ApiClient,
+    *,
+    form: dict[str, str],
+    q: str = "",
+    problem: ApiCallError | None = None,
+) -> Response:
+    """Render the lists of models and aliases, with what is wrong about the form for an alias."""
+    models, aliases = await asyncio.gather(
+        api.get("/v1/models", {"include": "details"}), api.get("/v1/aliases")
+    )
+    filled = [_fill(model) for model in models["data"]]
+    found = [model for model in filled if q.lower() in model["id"].lower()]
+    tuned = [model for model in filled if _is_tuned(model)]
     return render(
         request,
         "models.html",
+        status=200 if problem is None else problem.status,
         q=q,
-        total=len(models),
-        tuned=[model for model in found if model["owned_by"] != "system"],
+        total=len(models["data"]),
+        tuned=[model for model in found if _is_tuned(model)],
         base=[model for model in found if model["owned_by"] == "system"],
+        aliases=aliases["data"],
+        targets=[model["id"] for model in tuned[:MAX_LISTED_MODELS]],
+        form=form,
+        problem=problem and str(problem),
+        wrong_field=problem and problem.param,
     )
 
 
@@ -69,15 +99,20 @@ async def show_model(
 ) -> Response:
     if name.endswith(SUBROUTES):
         raise ApiCallError(404, {"message": f"There is no model {name}."})
-    model, report, permissions = await asyncio.gather(
+    model, aliases, report, permissions = await asyncio.gather(
         api.get(f"/v1/models/{name}", {"include": "details"}),
+        api.get("/v1/aliases"),
         _get_monitoring(api, name, hours),
         _list_permissions(api, name),
     )
+    alias_of = _fill(model)["details"]["alias_of"]
+    if alias_of is not None and model["owned_by"] != "system":
+        return _back_to(request, alias_of)
     return render(
         request,
         "model.html",
         model=model,
+        aliases=[alias["name"] for alias in aliases["data"] if alias["model"] == model["id"]],
         details=_fill(model)["details"],
         report=report,
         charts={} if report is None else _build_charts(report),
@@ -113,6 +148,11 @@ async def delete_model(name: str, request: Request, api: ApiDep) -> Response:
 
 def _fill(model: dict[str, Any]) -> dict[str, Any]:
     return model | {"details": NO_DETAILS | (model.get("details") or {})}
+
+
+def _is_tuned(model: dict[str, Any]) -> bool:
+    """True for a fine-tuned model, by its own name."""
+    return model["owned_by"] != "system" and model["details"]["alias_of"] is None
 
 
 def _permissions_path(name: str) -> str:

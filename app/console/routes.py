@@ -5,6 +5,7 @@ from fastapi.responses import RedirectResponse
 
 from app.auth.oidc_provider import OidcProvider
 from app.console import (
+    alias_routes,
     api_proxy,
     assets,
     checkpoint_routes,
@@ -63,6 +64,7 @@ def register(app: FastAPI) -> None:
         eval_routes.router,
         evaluation_routes.router,
         model_routes.router,
+        alias_routes.router,
         operate_routes.router,
         webhook_routes.router,
         limit_routes.router,

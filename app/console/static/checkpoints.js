@@ -105,7 +105,50 @@ function choose(model) {
   history.replaceState(null, "", `#${new URLSearchParams({ chosen: model })}`);
 }
 
+// Mark each column with the aliases that point to its model.
+function showAliases(aliases) {
+  for (const cell of matrix.querySelectorAll("th[data-model]")) {
+    const list = cell.querySelector(".aliases");
+    list.replaceChildren();
+    for (const [name, model] of Object.entries(aliases)) if (model === cell.dataset.model) addElement(list, "span", "tag", name);
+  }
+}
+
+// Give the chosen model an alias, or point the alias of this name to it.
+async function saveAlias(aliases) {
+  const field = document.getElementById("alias-name");
+  const name = field.value.trim();
+  const model = document.getElementById("choice-name").textContent;
+  showAliasError("");
+  try {
+    const isKnown = Object.hasOwn(aliases, name);
+    await callApi("POST", `/v1/aliases${isKnown ? `/${encodeURIComponent(name)}` : ""}`, isKnown ? { model } : { name, model });
+    aliases[name] = model;
+    showAliases(aliases);
+    notify(`Requests to ${name} get this model now.`);
+  } catch (error) {
+    showAliasError(error.message);
+    field.focus();
+  }
+}
+
+function showAliasError(message) {
+  const problem = document.getElementById("alias-error");
+  problem.textContent = message;
+  problem.hidden = !message;
+  problem.parentElement.toggleAttribute("data-invalid", Boolean(message));
+  const field = document.getElementById("alias-name");
+  field.setAttribute("aria-invalid", String(Boolean(message)));
+  field.setAttribute("aria-describedby", message ? "alias-error" : "alias-hint");
+}
+
 if (matrix) {
+  const aliases = JSON.parse(matrix.dataset.aliases);
+  showAliases(aliases);
+  document.getElementById("alias-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    saveAlias(aliases);
+  });
   const rows = JSON.parse(matrix.dataset.rows);
   for (const row of rows.length ? rows : [{ text: "" }]) addPrompt(row);
   document.getElementById("ask-all").addEventListener("click", askAll);

@@ -2,6 +2,7 @@
 
 import json
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy.orm import Session
@@ -97,6 +98,29 @@ def test_a_checkpoint_is_chosen_by_eye_and_the_url_keeps_it(user: Page, job: Job
     expect(user.get_by_role("radio", name="Step 4")).to_be_checked()
     user.get_by_role("link", name="Open in the playground").click()
     expect(user.get_by_label("Model", exact=True)).to_have_value(CHECKPOINT)
+
+
+def test_the_chosen_checkpoint_gets_an_alias(user: Page, http: httpx.Client, job: Job) -> None:
+    user.goto(f"/console/jobs/{job.id}/checkpoints?source=typed")
+    user.get_by_role("radio", name="Step 4").check()
+    user.get_by_label("Alias for it").fill("base")
+    user.get_by_role("button", name="Use this one").click()
+    expect(user.locator("#alias-error")).to_contain_text("A base model has the name 'base'")
+    user.get_by_label("Alias for it").fill("prod")
+    user.get_by_role("button", name="Use this one").click()
+    step = user.locator(f'th[data-model="{CHECKPOINT}"]')
+    final = user.locator(f'th[data-model="{TUNED}"]')
+    expect(step.locator(".tag")).to_have_text("prod")
+    expect(user.locator("#alias-error")).to_be_hidden()
+    assert http.get("/v1/aliases/prod").json()["model"] == CHECKPOINT
+    user.get_by_role("radio", name="Final").check()
+    user.get_by_role("button", name="Use this one").click()
+    expect(final.locator(".tag")).to_have_text("prod")
+    expect(step.locator(".tag")).to_have_count(0)
+    user.reload()
+    expect(final.locator(".tag")).to_have_text("prod")
+    assert http.get("/v1/aliases/prod").json()["model"] == TUNED
+    assert find_accessibility_violations(user) == []
 
 
 def test_an_error_stays_in_its_cell(user: Page, job: Job) -> None:
