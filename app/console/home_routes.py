@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app.console import live
-from app.console.api_client import ApiCallError, ApiClient
+from app.console.api_client import ApiClient, Query
 from app.console.dependencies import ApiDep
 from app.console.health import get_health
 from app.console.live import LiveMessage
@@ -19,7 +19,6 @@ RUNNING = ["running"]
 WAITING = ["validating_files", "queued", "paused"]
 ENDED = ["succeeded", "failed", "cancelled"]
 MAX_RUNNING, MAX_WAITING, MAX_ENDED = 12, 20, 8
-SPARKLINE_POINTS = 60
 
 router = APIRouter(prefix=CONSOLE_PATH, include_in_schema=False)
 
@@ -44,17 +43,16 @@ async def follow_home(request: Request, api: ApiDep) -> Response:
 
 async def _load(api: ApiClient) -> dict[str, Any]:
     running, waiting, ended, files, health, status = await asyncio.gather(
-        _list_jobs(api, RUNNING, MAX_RUNNING),
+        _list_jobs(api, RUNNING, MAX_RUNNING, "loss_curve"),
         _list_jobs(api, WAITING, MAX_WAITING),
         _list_jobs(api, ENDED, MAX_ENDED),
         api.get("/v1/files", {"limit": 1}),
         get_health(api),
         api.get("/v1/status"),
     )
-    curves = await asyncio.gather(*(_get_curve(api, job["id"]) for job in running["data"]))
     return {
         "running": [
-            job | {"curve": curve} for job, curve in zip(running["data"], curves, strict=True)
+            job | {"curve": build_sparkline(job["loss_curve"]["values"])} for job in running["data"]
         ],
         "waiting": waiting["data"],
         "ended": ended["data"],
@@ -65,14 +63,6 @@ async def _load(api: ApiClient) -> dict[str, Any]:
     }
 
 
-async def _list_jobs(api: ApiClient, statuses: list[str], limit: int) -> Any:
-    return await api.get(JOBS, {"status": statuses, "limit": limit, "include": "progress"})
-
-
-async def _get_curve(api: ApiClient, job_id: str) -> str:
-    """The points of a sparkline of the training loss; empty before the second step."""
-    try:
-        metrics = await api.get(f"{JOBS}/{job_id}/metrics", {"max_points": SPARKLINE_POINTS})
-    except ApiCallError:
-        return ""
-    return build_sparkline(metrics["series"].get("train_loss", {"values": []})["values"])
+async def _list_jobs(api: ApiClient, statuses: list[str], limit: int, *include: str) -> Any:
+    query: Query = {"status": statuses, "limit": limit, "include": ["progress", *include]}
+    return await api.get(JOBS, query)

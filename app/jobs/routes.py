@@ -1,12 +1,13 @@
 """Routes of /v1/fine_tuning/jobs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from sqlalchemy.orm import Session
 
 from app.db.tables import Job
+from app.errors import InvalidRequest
 from app.http.dependencies import (
     AfterCursor,
     AppState,
@@ -36,21 +37,24 @@ from app.jobs.schemas import (
     JobObject,
 )
 from app.jobs.wandb_policy import WandbPolicy
+from app.models import registry
 from app.wire.base import fill_page, page_cursors
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=IdempotentRoute)
 
 Limit = Annotated[int, Query(ge=0, le=1000)]
 Include = Annotated[
-    list[Literal["progress", "requested_hyperparameters"]] | None,
+    list[Literal["progress", "requested_hyperparameters", "loss_curve"]] | None,
     Query(
         max_length=10,
         description=(
             "Extension: `progress` adds the job's steps, time left, and why it waits, "
-            "`requested_hyperparameters` those of the request, with `auto` where training chose."
+            "`requested_hyperparameters` those of the request, with `auto` where training chose, "
+            "and `loss_curve` 64 points of the training loss, of up to 100 jobs."
         ),
     ),
 ]
+MAX_LOSS_CURVES = 100
 ModelFilter = Annotated[
     str | None,
     Query(max_length=256, description="Extension: the model that jobs start from, or its alias"),
@@ -100,6 +104,14 @@ def list_jobs(
 ) -> JobList:
     """List jobs, newest first. `metadata[key]=value` keeps jobs with that pair, `metadata=null`
     jobs without any."""
+    if "loss_curve" in (include or ()) and limit > MAX_LOSS_CURVES:
+        raise InvalidRequest(
+            f"A page with 'loss_curve' has at most {MAX_LOSS_CURVES} jobs. Lower 'limit'.",
+            param="limit",
+            code="invalid_value",
+        )
+    if model is not None:
+        model = registry.find_stored_name(session, state.catalog, principal.project_id, model)
     chosen = JobFilter(
         metadata=parse_metadata_filter(request),
         statuses=status,
@@ -112,8 +124,7 @@ def list_jobs(
     page = service.list_jobs(
         session, state.catalog, principal.project_id, chosen, after=after, limit=limit
     )
-    reports = _report_progress(session, state, page.rows, include)
-    jobs = (_serialize(row, principal.organization_id, reports, include) for row in page.rows)
+    jobs = _serialize(session, state, principal.organization_id, page.rows, include)
     data, has_more = fill_page(jobs, has_more=page.has_more)
     return JobList(data=data, has_more=has_more)
 
@@ -127,8 +138,7 @@ def retrieve(
     include: Include = None,
 ) -> JobObject:
     job = service.get(session, principal.project_id, job_id)
-    reports = _report_progress(session, state, [job], include)
-    return _serialize(job, principal.organization_id, reports, include)
+    return next(_serialize(session, state, principal.organization_id, [job], include))
 
 
 @router.post("/{job_id}/cancel", dependencies=[IDEMPOTENT_BY_KEY])
@@ -218,25 +228,31 @@ def list_attempts(
 
 
 def _serialize(
-    job: Job,
+    session: Session,
+    state: AppState,
     organization_id: str,
-    reports: Mapping[str, ProgressReport],
+    jobs: Sequence[Job],
     include: Sequence[str] | None,
-) -> JobObject:
-    return serializers.serialize_job(
-        job,
-        organization_id,
-        reports.get(job.id),
-        has_requested_hyperparameters="requested_hyperparameters" in (include or ()),
-    )
+) -> Iterator[JobObject]:
+    """Serialize jobs with what the request includes."""
+    included = include or ()
+    reports = _report_progress(session, state, jobs) if "progress" in included else {}
+    has_curves = "loss_curve" in included
+    ids = [job.id for job in jobs]
+    curves = metric_series.sample_losses(session, ids) if has_curves else {}
+    for job in jobs:
+        yield serializers.serialize_job(
+            job,
+            organization_id,
+            reports.get(job.id),
+            has_requested_hyperparameters="requested_hyperparameters" in included,
+            loss_curve=curves.get(job.id, {}) if has_curves else None,
+        )
 
 
 def _report_progress(
-    session: Session, state: AppState, jobs: Sequence[Job], include: Sequence[str] | None
+    session: Session, state: AppState, jobs: Sequence[Job]
 ) -> dict[str, ProgressReport]:
-    """Report the progress of jobs by id, if the request includes it."""
-    if "progress" not in (include or ()):
-        return {}
     settings = state.settings
     return progress_report.report(
         session,

@@ -261,6 +261,13 @@ class JobProgress(BaseModel):
     waiting: JobWait | None
 
 
+class MetricSeries(BaseModel):
+    """Points of one metric, in the order of their steps."""
+
+    steps: list[int]
+    values: list[float]
+
+
 class JobObject(BaseModel):
     id: str
     object: Literal["fine_tuning.job"] = "fine_tuning.job"
@@ -291,6 +298,8 @@ class JobObject(BaseModel):
     progress: Annotated[JobProgress | None, Field(exclude_if=_is_none)] = None
     # As they were requested, "auto" included.
     requested_hyperparameters: Annotated[dict[str, Any] | None, Field(exclude_if=_is_none)] = None
+    # The training loss at steps at equal distances.
+    loss_curve: Annotated[MetricSeries | None, Field(exclude_if=_is_none)] = None
     shared_with_openai: bool = False
 
 
@@ -326,13 +335,6 @@ class CheckpointObject(BaseModel):
 
 class CheckpointList(CursorListing):
     data: list[CheckpointObject]
-
-
-class MetricSeries(BaseModel):
-    """Points of one metric, in the order of their steps."""
-
-    steps: list[int]
-    values: list[float]
 
 
 class JobMetrics(BaseModel):

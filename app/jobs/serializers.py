@@ -40,8 +40,9 @@ def serialize_job(
     progress: ProgressReport | None = None,
     *,
     has_requested_hyperparameters: bool = False,
+    loss_curve: Mapping[int, float] | None = None,
 ) -> JobObject:
-    """Serialize a job, with its progress if it is given.
+    """Serialize a job, with its progress and points of its training loss if they are given.
 
     Results are exposed only in the state they belong to; their columns are populated earlier.
     """
@@ -76,6 +77,7 @@ def serialize_job(
         evaluations=row.evaluations,
         progress=None if progress is None else _serialize_progress(row, progress),
         requested_hyperparameters=row.hyperparameters if has_requested_hyperparameters else None,
+        loss_curve=None if loss_curve is None else _serialize_series(loss_curve),
     )
 
 
@@ -133,11 +135,12 @@ def serialize_curves(job: Job, curves: Curves) -> JobMetrics:
         last_step=curves.last_step,
         step_count=curves.count,
         is_downsampled=curves.is_downsampled,
-        series={
-            name: MetricSeries(steps=list(points), values=list(points.values()))
-            for name, points in curves.points.items()
-        },
+        series={name: _serialize_series(points) for name, points in curves.points.items()},
     )
+
+
+def _serialize_series(points: Mapping[int, float]) -> MetricSeries:
+    return MetricSeries(steps=list(points), values=list(points.values()))
 
 
 def serialize_attempt(row: JobAttempt, open_steps: Mapping[int, int | None]) -> AttemptObject:

@@ -249,3 +249,30 @@ def test_requested_hyperparameters_tell_apart_what_training_chose(
     assert answer["hyperparameters"]["batch_size"] == 4
     assert "progress" not in answer
     assert "requested_hyperparameters" not in http.get(f"{URL}/{job.id}").json()
+
+
+class TestLossCurves:
+    def test_a_sample_of_each_jobs_loss(
+        self, http: httpx.Client, session: Session, project: Project
+    ) -> None:
+        long, short, silent = (make_job(session, project, state="running") for _ in range(3))
+        values = {"train_loss": 1.0, "valid_loss": 9.0}
+        rows = [(long, step, values) for step in range(1, 1001)]
+        rows += [(short, 1, {"train_loss": 3.0}), (short, 2, {}), (short, 4, {"train_loss": 2.0})]
+        rows += [(silent, 1, {"valid_loss": 1.0})]
+        session.add_all(JobMetric(job_id=j.id, step=s, attempt=1, values=v) for j, s, v in rows)
+        session.commit()
+        answer = http.get(URL, params={"include[]": "loss_curve"})
+        curves = {job["id"]: job["loss_curve"] for job in answer.json()["data"]}
+        assert curves[short.id] == {"steps": [1, 4], "values": [3.0, 2.0]}
+        assert curves[silent.id] == {"steps": [], "values": []}
+        steps = curves[long.id]["steps"]
+        assert (steps[0], steps[-1], len(steps)) == (1, 1000, 64)
+        assert curves[long.id]["values"] == [1.0] * 64
+        one = http.get(f"{URL}/{short.id}", params={"include[]": "loss_curve"}).json()
+        assert one["loss_curve"] == curves[short.id]
+        assert "loss_curve" not in http.get(f"{URL}/{short.id}").json()
+
+    def test_a_page_has_few_of_them(self, http: httpx.Client) -> None:
+        answer = http.get(URL, params={"include[]": "loss_curve", "limit": 101})
+        assert expect_error(answer, 400)["param"] == "limit"
