@@ -16,7 +16,14 @@ from app.evals.run_schemas import (
     OutputItemList,
     OutputItemObject,
 )
-from app.http.dependencies import AfterCursor, AppStateDep, PrincipalDep, ReadSessionDep, SessionDep
+from app.http.dependencies import (
+    AfterCursor,
+    AppState,
+    AppStateDep,
+    PrincipalDep,
+    ReadSessionDep,
+    SessionDep,
+)
 from app.http.idempotency import IDEMPOTENT, IDEMPOTENT_BY_KEY, IdempotentRoute
 from app.http.openapi import error_responses
 from app.wire.base import fill_page, page_cursors
@@ -51,12 +58,13 @@ def create_run(
         body,
         api_key_id=principal.key_id,
     )
-    return _serialize(session, row)
+    return _serialize(session, state, row)
 
 
 @router.get("")
 def list_runs(
     eval_id: str,
+    state: AppStateDep,
     principal: PrincipalDep,
     session: ReadSessionDep,
     after: AfterCursor = None,
@@ -76,32 +84,38 @@ def list_runs(
         oldest_first=order == "asc",
     )
     sums = totals.read(session, page.rows)
-    objects = (serializers.serialize_run(row, parent, sums[row.id]) for row in page.rows)
+    objects = (
+        serializers.serialize_run(row, parent, sums[row.id], state.settings) for row in page.rows
+    )
     data, has_more = fill_page(objects, has_more=page.has_more)
     return EvalRunList(data=data, has_more=has_more, **page_cursors(data))
 
 
 @router.get("/{run_id}")
 def retrieve_run(
-    eval_id: str, run_id: str, principal: PrincipalDep, session: ReadSessionDep
+    eval_id: str,
+    run_id: str,
+    state: AppStateDep,
+    principal: PrincipalDep,
+    session: ReadSessionDep,
 ) -> EvalRunObject:
-    return _serialize(session, runs.get(session, principal.project_id, eval_id, run_id))
+    return _serialize(session, state, runs.get(session, principal.project_id, eval_id, run_id))
 
 
 @router.post("/{run_id}", dependencies=[IDEMPOTENT_BY_KEY])
 def cancel_run_of_older_clients(
-    eval_id: str, run_id: str, principal: PrincipalDep, session: SessionDep
+    eval_id: str, run_id: str, state: AppStateDep, principal: PrincipalDep, session: SessionDep
 ) -> EvalRunObject:
     """Cancel a run, as clients of OpenAI's older API do."""
-    return _serialize(session, runs.cancel(session, principal.project_id, eval_id, run_id))
+    return _serialize(session, state, runs.cancel(session, principal.project_id, eval_id, run_id))
 
 
 @router.post("/{run_id}/cancel", dependencies=[IDEMPOTENT_BY_KEY])
 def cancel_run(
-    eval_id: str, run_id: str, principal: PrincipalDep, session: SessionDep
+    eval_id: str, run_id: str, state: AppStateDep, principal: PrincipalDep, session: SessionDep
 ) -> EvalRunObject:
     """Cancel a run. The results so far stay."""
-    return _serialize(session, runs.cancel(session, principal.project_id, eval_id, run_id))
+    return _serialize(session, state, runs.cancel(session, principal.project_id, eval_id, run_id))
 
 
 @router.delete("/{run_id}")
@@ -146,6 +160,7 @@ def retrieve_output_item(
     return serializers.serialize_item(runs.get_item(session, run, output_item_id), eval_id)
 
 
-def _serialize(session: Session, row: EvalRun) -> EvalRunObject:
+def _serialize(session: Session, state: AppState, row: EvalRun) -> EvalRunObject:
     parent = service.get(session, row.project_id, row.eval_id)
-    return serializers.serialize_run(row, parent, totals.read(session, [row])[row.id])
+    sums = totals.read(session, [row])[row.id]
+    return serializers.serialize_run(row, parent, sums, state.settings)

@@ -8,6 +8,8 @@ from app.db.tables import Eval, EvalOutputItem, EvalRun
 from app.evals import totals
 from app.evals.run_schemas import EvalRunObject, OutputItemObject, RunError
 from app.evals.schemas import EvalObject
+from app.http.console_cookie import CONSOLE_PATH
+from app.settings import Settings
 
 
 def serialize_eval(row: Eval) -> EvalObject:
@@ -23,7 +25,9 @@ def serialize_eval(row: Eval) -> EvalObject:
     )
 
 
-def serialize_run(row: EvalRun, parent: Eval, sums: Mapping[str, int]) -> EvalRunObject:
+def serialize_run(
+    row: EvalRun, parent: Eval, sums: Mapping[str, int], settings: Settings
+) -> EvalRunObject:
     return EvalRunObject(
         id=row.id,
         eval_id=row.eval_id,
@@ -31,8 +35,7 @@ def serialize_run(row: EvalRun, parent: Eval, sums: Mapping[str, int]) -> EvalRu
         status=row.state,
         name=row.name,
         model=row.model,
-        # No page shows it: the items are there.
-        report_url=f"/v1/evals/{row.eval_id}/runs/{row.id}/output_items",
+        report_url=_build_report_url(row, settings),
         result_counts=totals.count_results(sums),
         per_model_usage=[usage for _, usage in totals.list_usage(sums)],
         per_testing_criteria_results=totals.list_criteria(
@@ -44,6 +47,14 @@ def serialize_run(row: EvalRun, parent: Eval, sums: Mapping[str, int]) -> EvalRu
         metadata=row.user_metadata,
         error=RunError(code=row.error_code or "", message=row.error_message or ""),
     )
+
+
+def _build_report_url(row: EvalRun, settings: Settings) -> str:
+    """The path of the console's page; without a console, that of the output items."""
+    if not settings.console:
+        return f"/v1/evals/{row.eval_id}/runs/{row.id}/output_items"
+    page = f"{CONSOLE_PATH}/evaluations/evals/{row.eval_id}/runs/{row.id}"
+    return settings.path_prefix + page
 
 
 def serialize_item(row: EvalOutputItem, eval_id: str) -> OutputItemObject:

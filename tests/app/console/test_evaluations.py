@@ -1,6 +1,7 @@
 """Pages of evaluations in a browser: test files, the rows behind their numbers, evals and runs."""
 
 import json
+import re
 import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -222,6 +223,12 @@ def test_a_deleted_test_file_leaves_the_numbers(
     expect(user.locator(".measured-rows > li")).to_have_count(2)
 
 
+def test_the_page_of_a_job_leads_to_its_evaluation(user: Page, classified: Job) -> None:
+    user.goto(f"/console/jobs/{classified.id}")
+    user.get_by_role("link", name="Metrics and rows of the test file").click()
+    expect(user).to_have_url(re.compile(f"/console/evaluations/jobs/{classified.id}$"))
+
+
 class TestLongFiles:
     """A project's own long files take neither the event loop nor much memory."""
 
@@ -242,6 +249,36 @@ class TestLongFiles:
         expect(user.get_by_text("The report is too long for this page")).to_be_visible()
         expect(user.get_by_role("row").filter(has_text="Token F1")).to_contain_text("0.4")
         expect(user.locator(".measured-rows > li")).to_have_count(0)
+
+    def test_the_work_is_done_in_the_projects_share_of_threads(
+        self,
+        user: Page,
+        answered: Job,
+        account: Account,
+        api: Api,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        held: dict[str, set[int]] = {}
+
+        def watch(module: Any, name: str) -> None:
+            function = getattr(module, name)
+
+            def call(*args: Any, **options: Any) -> Any:
+                slots = api.state.json_threads.held_by(account.principal.project_id)
+                held.setdefault(name, set()).add(slots)
+                return function(*args, **options)
+
+            monkeypatch.setattr(module, name, call)
+
+        watch(evaluation_routes, "parse_result")
+        watch(evaluation_rows, "parse_rows")
+        watch(evaluation_rows, "measure_overlap")
+        watch(evaluation_routes, "render")
+        response = user.goto(f"/console/evaluations/jobs/{answered.id}")
+        assert response is not None
+        assert response.status == 200
+        names = ("parse_result", "measure_overlap", "parse_rows", "render")
+        assert held == {name: {1} for name in names}
 
     def test_blank_lines_take_no_memory(self) -> None:
         file = FileStart(b'{"a":1}\n' + b"\n" * 2**21 + b' \r\n{"a":2}', is_cut=False)
@@ -305,6 +342,8 @@ def test_a_run_shows_its_criteria_and_items(user: Page, openai: OpenAI, run_work
     ).first.click()
     user.get_by_role("table").get_by_role("link").first.click()
     expect(user.locator("#run-results")).to_contain_text("50.0%")
+    report_url = openai.evals.runs.retrieve(run.id, eval_id=run.eval_id).report_url
+    expect(user).to_have_url(re.compile(re.escape(report_url) + "$"))
     expect(user.locator(".measured-rows > li")).to_have_count(2)
     user.get_by_role("link", name="Failed").click()
     expect(user.locator(".measured-rows > li")).to_contain_text(["Which team: Hi"])
