@@ -20,8 +20,9 @@ from app.auth.principals import AdminPrincipal, Principal
 ADMIN_PATHS = re.compile(
     r"/v1/organization/.*|/metrics|/v1/fine_tuning/checkpoints/.+/permissions(/[^/]+)?"
 )
-# A page shows parts of lists; an answer beyond this is a fault of the page.
-MAX_ANSWER_BYTES = 32 * 2**20
+# A page shows parts of lists; an answer beyond this is a fault of the page. It is parsed on the
+# event loop, which no thread would relieve: the parser keeps Python's lock.
+MAX_ANSWER_BYTES = 8 * 2**20
 # Chunks of a response that may wait for the reader.
 MAX_WAITING_CHUNKS = 16
 # For a call to notice that its client has left.

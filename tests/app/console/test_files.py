@@ -215,6 +215,22 @@ def test_many_tokens_and_labels_are_shown_in_part() -> None:
     assert view.blocks[0].parts[-1].text == " … and 7,000 more"
 
 
+def test_the_first_labels_of_a_row_with_as_many_as_a_file_may_have(
+    user: Page, http: httpx.Client
+) -> None:
+    row: dict[str, object] = {"text": "t", "labels": [str(number) for number in range(10_000)]}
+    user.goto(f"/console/files/{upload(http, lines([row]))}")
+    expect(user.locator(".label-tag")).to_have_count(row_view.MAX_LISTED + 1)
+    expect(user.locator(".label-tag").last).to_have_text("and 9,800 more")
+
+
+def test_a_row_of_half_a_million_labels_is_no_valid_row(user: Page, http: httpx.Client) -> None:
+    row: dict[str, object] = {"text": "t", "labels": [str(number) for number in range(400_000)]}
+    user.goto(f"/console/files/{upload(http, lines([row]))}")
+    expect(user.locator("#rows .row-note")).to_contain_text("label number 10001")
+    expect(user.locator(".label-tag")).to_have_count(0)
+
+
 def test_deletion_asks_first(user: Page, http: httpx.Client) -> None:
     file_id = upload(http, GOOD)
     user.goto(f"/console/files/{file_id}")
