@@ -187,6 +187,8 @@ def _choose_screens(api: ApiClient) -> dict[str, Screen]:
         "settings-keys": Screen("/settings/admin-keys"),
         "settings-usage": Screen("/settings/usage"),
         "settings-webhooks": Screen("/settings/webhooks"),
+        "settings-limits": Screen("/settings/limits"),
+        "settings-sessions": Screen("/settings/sessions"),
         "operate": Screen("/operate"),
         "missing": Screen("/jobs/ftjob-nothing"),
     }

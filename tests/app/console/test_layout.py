@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from app.console import assets
 from app.db.tables import Project
 from app.http.console_cookie import COOKIE_NAME
+from tests.app.console.conftest import find_accessibility_violations
 from tests.app.console.test_files import BROKEN, GOOD, upload
 from tests.app.console.test_job import make_finished_job
 from tests.factories import make_job
@@ -63,7 +64,10 @@ def paths(session: Session, account: Account, http: httpx.Client) -> list[str]:
         "/settings/admin-keys",
         "/settings/usage",
         "/settings/webhooks",
+        "/settings/limits",
+        "/settings/sessions",
         "/operate",
+        "/login",
         "/nothing",
     ]
 
@@ -83,6 +87,15 @@ def test_screens_stand_still_and_fit_their_window(user: Page, paths: list[str]) 
                 problems.append(f"{path} at {width}: moved by {shift:.2f}")
             if user.evaluate("document.documentElement.scrollWidth > innerWidth"):
                 problems.append(f"{path} at {width}: wider than the window")
+    assert problems == []
+
+
+@pytest.mark.console
+def test_screens_are_accessible(user: Page, paths: list[str]) -> None:
+    problems: list[str] = []
+    for path in paths:
+        user.goto(f"/console{path}")
+        problems += [f"{path}: {each}" for each in find_accessibility_violations(user)]
     assert problems == []
 
 
