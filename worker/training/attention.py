@@ -1,21 +1,22 @@
 """Causal attention over a packed token stream: gather heads into blocks, attend, gather back.
 
-The rows of a block are padded to one length, so that their attention is one product. Gathering does
+The rows of a block are padded to one length, so that their attention is one product; where there is
+a kernel for rows of any lengths, they are laid end to end instead. Gathering does
 what FlashAttention's `bert_padding` does, and transposes and rotates in the same pass. A prefix
 that rows share is in the stream once, and is copied into each of them.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from worker.model.llama import LlamaShape
-from worker.training.batching import MicroBatch
+from worker.training.batching import MicroBatch, RowBounds
 from worker.training.fused_ops import FusedOps, Rope
 from worker.training.workspace import Workspace
 
@@ -114,6 +115,7 @@ class Attention:
         keep: Workspace, scratch: Workspace,
     ) -> None:  # fmt: skip
         self._layout = lay_out(batch, shape)
+        self._bounds = batch.bounds
         self._shape, self._rope, self._ops = shape, rope, ops
         self._keep, self._scratch = keep, scratch
         self._num_tokens = len(batch.ids)
@@ -132,10 +134,11 @@ class Attention:
         for block in layout.blocks:
             q, k, v = self._split(heads, block)
             attended = self._view_outputs(outputs, block)
-            if qkv.device.type == "cpu" and block.length <= MAX_EAGER_LENGTH:
+            is_eager = qkv.device.type == "cpu" and block.length <= MAX_EAGER_LENGTH
+            if is_eager and self._bounds is None:
                 of_blocks.append(self._attend(q, k, v, attended))
             else:
-                of_blocks.append(_attend_by_torch(q, k, v, attended, records=records))
+                of_blocks.append(_attend_by_torch(q, k, v, attended, self._bounds, records=records))
         self._ops.gather_heads(outputs, layout.outputs, None, self._cut(out).view(-1, size))
         return Kept(heads, of_blocks)
 
@@ -208,11 +211,41 @@ class Attention:
         torch.bmm(grad_scores.transpose(1, 2), queries, out=grad_keys)
 
 
-def _attend_by_torch(q: Tensor, k: Tensor, v: Tensor, out: Tensor, *, records: bool) -> Recorded:
-    """Attend by torch's fused kernel, recorded by autograd if `records`."""
+def _attend_by_torch(
+    q: Tensor, k: Tensor, v: Tensor, out: Tensor, bounds: RowBounds | None, *, records: bool
+) -> Recorded:
+    """Attend by torch's fused kernels, recorded by autograd if `records`."""
     # Not `detach`: autograd would take writes to other parts of the memory for changes of these.
     q, k, v = (part.data.requires_grad_(records) for part in (q, k, v))
     with torch.set_grad_enabled(records):
-        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        attended = _attend_causally(q, k, v, bounds)
     out.copy_(attended.detach())
     return Recorded((q, k, v), attended)
+
+
+def _attend_causally(q: Tensor, k: Tensor, v: Tensor, bounds: RowBounds | None) -> Tensor:
+    """Attend within padded rows, or within the rows that are laid end to end in a single one."""
+    if bounds is None:
+        return functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+    queries, keys, values = (part[0].transpose(0, 1) for part in (q, k, v))
+    ends, length = bounds.ends, bounds.max_length
+    attended: Tensor = _get_varlen_attention()(
+        queries, keys, values, ends, ends, length, length, window_size=(-1, 0), enable_gqa=True
+    )
+    return attended.transpose(0, 1)[None]
+
+
+def _get_varlen_attention() -> Callable[..., Any]:
+    # Not imported before it is needed, which is never on a CPU.
+    from torch.nn.attention import varlen
+
+    return varlen.varlen_attn
+
+
+def supports_rows_end_to_end(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    """True if torch has a kernel for rows of any lengths: FlashAttention 2's."""
+    if device.type != "cuda" or torch.version.cuda is None:
+        return False
+    is_half = dtype in (torch.bfloat16, torch.float16)
+    is_ampere = torch.cuda.get_device_capability(device) >= (8, 0)
+    return is_half and is_ampere and head_dim % 8 == 0 and head_dim <= 256

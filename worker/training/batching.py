@@ -2,8 +2,8 @@
 
 A micro-batch is the concatenation of its rows without padding; a prefix that several rows begin
 with (a system prompt, the prompt of a preference pair) is stored once. Matrix products run on the
-stream. Attention needs rows of equal length: it pads the stream into blocks of rows of similar
-length, and unpads the result.
+stream. Attention needs each row whole: it pads the stream into blocks of rows of similar length, or
+lays rows end to end where there is a kernel for rows of any lengths, and takes the result apart.
 """
 
 from collections.abc import Iterator, Sequence
@@ -68,11 +68,21 @@ class SharedTokens:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class RowBounds:
+    """Rows laid end to end: `ends` [rows + 1] in int32, from 0, and the longest one's length."""
+
+    ends: Tensor
+    max_length: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MicroBatch:
     """Rows packed into a stream of T tokens, with N labels in the loss.
 
     ids, positions   [T]: token ids of the stream, and the position of each token in its row
-    pad_indices      one [rows, length] per block: the stream index of each slot
+    pad_indices      one [rows, length] per block: the stream index of each slot; rows that are laid
+                     end to end are one block of one row
+    bounds           those of the rows in that block; None if rows are padded
     unpad_index      [T]: for each stream index, its first slot in all blocks laid end to end
     shared           tokens that have further slots, by the number of these
     logit_positions  [N]: stream indices whose output predicts a label, row by row
@@ -82,6 +92,7 @@ class MicroBatch:
     ids: Tensor
     positions: Tensor
     pad_indices: tuple[Tensor, ...]
+    bounds: RowBounds | None
     unpad_index: Tensor
     shared: tuple[SharedTokens, ...]
     logit_positions: Tensor
@@ -108,10 +119,18 @@ def split_by_tokens(
         yield group
 
 
-def collate(rows: Sequence[Row], device: torch.device, *, share_prefix: bool = True) -> MicroBatch:
+def collate(
+    rows: Sequence[Row],
+    device: torch.device,
+    *,
+    share_prefix: bool = True,
+    pad_rows: bool = True,
+) -> MicroBatch:
     """Pack `rows`, sorted by length as `split_by_tokens` yields them, into a micro-batch."""
     stream_indices = _share_prefixes(rows) if share_prefix else _concatenate(rows)
     row_blocks = list(_group_by_length(stream_indices))
+    if not pad_rows:
+        row_blocks = [[np.concatenate(stream_indices)]]
     tokens = np.concatenate(stream_indices)
     slots = _find_slots(row_blocks)
     first = np.unique(tokens, return_index=True)[1]
@@ -121,22 +140,39 @@ def collate(rows: Sequence[Row], device: torch.device, *, share_prefix: bool = T
     logit_positions = [
         indices[row.label_positions - 1] for row, indices in zip(rows, stream_indices, strict=True)
     ]
-
-    def tensor(numbers: NDArray[np.integer]) -> Tensor:
-        return torch.from_numpy(numbers.astype(np.int64)).to(device)
-
+    blocks = [_pad_rows(block) for block in row_blocks]
+    shared = [array for pair in _find_shared(tokens, slots) for array in pair]
+    arrays = [
+        ids[first],
+        positions[first],
+        slots[first],
+        np.concatenate(logit_positions),
+        np.concatenate([row.ids[row.label_positions] for row in rows]),
+        np.cumsum([0, *lengths]),
+        *blocks,
+        *shared,
+    ]
+    stream, at, unpad_index, predicting, labels, ends, *rest = _to_device(arrays, device)
+    pairs = rest[len(blocks) :]
     return MicroBatch(
-        ids=tensor(ids[first]),
-        positions=tensor(positions[first]),
-        pad_indices=tuple(tensor(_pad_rows(block)) for block in row_blocks),
-        unpad_index=tensor(slots[first]),
-        shared=tuple(
-            SharedTokens(tensor(shared), tensor(all_slots))
-            for shared, all_slots in _find_shared(tokens, slots)
-        ),
-        logit_positions=tensor(np.concatenate(logit_positions)),
-        labels=tensor(np.concatenate([row.ids[row.label_positions] for row in rows])),
+        ids=stream,
+        positions=at,
+        pad_indices=tuple(rest[: len(blocks)]),
+        bounds=None if pad_rows else RowBounds(ends.to(torch.int32), max(lengths)),
+        unpad_index=unpad_index,
+        shared=tuple(map(SharedTokens, pairs[::2], pairs[1::2])),
+        logit_positions=predicting,
+        labels=labels,
     )
+
+
+def _to_device(arrays: Sequence[NDArray[np.integer]], device: torch.device) -> list[Tensor]:
+    """Copy arrays to the device at once, and without waiting for what it computes before."""
+    flat = torch.from_numpy(np.concatenate([array.ravel() for array in arrays]).astype(np.int64))
+    if device.type == "cuda":
+        flat = flat.pin_memory()
+    parts = flat.to(device, non_blocking=True).split([array.size for array in arrays])
+    return [part.view(array.shape) for part, array in zip(parts, arrays, strict=True)]
 
 
 def common_prefix_length(one: NDArray[np.int32], other: NDArray[np.int32]) -> int:

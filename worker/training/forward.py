@@ -1,5 +1,6 @@
 """Forward passes of causal models: the interface, and its implementation by transformers."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from worker.training import llama
-from worker.training.batching import MicroBatch
+from worker.training.batching import MicroBatch, Row, collate
 from worker.training.errors import user_error
 from worker.training.losses import cross_entropy_of_logits
 from worker.training.neftune import add_embedding_noise
@@ -21,6 +22,11 @@ class CausalLM(Protocol):
 
     # True if micro-batches may store a prefix that rows share only once.
     supports_shared_prefix: bool
+
+    @property
+    def needs_padding(self) -> bool:
+        """True if micro-batches must pad their rows to blocks of equal length."""
+        ...
 
     def token_nll(
         self, batch: MicroBatch, *, label_smoothing: float = 0.0
@@ -40,6 +46,16 @@ class CausalLM(Protocol):
         ...
 
 
+def collate_for(model: CausalLM, rows: Sequence[Row], device: torch.device) -> MicroBatch:
+    """Pack rows, sorted by length, into a micro-batch as the model needs it."""
+    return collate(
+        rows,
+        device,
+        share_prefix=model.supports_shared_prefix,
+        pad_rows=model.needs_padding,
+    )
+
+
 class TransformersCausalLM:
     """Any causal model of transformers, through its own forward pass.
 
@@ -48,6 +64,7 @@ class TransformersCausalLM:
     """
 
     supports_shared_prefix = False
+    needs_padding = True
 
     def __init__(
         self, model: PeftModel, *, neftune_alpha: float = 0.0, gradient_checkpointing: bool = False

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from worker.model.llama import LlamaShape, unsupported_reason
 from worker.training.adapted_linear import AdaptedLinear, FlatAdapter, Projection
-from worker.training.attention import Attention, Kept
+from worker.training.attention import Attention, Kept, supports_rows_end_to_end
 from worker.training.batching import MicroBatch
 from worker.training.fused_ops import FusedOps, Rope, TorchFusedOps
 from worker.training.losses import linear_cross_entropy
@@ -274,6 +274,11 @@ class LlamaCausalLM:
         self._run_number = 0
         self._adapter = FlatAdapter([p for linear in self._linears for p in linear.parameters])
         self._bind()
+
+    @property
+    def needs_padding(self) -> bool:
+        device, head_dim = self._head.device, self._shape.head_dim
+        return not supports_rows_end_to_end(device, self._dtype, head_dim)
 
     def _bind(self) -> None:
         """Give the layers their places in the adapter's weights, rounded to the model's dtype."""

@@ -1,5 +1,6 @@
 """Losses and adapter gradients of both forward passes equal transformers' on single rows."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 import torch
 from peft import PeftModel
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.attention import varlen
+from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,
@@ -22,7 +24,7 @@ from transformers import (
 )
 
 from worker.modeling import adapter_parameters, add_adapter
-from worker.training import llama, workspace
+from worker.training import attention, llama, workspace
 from worker.training.batching import Row, collate
 from worker.training.forward import CausalLM, TransformersCausalLM, choose_causal_lm
 from worker.training.llama import LlamaCausalLM
@@ -203,6 +205,56 @@ def test_native_passes_compute_the_same(
         error = (native_gradients[name] - gradient).norm() / gradient.norm()
         torch_error = (torch_gradients[name] - gradient).norm() / gradient.norm()
         assert error < 1.3 * torch_error + tolerance / 10, name
+
+
+def attend_row_by_row(
+    query: Tensor, key: Tensor, value: Tensor, ends: Tensor, *rest: Any, **options: Any
+) -> Tensor:
+    """Attention of rows laid end to end, as torch's kernel for GPUs computes it."""
+    assert options == {"window_size": (-1, 0), "enable_gqa": True}
+    # Its own checks of types, shapes and sizes, which need no GPU.
+    arguments = [part.to("meta") for part in (query, key, value, ends, ends)]
+    checked = varlen.varlen_attn(*arguments, *rest[1:], **options)
+    assert isinstance(checked, Tensor)
+    assert (ends.dtype, checked.shape) == (torch.int32, query.shape)
+    attended = []
+    for start, end in itertools.pairwise(ends.tolist()):
+        q, k, v = (part[start:end].transpose(0, 1)[None] for part in (query, key, value))
+        out = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        attended.append(out[0].transpose(0, 1))
+    # What is behind the last row is nobody's.
+    rest = query.new_full((len(query) - int(ends[-1]), *query.shape[1:]), torch.nan)
+    return torch.cat([*attended, rest])
+
+
+@pytest.mark.parametrize("config", [LLAMA, QWEN3])
+@pytest.mark.parametrize("shares", [False, True])
+def test_rows_laid_end_to_end_equal_padded_ones(
+    config: PretrainedConfig, shares: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "_get_varlen_attention", lambda: attend_row_by_row)
+    model = model_with_adapter(config)
+    causal_lm = LlamaCausalLM(model)
+    for batch in (rows([12, 20, 21, 90], shared=9), preference_rows(), rows([5], shared=0)):
+        results = []
+        for pads in (True, False):
+            micro_batch = collate(batch, CPU, share_prefix=shares, pad_rows=pads)
+            losses, _ = causal_lm.token_nll(micro_batch)
+            losses.sum().backward()
+            results.append((losses.detach(), gradients(model)))
+        (block,) = micro_batch.pad_indices
+        assert len(block) == 1
+        torch.testing.assert_close(results[1][0], results[0][0], rtol=1e-5, atol=1e-5)
+        for name, gradient in results[0][1].items():
+            torch.testing.assert_close(
+                results[1][1][name], gradient, rtol=1e-4, atol=1e-5, msg=name
+            )
+
+
+def test_rows_are_padded_where_there_is_no_kernel_for_any_lengths() -> None:
+    assert LlamaCausalLM(model_with_adapter(LLAMA)).needs_padding
+    supports = attention.supports_rows_end_to_end
+    assert not supports(CPU, torch.bfloat16, 64)
 
 
 def test_rows_of_one_batch_equal_rows_alone() -> None:

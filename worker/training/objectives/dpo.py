@@ -36,14 +36,14 @@ from worker.model.rendering.file_examples import (
     render_outputs,
     template_warnings,
 )
-from worker.training.batching import Row, collate, common_prefix_length, split_by_tokens
+from worker.training.batching import Row, common_prefix_length, split_by_tokens
 from worker.training.chat_data import (
     ChatData,
     LongRows,
     ignore_progress,
 )
 from worker.training.errors import user_error
-from worker.training.forward import CausalLM
+from worker.training.forward import CausalLM, collate_for
 from worker.training.objectives import LossOutput
 from worker.training.ref_logprobs import RefLogprobs
 
@@ -95,7 +95,7 @@ class DpoObjective:
         return sum(len(pair.chosen.ids) + len(pair.rejected.ids) for pair in rows)
 
     def compute_loss(self, rows: Sequence[PreferencePair]) -> LossOutput:
-        ref_logprobs = self.ref_logprobs.get(rows).to(self.device)
+        ref_logprobs = self.ref_logprobs.get(rows).to(self.device, non_blocking=True)
         rewards = self._beta * (self.logprobs(rows) - ref_logprobs)
         margins = rewards[:, 0] - rewards[:, 1]
         return LossOutput(
@@ -118,11 +118,11 @@ class DpoObjective:
         answers = [row for pair in rows for row in (pair.chosen, pair.rejected)]
         order = sorted(range(len(answers)), key=lambda index: answers[index].num_tokens)
         by_length = [answers[index] for index in order]
-        batch = collate(by_length, self.device, share_prefix=self.model.supports_shared_prefix)
+        batch = collate_for(self.model, by_length, self.device)
         token_nll, _ = self.model.token_nll(batch)
         nll_by_answer = token_nll.split([len(row.label_positions) for row in by_length])
         sums = torch.stack([nll.sum() for nll in nll_by_answer])
-        inverse_order = torch.tensor(np.argsort(order), device=sums.device)
+        inverse_order = torch.from_numpy(np.argsort(order)).to(sums.device, non_blocking=True)
         return -sums[inverse_order].view(-1, 2)
 
 

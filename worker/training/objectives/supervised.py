@@ -25,7 +25,7 @@ from worker.model.rendering.file_examples import (
     render_text_or_chat,
     template_warnings,
 )
-from worker.training.batching import Row, collate, split_by_tokens
+from worker.training.batching import Row, split_by_tokens
 from worker.training.chat_data import (
     ChatData,
     LongRows,
@@ -33,7 +33,7 @@ from worker.training.chat_data import (
     ignore_progress,
 )
 from worker.training.errors import user_error
-from worker.training.forward import CausalLM
+from worker.training.forward import CausalLM, collate_for
 from worker.training.objectives import LossOutput
 
 
@@ -66,7 +66,7 @@ class SupervisedObjective:
         return sum(len(row.ids) for row in rows)
 
     def compute_loss(self, rows: Sequence[Row]) -> LossOutput:
-        batch = collate(rows, self.device, share_prefix=self.model.supports_shared_prefix)
+        batch = collate_for(self.model, rows, self.device)
         smoothing = self._label_smoothing if torch.is_grad_enabled() else 0.0
         token_nll, correct = self.model.token_nll(batch, label_smoothing=smoothing)
         return LossOutput(loss=token_nll.sum(), num_items=len(token_nll), correct=correct.sum())

@@ -19,9 +19,9 @@ from app.logs import get_logger
 from worker.host_memory import HostMemory
 from worker.model.rendering import Renderer
 from worker.run_folder import RunFolder
-from worker.training.batching import Row, collate
+from worker.training.batching import Row
 from worker.training.errors import is_out_of_memory
-from worker.training.forward import CausalLM
+from worker.training.forward import CausalLM, collate_for
 from worker.training.packing import PackedObjective
 from worker.training.serving_check.rows import MAX_EXAMPLES, CheckRow, select_rows
 from worker.training.serving_check.stored import StoredAdapter, find_answers
@@ -119,7 +119,7 @@ def compute_logprobs(rows: Sequence[CheckRow], objective: ChatObjective) -> list
     model, device = objective.model, objective.device
     computed: dict[Row, Logprobs] = {}
     for part in objective.split(items):
-        batch = collate(part, device, share_prefix=model.supports_shared_prefix)
+        batch = collate_for(model, part, device)
         token_nll, _ = model.token_nll(batch)
         by_row = token_nll.cpu().split([len(item.label_positions) for item in part])
         computed |= {item: -nll.numpy() for item, nll in zip(part, by_row, strict=True)}
