@@ -6,8 +6,10 @@ from torch import Tensor
 from worker.training.fused_ops import FusedOps
 from worker.training.workspace import Workspace
 
-# Rows of logits materialized at once: 25 MB in float32 with a vocabulary of 49,152 tokens.
+# Rows of logits materialized at once on a CPU: 25 MB in float32 with a vocabulary of 49,152 tokens.
 LOGITS_CHUNK = 128
+# On other devices, whose products must be larger, 0.5 GB in float32.
+LOGITS_ON_DEVICE = 2**27
 
 
 def linear_cross_entropy(
@@ -34,8 +36,9 @@ def linear_cross_entropy(
     wide = torch.promote_types(hidden.dtype, torch.float32)
     losses = torch.empty(len(labels), dtype=wide, device=hidden.device)
     correct = torch.empty(len(labels), dtype=torch.bool, device=hidden.device)
-    for start in range(0, len(labels), LOGITS_CHUNK):
-        chunk = slice(start, start + LOGITS_CHUNK)
+    rows = get_logits_chunk(len(weight), hidden.device)
+    for start in range(0, len(labels), rows):
+        chunk = slice(start, start + rows)
         count = len(labels[chunk])
         with memory.released_after():
             logits = memory.empty(len(hidden[chunk]), len(weight), dtype=hidden.dtype)
@@ -48,6 +51,13 @@ def linear_cross_entropy(
                 logits[count:].zero_()
                 torch.mm(logits, weight, out=gradient[chunk])
     return losses, correct
+
+
+def get_logits_chunk(vocab_size: int, device: torch.device) -> int:
+    """Get the number of labels whose logits are computed at once."""
+    if device.type == "cpu":
+        return LOGITS_CHUNK
+    return LOGITS_CHUNK * max(1, LOGITS_ON_DEVICE // (LOGITS_CHUNK * vocab_size))
 
 
 def cross_entropy_of_logits(

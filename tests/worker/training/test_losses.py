@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from worker.training.fused_ops import TorchFusedOps
-from worker.training.losses import LOGITS_CHUNK, linear_cross_entropy
+from worker.training.losses import LOGITS_CHUNK, get_logits_chunk, linear_cross_entropy
 from worker.training.workspace import Workspace
 
 
@@ -36,3 +36,10 @@ def test_losses_and_gradients_equal_cross_entropy(count: int, smoothing: float) 
     torch.testing.assert_close(losses, expected)
     torch.testing.assert_close(gradient, theirs.grad)
     assert torch.equal(correct, logits.argmax(-1) == labels)
+
+
+def test_a_gpu_computes_more_logits_at_once_but_no_more_than_fit() -> None:
+    assert get_logits_chunk(49_152, torch.device("cpu")) == LOGITS_CHUNK
+    assert get_logits_chunk(49_152, torch.device("cuda")) == 2688
+    assert get_logits_chunk(128_256, torch.device("cuda")) == 1024
+    assert get_logits_chunk(10**8, torch.device("cuda")) == LOGITS_CHUNK
