@@ -10,6 +10,7 @@ from app.recipes.chat import Recipe
 from worker.inference.native.build import get_kernels_folder
 from worker.run_folder import RunSpec
 from worker.training.forward import CausalLM, choose_causal_lm
+from worker.training.memory_plan import limit_tokens
 from worker.training.micro_batch_limits import MicroBatchLimits, reduce_limits
 from worker.training.objectives.dpo import DpoObjective
 from worker.training.objectives.supervised import SupervisedObjective
@@ -57,4 +58,9 @@ def _choose_causal_lm(spec: RunSpec, recipe: Recipe, model: PeftModel) -> Causal
 
 
 def _choose_limits(spec: RunSpec, recipe: Recipe, model: PeftModel) -> MicroBatchLimits:
-    return reduce_limits(MAX_TOKENS[model.device.type], spec.micro_batch, recipe.batch_size)
+    max_tokens = limit_tokens(
+        model,
+        MAX_TOKENS[model.device.type],
+        recomputes=recipe.extra["gradient_checkpointing"],
+    )
+    return reduce_limits(max_tokens, spec.micro_batch, recipe.batch_size)
