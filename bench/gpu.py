@@ -4,13 +4,14 @@
 
 Models have the shapes of known ones and random weights, so that nothing is downloaded. Rows are
 random token ids with log-normal lengths (mean 380, at most 2,048), half of them in the loss. Each
-measurement prints one JSON line when it ends, and writes it into FOLDER: what a time limit cuts off
-does not take the rest with it. One that fails prints its error instead.
+measurement prints one JSON line when it ends, and writes it into FOLDER (bench/results): what a
+time limit cuts off does not take the rest with it. One that fails prints its error instead.
 
     limits      matrix products and memory copies per second
     equality    loss and gradients of our forward pass beside transformers' own, in float32
     batches     greedy tokens of a sequence alone and in a batch
     training    LoRA of rank 16, ours beside transformers and PEFT; MFU counts what the rows need
+    peers       the same rows by TRL and Unsloth, where they are installed (`make bench-peers`)
     serving     prefill and decoding with many adapters in one batch
 
 Without a GPU, `--shapes tiny` runs all of it on the processor, which shows that the script works.
@@ -22,17 +23,16 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from peft import PeftModel
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from bench.decoding import make_adapter
+from bench.gpu_models import CONTEXT_LENGTH, SHAPES, Shape, make_model, make_rows
+from bench.gpu_peers import measure_peers
 from bench.training.flops import FlopCount
 from bench.training.in_process import Arm, make_luthier_arm, make_padded_arm
 from worker.inference.decoder import PromptChunk
@@ -42,60 +42,10 @@ from worker.modeling import add_adapter, choose_device, choose_dtype
 from worker.training.batching import Row
 from worker.training.environment import get_environment_fingerprint
 
-CONTEXT_LENGTH = 2048
-MEAN_TOKENS = 380
 LORA_RANK = 16
+BATCH_SIZE = 8
+RESULTS = Path(__file__).parent / "results"
 MEGABYTE = 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Sizes of a Llama-shaped model."""
-
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    tie_word_embeddings: bool
-
-
-SHAPES = {
-    "tiny": Shape(512, 64, 128, 2, 4, 2, True),
-    "smollm2-135m": Shape(49152, 576, 1536, 30, 9, 3, True),
-    "llama-1b": Shape(128256, 2048, 8192, 16, 32, 8, True),
-    "llama-8b": Shape(128256, 4096, 14336, 32, 32, 8, False),
-}
-
-
-def make_model(shape: Shape, dtype: torch.dtype, *, layers: int | None = None) -> PreTrainedModel:
-    """Make a model with random weights on the device, frozen. Its weights are equal each time."""
-    sizes = {**asdict(shape), "num_hidden_layers": layers or shape.num_hidden_layers}
-    config = LlamaConfig(**sizes, max_position_embeddings=CONTEXT_LENGTH, rope_theta=500_000.0)
-    torch.manual_seed(0)
-    previous = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with choose_device():
-            model = LlamaForCausalLM(config)
-    finally:
-        torch.set_default_dtype(previous)
-    model.requires_grad_(False)
-    model.train(False)
-    return model
-
-
-def make_rows(count: int, vocab_size: int, *, max_tokens: int = CONTEXT_LENGTH) -> list[Row]:
-    """Make rows of random tokens; the second half of each is in the loss."""
-    generator = np.random.default_rng(0)
-    sigma = 0.8
-    lengths = generator.lognormal(np.log(MEAN_TOKENS) - sigma**2 / 2, sigma, count)
-    rows = []
-    for length in np.clip(lengths, 16, max_tokens).astype(int):
-        ids = generator.integers(10, vocab_size, length, dtype=np.int32)
-        rows.append(Row(ids, np.arange(length // 2, length, dtype=np.int32)))
-    return rows
 
 
 def synchronize() -> None:
@@ -183,8 +133,8 @@ def train(arm: Arm, batches: Sequence[Sequence[Row]]) -> float:
 def measure_training(
     make: Callable[[PeftModel], Arm], shape: Shape, dtype: torch.dtype, *, steps: int, tflops: float
 ) -> dict[str, Any]:
-    rows = make_rows((steps + 2) * 8, shape.vocab_size)
-    batches = [rows[start : start + 8] for start in range(0, len(rows), 8)]
+    rows = make_rows((steps + 2) * BATCH_SIZE, shape.vocab_size)
+    batches = [rows[start : start + BATCH_SIZE] for start in range(0, len(rows), BATCH_SIZE)]
     reset_peak_memory()
     model = make_tunable(shape, dtype)
     arm = make(model)
@@ -269,18 +219,16 @@ def measure_serving(shape: Shape, dtype: torch.dtype, *, steps: int) -> Iterator
 class Report:
     """Prints a JSON line per measurement and writes it, until the time is over."""
 
-    def __init__(self, folder: Path | None, seconds: float) -> None:
+    def __init__(self, folder: Path, seconds: float) -> None:
         self._deadline = time.perf_counter() + seconds
-        self._file = folder / "gpu.jsonl" if folder else None
-        if folder:
-            folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / f"gpu-{time.strftime('%Y-%m-%dT%H-%M-%S')}.jsonl"
 
     def write(self, **fields: Any) -> None:
         line = json.dumps(fields)
         print(line, flush=True)
-        if self._file:
-            with self._file.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
 
     def measure(self, call: Callable[[], Any], **names: Any) -> dict[str, Any]:
         """Run a measurement that returns its fields, or yields them; write them."""
@@ -308,6 +256,12 @@ def measure_shape(
     for make in (make_luthier_arm, make_peer_arm):
         training = partial(measure_training, make, shape, dtype, steps=steps, tflops=tflops)
         report.measure(training, measured="training", shape=name)
+    rows = make_rows((steps + 2) * BATCH_SIZE, shape.vocab_size)
+    report.measure(
+        lambda: measure_peers(make_model(shape, dtype), rows, batch_size=BATCH_SIZE),
+        measured="peers",
+        shape=name,
+    )
     with torch.inference_mode():
         serving = partial(measure_serving, shape, dtype, steps=steps)
         report.measure(serving, measured="serving", shape=name)
@@ -339,7 +293,7 @@ def main() -> None:
     shapes = ["smollm2-135m", "llama-1b", "llama-8b"]
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=shapes)
     parser.add_argument("--seconds", type=float, default=540)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, default=RESULTS)
     run(parser.parse_args())
 
 

@@ -8,6 +8,7 @@ checkpointing), `dtype` of the weights, and under `config` whatever differs from
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from bench.training.peers.task import Task, lower_priority, read_rows, time_call, write_result
+
+
+class StepClock(transformers.TrainerCallback):
+    """Notes when steps end, to leave out the first ones, in which kernels are compiled."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_step_end(self, *_args: Any, **_kwargs: Any) -> None:
+        self.ends.append(time.perf_counter())
 
 
 class OrderedDpoTrainer(DPOTrainer):
@@ -109,13 +120,18 @@ def main() -> None:
 
     # Reference log-probabilities that are computed beforehand are computed here.
     seconds_to_make = time_call(make)
+    clock = StepClock()
+    trainers[0].add_callback(clock)
     seconds = time_call(trainers[0].train)
+    on_gpu = task.device == "cuda"
     is_precomputed = VARIANT.get("config", {}).get("precompute_ref_log_probs", False)
     trainers[0].model.save_pretrained(out / "adapter")
     write_result(
         out,
         seconds=seconds + (seconds_to_make if is_precomputed else 0.0),
+        step_ends=clock.ends,
         losses=[log["loss"] for log in trainers[0].state.log_history if "loss" in log],
+        peak_device_mb=round(torch.cuda.max_memory_allocated() / 1e6) if on_gpu else None,
         versions={
             "trl": trl.__version__,
             "transformers": transformers.__version__,
