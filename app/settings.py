@@ -207,6 +207,11 @@ class Settings(BaseSettings):
         description="CPU threads of a training process; 0 means the cores divided by "
         "`LUTHIER_TRAINER_CONCURRENCY`",
     )
+    deterministic_training: bool = Field(
+        True,
+        description="Whether training on a GPU uses only kernels that give the same bits each "
+        "time; `false` is faster",
+    )
     native_kernels: bool = Field(
         True,
         description="Whether the engine and training use native kernels on a CPU; `false` leaves "

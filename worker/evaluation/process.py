@@ -6,14 +6,20 @@ from pathlib import Path
 from app.logs import configure
 from worker.evaluation.evaluate import evaluate
 from worker.run_folder import RunFolder
-from worker.training.environment import StopSignal, configure_process, make_deterministic
+from worker.training.environment import (
+    StopSignal,
+    configure_process,
+    make_deterministic,
+    set_threads,
+)
 
 
 def main(run_folder: Path) -> int:
     configure("info", "evaluation")
     configure_process()
     folder = RunFolder(run_folder)
-    make_deterministic(folder.read_spec().threads)
+    set_threads(folder.read_spec().threads)
+    make_deterministic()
     return evaluate(folder, StopSignal(folder))
 
 

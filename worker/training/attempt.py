@@ -3,11 +3,13 @@
 import gc
 from dataclasses import replace
 
+import torch
+
 from app.logs import get_logger
 from worker.comparison_notes import verified
 from worker.run_folder import ComparisonBegan, ExitCode, Failed, RunFolder, RunSpec
 from worker.training.builder import build_training_loop
-from worker.training.environment import StopSignal, make_deterministic
+from worker.training.environment import StopSignal, make_deterministic, set_threads
 from worker.training.errors import classify_error
 from worker.training.leakage import leakage_warnings
 from worker.training.ranks import ALONE, Ranks
@@ -23,7 +25,9 @@ def run_attempt(folder: RunFolder, ranks: Ranks = ALONE) -> ExitCode:
     """
     stop = StopSignal(folder)
     spec = folder.read_spec()
-    make_deterministic(spec.threads, processes=ranks.count)
+    set_threads(spec.threads, processes=ranks.count)
+    if spec.deterministic or not torch.cuda.is_available():
+        make_deterministic()
     try:
         exit_code, trained = _train(folder, spec, stop, ranks)
         if trained is not None:

@@ -44,12 +44,13 @@ def configure_process() -> None:
         file.write(OOM_SCORE_ADJ)
 
 
-def make_deterministic(threads: int, *, processes: int = 1) -> None:
-    """Make results bit-reproducible on this machine, for the given number of threads.
-
-    `processes` that train together share them.
-    """
+def set_threads(threads: int, *, processes: int = 1) -> None:
+    """Set the number of CPU threads; `processes` that train together share them."""
     torch.set_num_threads(max(1, (threads or os.cpu_count() or 1) // processes))
+
+
+def make_deterministic() -> None:
+    """Make results bit-reproducible on this machine, for the number of threads that is set."""
     torch.use_deterministic_algorithms(True)
     # It would fill all new memory with NaN, to show whoever reads what nobody wrote. That is a pass
     # over each tensor of a step.
