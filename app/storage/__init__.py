@@ -15,7 +15,6 @@ from app.storage.object_keys import (
     work_part_key,
 )
 from app.storage.protocol import AlreadyExists, ObjectStore, ObjectWriter, StorageUnavailable
-from app.storage.s3 import S3Store
 from app.storage.verified import MARKER_KEY, StorageMismatch, VerifiedStore, read_marker
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "LocalStore",
     "ObjectStore",
     "ObjectWriter",
-    "S3Store",
     "StorageMismatch",
     "StorageUnavailable",
     "UnsafeKey",
@@ -53,6 +51,9 @@ def open_store(settings: Settings) -> ObjectStore:
 
 def open_bucket(settings: Settings, bucket: str) -> ObjectStore:
     """Open any bucket, with the credentials of the storage."""
+    # boto3 takes long to import, and most installations have no bucket.
+    from app.storage.s3 import S3Store
+
     secret = settings.s3_secret_access_key
     return S3Store(
         bucket,
