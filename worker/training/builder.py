@@ -57,7 +57,7 @@ from worker.training.objectives.dpo import DpoObjective, read_pairs
 from worker.training.objectives.supervised import SupervisedObjective, read_rows
 from worker.training.optimizer import build_optimizer
 from worker.training.packing import PackedObjective, pack_rows
-from worker.training.preloading import load_base, load_tokenizer
+from worker.training.preloading import load_base, make_renderer
 from worker.training.ranks import ALONE, Ranks
 from worker.training.ref_logprobs import RefLogprobsPrecomputer
 from worker.training.rendered_rows import compute_key, read_files
@@ -97,12 +97,11 @@ def build_training_loop(
         raise user_error("invalid_method", f"Unknown method {spec.method!r}.", "method")
     method = CHAT_METHODS[spec.method]
     model_folder = materialize(CatalogModel.from_json(spec.model), Path(spec.model_cache))
-    renderer = Renderer(
-        load_tokenizer(model_folder),
+    renderer = make_renderer(
+        model_folder,
         _max_seq_length(spec),
         eos_ids=read_generation_config(model_folder).eos_ids,
         options=RenderingOptions(now=spec.rendered_at, thinking=has_reasoning(folder.train_file)),
-        has_cache=True,
     )
     long_rows = LongRowPolicy(
         drop_auto(spec.hyperparameters).get("long_rows", get_default_policy(spec.method))

@@ -4,7 +4,7 @@ It is the chat model of the latest job: encoders load in a tenth of a second. In
 there is none, and everything is loaded when it is asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from app.catalog import CatalogModel, ModelKind
 from worker import modeling
+from worker.model.rendering import Renderer, RenderingOptions
+from worker.model.rendering.template_tokenizer import TemplateTokenizer
 from worker.model_cache import is_cached, needs_cache
 from worker.model_sources import materialize
 from worker.training.folder_state import FolderState, read_state
@@ -31,6 +33,7 @@ class _Preloaded:
 
     state: FolderState
     tokenizer: PreTrainedTokenizerBase
+    tokens: TemplateTokenizer
     base: PreTrainedModel | None
     dtype: torch.dtype
 
@@ -57,12 +60,27 @@ def preload(entry: Mapping[str, Any], cache: Path) -> None:
     base, dtype = None, modeling.choose_dtype(CPU)
     if not _has_accelerator() and _is_stored_in(folder, dtype):
         base = modeling.load_base(folder, dtype=dtype, device=CPU)
-    _preloaded = _Preloaded(state, tokenizer, base, dtype)
+    _preloaded = _Preloaded(state, tokenizer, TemplateTokenizer(tokenizer), base, dtype)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     preloaded = _find(folder)
     return modeling.load_tokenizer(folder) if preloaded is None else preloaded.tokenizer
+
+
+def make_renderer(
+    folder: Path, context_length: int, *, eos_ids: Sequence[int], options: RenderingOptions
+) -> Renderer:
+    """Make the renderer of a job's rows for the base model in `folder`."""
+    preloaded = _find(folder)
+    return Renderer(
+        load_tokenizer(folder),
+        context_length,
+        eos_ids=eos_ids,
+        options=options,
+        has_cache=True,
+        tokens=None if preloaded is None else preloaded.tokens,
+    )
 
 
 def load_base(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:

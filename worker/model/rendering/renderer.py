@@ -46,6 +46,7 @@ class Renderer:
     `eos_ids` are the ids that end the base model's answers, beside those its template writes.
     Without a chat template, chats are written in PLAIN_TEMPLATE. With `has_cache`, what training
     examples have in common is tokenized once; for the texts of one tenant only, see TokenCache.
+    `tokens`, if they are there already, are the tokenizer's.
     """
 
     def __init__(
@@ -56,11 +57,12 @@ class Renderer:
         eos_ids: Sequence[int] = (),
         options: RenderingOptions = DEFAULT_OPTIONS,
         has_cache: bool = False,
+        tokens: TemplateTokenizer | None = None,
     ) -> None:
         self.context_length = context_length
         self.options = options
         self._tokenizer = tokenizer
-        self._tokens = TemplateTokenizer(tokenizer)
+        self._tokens = tokens or TemplateTokenizer(tokenizer)
         self._example_tokens = self._tokens.with_cache() if has_cache else self._tokens
         self._eos_ids = eos_ids
         self._set_template(options)
