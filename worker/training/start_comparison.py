@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -19,6 +20,9 @@ STATE_FILE = "start.json"
 # of the training file once more, and its owner waits for it.
 MAX_TOKEN_SHARE = 0.05
 MIN_TOKENS = {"validation": 4096, "training": 512}
+# A model whose last batch had less than this share of the start's loss has learned. The losses of
+# batches vary by less, and nothing is measured again.
+CLEARLY_LOWER = 0.75
 # Mean loss of the whole validation file, by which the best epoch is chosen.
 WHOLE_FILE_LOSS = "full_valid_loss"
 
@@ -89,6 +93,9 @@ class StartComparison(Generic[RowT]):
         `values` are the metrics of the epoch that became the model.
         """
         if self._start_loss is None:
+            return None
+        last = values.get("train_loss", math.inf)
+        if self._role == "training" and last < CLEARLY_LOWER * self._start_loss:
             return None
         loss = values.get(WHOLE_FILE_LOSS) if self._is_whole_validation else None
         loss = self._measure() if loss is None else loss

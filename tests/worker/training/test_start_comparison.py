@@ -98,9 +98,12 @@ def test_rows_of_the_training_file_are_measured_again() -> None:
     comparison = compare(objective, trained_tokens=LARGE_JOB, role="training")
     measure_start(comparison)
     objective.losses = dict.fromkeys(ROWS, 3.0)
-    warning = comparison.warn({"train_loss": 1.0})
+    warning = comparison.warn({"train_loss": 1.6})
     assert warning is not None
     assert "640 rows of the training file its loss is 3.00" in warning
+    objective.measured.clear()
+    assert comparison.warn({"train_loss": 1.4}) is None
+    assert objective.measured == [], "the last batch shows that it has learned"
 
 
 def test_few_rows_of_a_small_training_file_are_measured() -> None:
