@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Annotated, NoReturn
 
 import typer
-import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 
+from app import api_process
 from app.backup.errors import BackupError
 from app.base_models.source import SourceUnusable
 from app.catalog import CatalogError
@@ -24,8 +24,6 @@ from app.db.session import (
 from app.db.tables import KeyMixin
 from app.errors import ApiError
 from app.files import quota
-from app.http_server.descriptors import reserve_descriptors
-from app.http_server.protocol import MAX_CONNECTIONS, BoundedHttpProtocol
 from app.jobs import scheduling
 from app.local import (
     backup_commands,
@@ -88,22 +86,29 @@ app.add_typer(sweep_commands.sweeps_app, name="sweeps")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Entry point. A user error prints a sentence and exits with 1; Ctrl-C exits with 130."""
+    """Run a command. A user error prints a sentence and exits with 1; Ctrl-C exits with 130."""
     try:
         with record_command(sys.argv[1:] if arguments is None else arguments):
             app(args=arguments)
-    except DatabaseUnavailable as error:
+    except BaseException as error:
+        end(error)
+    raise SystemExit(0)
+
+
+def end(error: BaseException) -> NoReturn:
+    """End the command as an error demands, which is raised again unless it is a user's."""
+    if isinstance(error, DatabaseUnavailable):
         echo_error(f"The database cannot be used; see DATABASE_URL. {error}")
         raise SystemExit(1) from error
-    except USER_ERRORS as error:
+    if isinstance(error, USER_ERRORS):
         echo_error(str(error))
         raise SystemExit(1) from error
-    except ValidationError as error:
+    if isinstance(error, ValidationError):
         echo_error(doctor.explain_settings_error(error))
         raise SystemExit(1) from error
-    except (ShutdownRequested, KeyboardInterrupt):
+    if isinstance(error, ShutdownRequested | KeyboardInterrupt):
         raise SystemExit(130) from None
-    raise SystemExit(0)
+    raise error
 
 
 @app.command("up")
@@ -123,37 +128,10 @@ def demo_command() -> None:
     demo.run(Settings(), Console())
 
 
-# A tenth of Python's own: the event loop waits this long for each thread that is running.
-API_SWITCH_INTERVAL_SECONDS = 0.0005
-
-
 @app.command("api")
 def api_command() -> None:
     """Run only the API; DATABASE_URL, REDIS_URL and LUTHIER_ENGINE_URL configure the rest."""
-    settings = Settings()
-    forbid_inspection()
-    sys.setswitchinterval(API_SWITCH_INTERVAL_SECONDS)
-    BoundedHttpProtocol.max_connections = reserve_descriptors(MAX_CONNECTIONS)
-    uvicorn.run(
-        "app.main:create_app",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        http=BoundedHttpProtocol,
-        # A WebSocket upgrade would bypass the admission middleware.
-        ws="none",
-        # Keep the app's own logging: one JSON object per line, no query strings.
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        # Any client can send a forwarding header; the middleware reads that of a trusted proxy.
-        proxy_headers=False,
-        backlog=2048,
-        # Longer than load balancers keep idle connections: reusing one while it is closed here
-        # would cause a 502 there.
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=20,
-    )
+    api_process.main()
 
 
 @app.command("migrate")

@@ -42,8 +42,8 @@ KINDS = {
     "worker.inference": "engine",
     "-Q train": "trainer",
     "-Q io": "io",
-    "app.cli api": "api",
-    "app.cli up": "up",
+    "app.api_process": "api",
+    "app.entry up": "up",
 }
 # Minutes, so that what ended before the warm-up is gone at the end.
 VARIABLES = {

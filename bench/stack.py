@@ -59,7 +59,7 @@ def run_stack_in(folder: Path, *, poll_seconds: float = 0.5, **variables: str) -
     own = {"LUTHIER_HOME": str(home), "PORT": str(port)}
     with (folder / "up.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "up"],
+            [sys.executable, "-m", "app.entry", "up"],
             env=os.environ | own | variables,
             stdout=log,
             stderr=subprocess.STDOUT,

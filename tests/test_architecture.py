@@ -28,7 +28,7 @@ TRANSACTION_OWNERS = {
     "app.local.project_commands",
     "app.local.sweep_commands",
     "app.local.console_link",
-    "app.local.up",
+    "app.local.database_setup",
     "app.monitoring.recorder",
     "app.operations.health",
     "app.operations.job_validation",

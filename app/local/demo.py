@@ -15,7 +15,7 @@ from rich.console import Console
 from app.local import process_specs
 from app.local.api_client import ApiClient, connect
 from app.local.demo_ui import DemoUi
-from app.local.up import key_path
+from app.local.home import key_path
 from app.settings import Settings
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from app.local.processes import descendants, is_alive, kill_all
+from app.settings import Settings
 
 POSTGRES = "postgres"
 # Start times of one process read twice differ by less: they are relative to the measured boot time.
@@ -81,6 +82,7 @@ class Home:
         self._lock = _lock_of(path)
         self._stack = path / "run" / "stack.json"
         self._processes = path / "run" / "children.json"
+        self._schema = path / "run" / "schema.json"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Private, because it holds training data and keys.
@@ -119,6 +121,15 @@ class Home:
             _write_record(
                 self._processes, [asdict(record) for record in records if record is not None]
             )
+
+    def record_schema(self, revision: str) -> None:
+        """Record that the embedded database has this version's schema."""
+        _write_record(self._schema, revision)
+
+    def has_schema(self, revision: str) -> bool:
+        """True if a previous run has recorded this revision. The database may have been restored
+        from a backup since."""
+        return bool(_read_record(self._schema) == revision)
 
     def running_stack(self) -> RunningStack | None:
         """The stack that runs on this folder, if any."""
@@ -165,6 +176,15 @@ class Home:
             f"Luthier already runs on {self.path}, at {running.url} (process {running.stack.pid}). "
             "Stop it with Ctrl-C in its terminal, or give this one its own LUTHIER_HOME and PORT."
         )
+
+
+def key_path(settings: Settings) -> Path:
+    return settings.home / "api_key"
+
+
+def display_path(path: Path) -> str:
+    """A path for display: relative to the working directory if it is below it."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def check_exists(path: Path) -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from app.local import process_specs
 from app.local.api_client import ApiClient, ApiFailed, connect
-from app.local.home import Home
-from app.local.up import key_path
+from app.local.home import Home, key_path
 from app.settings import Settings
 
 

@@ -5,14 +5,17 @@ import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 from pydantic import ValidationError
 
 from app.catalog import CatalogModel
 from app.local.processes import ProcessSpec
-from app.operations.schemas import Readiness
 from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.operations.schemas import Readiness
 
 ENGINE = "engine"
 # Time for a trainer to write a checkpoint and release its job.
@@ -66,7 +69,7 @@ def managed_engine_spec(settings: Settings, model: CatalogModel, url: str) -> Pr
 def api_spec(settings: Settings) -> ProcessSpec:
     return ProcessSpec(
         name="api",
-        command=(sys.executable, "-m", "app.cli", "api"),
+        command=(sys.executable, "-m", "app.api_process"),
         environment=environment(settings),
         log=log_path(settings, "api"),
         is_ready=lambda: is_ok(f"{api_url(settings)}/healthz"),
@@ -137,13 +140,16 @@ def trainer_health_problem(url: str) -> str | None:
     return report.checks["trainers"].message
 
 
-def problems_sentence(report: Readiness) -> str | None:
+def problems_sentence(report: "Readiness") -> str | None:
     """The messages of failed checks as one string; None if all passed."""
     return " ".join(check.message for check in report.checks.values() if check.message) or None
 
 
-def fetch_readiness(url: str, *, timeout_seconds: float) -> Readiness | None:
+def fetch_readiness(url: str, *, timeout_seconds: float) -> "Readiness | None":
     """Fetch the response of /readyz, ready or not; None if it does not answer in time."""
+    # Not before it is needed: it imports SQLAlchemy, and `up` has yet to start the engine.
+    from app.operations.schemas import Readiness
+
     try:
         response = httpx.get(url, timeout=timeout_seconds, trust_env=False)
         return Readiness.model_validate_json(response.content)

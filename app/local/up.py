@@ -1,25 +1,20 @@
 """`luthier up`: start all processes in dependency order and supervise them until a signal."""
 
-import os
 import secrets
 import time
 from collections.abc import Callable
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from app.catalog import Catalog
-from app.db.migrate import upgrade
-from app.db.session import one_off_transaction
-from app.local import console_link, ports, process_specs
+from app.db.client_name import newest_revision
+from app.local import ports, process_specs
 from app.local.ballast import Ballast
-from app.local.home import Home, write_private
-from app.local.operator_commands import get_user_name
+from app.local.home import Home, display_path
 from app.local.postgres import prepare_postgres
 from app.local.supervisor import POLL_INTERVAL_SECONDS, ShutdownRequested, SignalCounter, Supervisor
 from app.local.valkey import prepare_valkey
-from app.organization import admin_keys, api_keys
 from app.settings import Settings
 
 Echo = Callable[[str], None]
@@ -83,14 +78,26 @@ def start(
     supervisor.start(process_specs.engine_spec(settings))
     is_shared = settings.database_url is not None
     settings = _with_embedded_servers(settings, supervisor)
+    if not is_shared and home.has_schema(newest_revision()):
+        # It connects when it is asked something, and the database needs no migration.
+        supervisor.start(process_specs.api_spec(settings))
     assert settings.database_url is not None
     assert settings.redis_url is not None
-    upgrade(settings.database_url, contract=not is_shared)
+    # SQLAlchemy and Alembic take long to import: the engine, and mostly the API, start meanwhile.
+    from app.local import database_setup
+
+    supervisor.wait_until_ready(
+        *({"postgres", "valkey"} & supervisor.processes.keys()), timeout_seconds=60
+    )
+    database_setup.migrate(settings.database_url, contract=not is_shared)
+    if not is_shared:
+        home.record_schema(newest_revision())
     home.record_stack(process_specs.api_url(settings), settings.database_url, settings.redis_url)
     supervisor.signals.raise_if_requested()
-    ensure_key_file(settings, echo)
-    ensure_admin_key_file(settings, echo)
-    supervisor.start(process_specs.api_spec(settings))
+    database_setup.ensure_key_file(settings, echo)
+    database_setup.ensure_admin_key_file(settings, echo)
+    if "api" not in supervisor.processes:
+        supervisor.start(process_specs.api_spec(settings))
     if is_first:
         echo("The engine converts the base model. This takes half a minute, once.")
     supervisor.wait_until_ready("api", "engine")
@@ -103,7 +110,7 @@ def start(
     echo(f"Serving at {process_specs.api_url(settings)} until Ctrl-C   (logs: {logs})")
     echo(f"Metrics: {', '.join(list_metrics_urls(settings))}")
     if settings.console:
-        link = console_link.create_link(settings.database_url, settings)
+        link = database_setup.create_console_link(settings)
         echo(f"Console, for one log-in: {link}")
     return settings
 
@@ -121,45 +128,6 @@ def check_port(settings: Settings) -> None:
         raise PortTaken(
             f"Port {settings.port} {conflict}. Choose another: PORT={settings.port + 1} make up"
         )
-
-
-def ensure_key_file(settings: Settings, echo: Echo) -> None:
-    """Ensure that LUTHIER_HOME/api_key contains a working API key; create one if not."""
-    path = key_path(settings)
-    if _ensure_key_file(settings, path, api_keys.ensure_working_key):
-        echo(f"Created the first API key: {display_path(path)}")
-
-
-def ensure_admin_key_file(settings: Settings, echo: Echo) -> None:
-    """Ensure that LUTHIER_HOME/admin_key contains a working admin key; create one if not."""
-    path = settings.home / "admin_key"
-    if _ensure_key_file(settings, path, admin_keys.ensure_working_key):
-        echo(f"Created the first admin key: {display_path(path)}")
-
-
-def _ensure_key_file(
-    settings: Settings, path: Path, ensure_working_key: Callable[..., str | None]
-) -> bool:
-    """Create a key and write it to `path`, unless the file has a working one; True if created."""
-    assert settings.database_url is not None
-    existing_secret = path.read_text().strip() if path.exists() else ""
-    with one_off_transaction(settings.database_url) as session:
-        secret = ensure_working_key(
-            session, settings.organization_slug, existing_secret, user=get_user_name()
-        )
-    if secret is None:
-        return False
-    write_private(path, f"{secret}\n")
-    return True
-
-
-def key_path(settings: Settings) -> Path:
-    return settings.home / "api_key"
-
-
-def display_path(path: Path) -> str:
-    """A path for display: relative to the working directory if it is below it."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _with_engine_endpoint(settings: Settings, reserved: ports.PortReservations) -> Settings:
@@ -204,7 +172,4 @@ def _with_embedded_servers(settings: Settings, supervisor: Supervisor) -> Settin
         if getattr(settings, field) is None:
             spec, update[field] = prepare(settings.home)
             supervisor.start(spec)
-    supervisor.wait_until_ready(
-        *({"postgres", "valkey"} & supervisor.processes.keys()), timeout_seconds=60
-    )
     return settings.model_copy(update=update)

@@ -110,7 +110,7 @@ def run_stack(home: Path, output: Path, **environment: str) -> Iterator[Stack]:
     port = free_port()
     log = output.open("wb")
     process = subprocess.Popen(
-        [sys.executable, "-m", "app.cli", "up"],
+        [sys.executable, "-m", "app.entry", "up"],
         cwd=ROOT,
         env=os.environ
         | {

@@ -10,13 +10,9 @@ import pytest
 
 from app.local import ports, process_specs
 from app.local.database import open_database
-from app.local.up import (
-    PortTaken,
-    check_port,
-    ensure_admin_key_file,
-    ensure_key_file,
-    list_metrics_urls,
-)
+from app.local.database_setup import ensure_admin_key_file, ensure_key_file
+from app.local.home import Home
+from app.local.up import PortTaken, check_port, list_metrics_urls
 from app.settings import Settings
 from tests.ports import free_port
 
@@ -118,3 +114,10 @@ def test_the_embedded_database_runs_only_during_a_command() -> None:
         assert "postgres" in record
         assert not list((settings.home / "run").glob("*.json"))
         assert not (settings.home / "postgres" / "postmaster.pid").exists()
+
+
+def test_the_api_need_not_wait_for_a_schema_that_is_recorded(tmp_path: Path) -> None:
+    assert not Home(tmp_path / "home").has_schema("0044")
+    Home(tmp_path / "home").record_schema("0044")
+    assert Home(tmp_path / "home").has_schema("0044")
+    assert not Home(tmp_path / "home").has_schema("0045")
