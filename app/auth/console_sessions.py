@@ -103,7 +103,7 @@ class Grant:
     is_admin: bool = False
     admin_key_id: str | None = None
     subject: str | None = None
-    # Those that the session may switch to.
+    # The session may switch to each of them.
     project_ids: tuple[str, ...] = ()
     # Of a session that another key was added to; it does not begin anew by that.
     expires_at: datetime | None = None
@@ -195,9 +195,15 @@ def merge(current: Grant | None, added: Grant) -> Grant:
     )
 
 
-def get_grant(session: Session, session_id: str) -> Grant:
-    """The rights that a session was started with."""
-    row = session.get_one(ConsoleSession, session_id)
+def end_for_another(session: Session, identity: ConsoleIdentity) -> Grant | None:
+    """End a session that another one takes the place of; return the rights that it was started
+    with, or None if it has ended already."""
+    owner_id = identity.principal.organization_id
+    # `revoke_all` waits for this lock: otherwise it would not see the session that comes next.
+    session.get_one(Organization, owner_id, with_for_update={"read": True, "key_share": True})
+    if not revoke(session, identity.session_id, owner_id):
+        return None
+    row = session.get_one(ConsoleSession, identity.session_id)
     return Grant(
         organization_id=row.organization_id,
         project_id=row.project_id,
@@ -243,29 +249,39 @@ def list_projects(session: Session, identity: ConsoleIdentity) -> list[tuple[str
 
 def switch_project(session: Session, identity: ConsoleIdentity, project_id: str) -> str | None:
     """Go on with a new session, for another of the user's projects; return its secret, or None for
-    a project that is not among them.
+    a project that is not among them, and for a session that has ended meanwhile.
 
     With the old one end the CSRF tokens of its pages, which would act on the other project now.
     """
-    if project_id not in identity.project_ids:
+    if project_id not in dict(list_projects(session, identity)):
         return None
-    grant = get_grant(session, identity.session_id)
-    revoke(session, identity.session_id, grant.organization_id)
+    grant = end_for_another(session, identity)
+    if grant is None:
+        return None
     # It is the user's own right, not that of a key that was typed since the log-in.
     return create(session, replace(grant, project_id=project_id, api_key_id=None))
 
 
-def revoke(session: Session, session_id: str, organization_id: str) -> None:
-    """End a session of an organization with this commit."""
-    session.execute(
+def revoke(session: Session, session_id: str, organization_id: str) -> bool:
+    """End a session of an organization with this commit; False if it has ended already."""
+    statement = (
         update(ConsoleSession)
-        .where(ConsoleSession.id == session_id, ConsoleSession.organization_id == organization_id)
-        .values(revoked_at=func.coalesce(ConsoleSession.revoked_at, func.clock_timestamp()))
+        .where(
+            ConsoleSession.id == session_id,
+            ConsoleSession.organization_id == organization_id,
+            ConsoleSession.revoked_at.is_(None),
+            ConsoleSession.expires_at > func.clock_timestamp(),
+        )
+        .values(revoked_at=func.clock_timestamp())
+        .returning(ConsoleSession.id)
     )
+    return session.scalar(statement) is not None
 
 
 def revoke_all(session: Session, organization_id: str) -> int:
     """End all sessions of an organization with this commit; returns their number."""
+    # Waits for sessions that are being started, and keeps others from it until the commit.
+    session.get_one(Organization, organization_id, with_for_update=True)
     statement = (
         update(ConsoleSession)
         .where(

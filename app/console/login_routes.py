@@ -101,7 +101,10 @@ async def switch_project(
         state, lambda session: console_sessions.switch_project(session, api.identity, project_id)
     )
     if secret is None:
-        raise Forbidden("You are no member of this project. Log in again if you have become one.")
+        raise Forbidden(
+            "This session has ended, or you are no member of this project, or it is archived. "
+            "Log in again."
+        )
     response = RedirectResponse(f"{get_prefix(request)}{CONSOLE_PATH}/", 303)
     cookie = choose_session_cookie(request.scope, state.settings)
     cookie.write(response.headers, secret, max_age=console_sessions.SESSION_SECONDS)
@@ -125,6 +128,5 @@ def _start_session(
         return None
     current = None
     if identity is not None:
-        current = console_sessions.get_grant(session, identity.session_id)
-        console_sessions.revoke(session, identity.session_id, current.organization_id)
+        current = console_sessions.end_for_another(session, identity)
     return console_sessions.create(session, console_sessions.merge(current, added))

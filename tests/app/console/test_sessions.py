@@ -1,15 +1,17 @@
 """Log-in, log-out, and what ends a session."""
 
+import threading
+import time
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 from playwright.sync_api import Page, expect
-from sqlalchemy import update
+from sqlalchemy import func, text, update
 
 from app.auth import console_login_codes, console_sessions, secrets
 from app.db.session import SessionMaker, transaction
-from app.db.tables import ApiKey, ConsoleSession
+from app.db.tables import ApiKey, ConsoleSession, Project
 from app.http.console_cookie import COOKIE_NAME, choose_session_cookie
 from app.local import console_link
 from app.settings import Settings
@@ -110,6 +112,81 @@ def test_a_log_in_replaces_the_secret_of_the_session(
     both = open_home(api, response.cookies[COOKIE_NAME])
     assert "default" in both.text
     assert ">admin<" in both.text
+
+
+def start_member(sessions: SessionMaker, account: Account) -> str:
+    """Start a session of a member of the account's project and of another one; its secret."""
+    owner, own = account.principal.organization_id, account.principal.project_id
+    with transaction(sessions) as session:
+        session.add(Project(id="proj_other", organization_id=owner, name="other"))
+        session.flush()
+        grant = console_sessions.Grant(
+            organization_id=owner,
+            project_id=own,
+            subject="jane",
+            project_ids=(own, "proj_other"),
+        )
+        return console_sessions.create(session, grant)
+
+
+def test_a_request_that_was_under_way_does_not_survive_the_end_of_all_sessions(
+    account: Account, sessions: SessionMaker
+) -> None:
+    secret = start_member(sessions, account)
+    with transaction(sessions) as session:
+        identity = console_sessions.authenticate(session, secret)
+        assert identity is not None
+        console_sessions.revoke_all(session, account.principal.organization_id)
+    with transaction(sessions) as session:
+        assert console_sessions.switch_project(session, identity, "proj_other") is None
+        assert console_sessions.end_for_another(session, identity) is None
+
+
+def test_ending_all_sessions_waits_for_one_that_is_being_started(
+    account: Account, sessions: SessionMaker
+) -> None:
+    """Otherwise it would not see the new session, and not end it."""
+    secret = start_member(sessions, account)
+
+    def end_all() -> None:
+        with transaction(sessions) as session:
+            console_sessions.revoke_all(session, account.principal.organization_id)
+
+    thread = threading.Thread(target=end_all)
+    with transaction(sessions) as session:
+        identity = console_sessions.authenticate(session, secret)
+        assert identity is not None
+        after = console_sessions.switch_project(session, identity, "proj_other")
+        assert after is not None
+        thread.start()
+        wait_for_a_lock(sessions)
+    thread.join()
+    with transaction(sessions) as session:
+        assert console_sessions.authenticate(session, after) is None
+
+
+def wait_for_a_lock(sessions: SessionMaker) -> None:
+    """Wait until some transaction waits for another one."""
+    deadline = time.monotonic() + 60
+    while True:
+        with transaction(sessions) as session:
+            if session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                return
+        assert time.monotonic() < deadline, "nothing waits"
+        time.sleep(0.02)
+
+
+def test_switching_to_an_archived_project_leaves_the_session_as_it_is(
+    account: Account, sessions: SessionMaker
+) -> None:
+    secret = start_member(sessions, account)
+    with transaction(sessions) as session:
+        session.get_one(Project, "proj_other").archived_at = func.clock_timestamp()
+        session.flush()
+        identity = console_sessions.authenticate(session, secret)
+        assert identity is not None
+        assert console_sessions.switch_project(session, identity, "proj_other") is None
+        assert console_sessions.authenticate(session, secret) is not None
 
 
 def test_the_operators_link_logs_in_as_an_admin_and_a_member(
