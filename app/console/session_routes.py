@@ -9,7 +9,8 @@ from app.console.api_client import ApiClient, MissingRole
 from app.console.dependencies import ApiDep
 from app.console.page import get_prefix, render
 from app.http.console_cookie import CONSOLE_PATH
-from app.http.dependencies import AppStateDep, run_autocommit, run_in_transaction
+from app.http.dependencies import AppState, AppStateDep, run_autocommit, run_in_transaction
+from app.security_log import SecurityEvent
 
 MAX_SESSIONS = 200
 
@@ -39,6 +40,7 @@ async def end_session(
     await run_in_transaction(
         state, lambda session: console_sessions.revoke(session, session_id, owner_id)
     )
+    _record(request, state, api)
     return _go(request)
 
 
@@ -47,6 +49,7 @@ async def end_all_sessions(request: Request, state: AppStateDep, api: ApiDep) ->
     """End the sessions of everybody, the admin's own too."""
     owner_id = _require_admin(api).organization_id
     await run_in_transaction(state, lambda session: console_sessions.revoke_all(session, owner_id))
+    _record(request, state, api)
     return _go(request)
 
 
@@ -54,6 +57,18 @@ def _require_admin(api: ApiClient) -> AdminPrincipal:
     if api.identity.admin is None:
         raise MissingRole("This needs an admin key. Log in with one to see it.")
     return api.identity.admin
+
+
+def _record(request: Request, state: AppState, api: ApiClient) -> None:
+    """Record the change. It is no request to the API, which would record it, and that of a session
+    with a project's role too counts as the project's."""
+    state.security_log.write(
+        SecurityEvent.ADMIN_REQUEST,
+        method=request.method,
+        path=request.url.path,
+        key=_require_admin(api).key_id,
+        user=api.identity.subject,
+    )
 
 
 def _go(request: Request) -> Response:
