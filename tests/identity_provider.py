@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI, Form, Request
 from fastapi.responses import JSONResponse, Response
-from joserfc import jwk, jwt
+from joserfc import jwk, jws
 
 CLIENT_ID = "luthier"
 CLIENT_SECRET = "hunter2-&%+"
@@ -33,6 +34,9 @@ class FakeProvider:
     discovery: dict[str, Any] = field(default_factory=dict)
     padding: int = 0
     used_codes: set[str] = field(default_factory=set)
+    odd_keys: list[dict[str, Any]] = field(default_factory=list)
+    # Requests for the discovery document and for the keys.
+    num_reads: int = 0
 
     def reset(self) -> None:
         """Return to an honest provider of the user Jane, in the group `ml`."""
@@ -41,6 +45,8 @@ class FakeProvider:
         self.sign = None
         self.discovery = {}
         self.padding = 0
+        self.odd_keys = []
+        self.num_reads = 0
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -51,6 +57,7 @@ class FakeProvider:
         return app
 
     def describe(self) -> Response:
+        self.num_reads += 1
         document = {
             "issuer": self.url,
             "authorization_endpoint": f"{self.url}/authorize",
@@ -63,8 +70,8 @@ class FakeProvider:
         return JSONResponse(document | self.discovery)
 
     def list_keys(self) -> Response:
-        keys = [self.key.as_dict(private=False), {"kty": "AKP", "kid": "of the future"}]
-        return JSONResponse({"keys": keys})
+        self.num_reads += 1
+        return JSONResponse({"keys": [*self.odd_keys, self.key.as_dict(private=False)]})
 
     def issue(
         self,
@@ -95,4 +102,6 @@ class FakeProvider:
     def encode(self, claims: dict[str, Any], key: jwk.Key | None = None, **header: Any) -> str:
         """Sign claims, with the provider's own key unless given."""
         header = {"alg": "RS256", "kid": self.key.kid} | header
-        return jwt.encode(header, claims, key or self.key, algorithms=[header["alg"]])
+        # Not by joserfc's `jwt`, which cannot encode texts that are no Unicode.
+        payload = json.dumps(claims)
+        return jws.serialize_compact(header, payload, key or self.key, algorithms=[header["alg"]])

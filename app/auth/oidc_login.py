@@ -41,18 +41,18 @@ class OidcLogin:
 
     @property
     def state(self) -> str:
-        """Binds the provider's answer to this browser, and to the page to open."""
+        """The text that binds the provider's answer to this browser, and to the page to open."""
         encoded = base64.urlsafe_b64encode(self.next_path.encode("utf-8", "replace")).decode()
         return f"{self._derive('state', self.next_path)}.{encoded}"
 
     @property
     def nonce(self) -> str:
-        """Binds the id token to this browser."""
+        """The text that binds the id token to this browser."""
         return self._derive("nonce")
 
     @property
     def code_verifier(self) -> str:
-        """Makes the code useless to others (PKCE, RFC 7636)."""
+        """The secret without which the code is useless (PKCE, RFC 7636)."""
         return self._derive("code_verifier")
 
     def _derive(self, *purpose: str) -> str:

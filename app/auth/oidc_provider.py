@@ -9,7 +9,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuthError
 from authlib.oidc.core import CodeIDToken
 from joserfc import jwt
 from joserfc.errors import BadSignatureError, InvalidKeyIdError, JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import Key, KeySet, import_key
 from joserfc.jws import JWSRegistry
 from pydantic import BaseModel, ValidationError
 
@@ -28,14 +28,17 @@ from app.settings import Settings
 
 log = logs.get_logger(__name__)
 
-# Of all requests of one step of a log-in together.
+# The limit of all requests of one step of a log-in together.
 TIMEOUT_SECONDS = 10.0
 MAX_RESPONSE_BYTES = 2**20
 # Until the discovery document and the keys are read again.
 METADATA_SECONDS = 3600.0
 # Between two looks for a key that an id token names and the set does not have.
 MIN_KEYS_AGE_SECONDS = 10.0
-# That clocks may differ.
+# After a failure, until the discovery document and the keys are asked for again: anyone may ask
+# for a log-in.
+RETRY_SECONDS = 3.0
+# The difference of the two clocks that is no reason to refuse a token.
 LEEWAY_SECONDS = 60
 # Asymmetric ones only: with a secret that clients share, any of them could sign.
 ALGORITHMS = (
@@ -61,6 +64,7 @@ class Metadata(BaseModel):
     jwks_uri: str
     userinfo_endpoint: str | None = None
     token_endpoint_auth_methods_supported: list[str] = ["client_secret_basic"]
+    authorization_response_iss_parameter_supported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ class OidcProvider:
         self._claim = settings.oidc_claim
         self._tls: ssl.SSLContext | None = None
         self._cached: _Cached | None = None
+        self._retry_at = 0.0
         self._lock = asyncio.Lock()
 
     async def build_login_url(self, login: OidcLogin, redirect_uri: str) -> str:
@@ -99,14 +104,18 @@ class OidcProvider:
             )
         return str(url)
 
-    async def fetch_claims(self, login: OidcLogin, code: str, redirect_uri: str) -> dict[str, Any]:
+    async def fetch_claims(
+        self, login: OidcLogin, code: str, issuer: str | None, redirect_uri: str
+    ) -> dict[str, Any]:
         """Exchange a code for what the provider says of the user: the claims of a valid id token,
         and of the userinfo endpoint if the token has no claim for the roles.
 
-        Raises ProviderUnavailable or LoginRejected.
+        `issuer` is the one that the answer with the code names. Raises ProviderUnavailable or
+        LoginRejected.
         """
         async with self._connect() as client:
             cached = await self._read(client)
+            _check_issuer(cached.metadata, issuer)
             client.token_endpoint_auth_method = self._choose_auth_method(cached.metadata)
             try:
                 token = await client.fetch_token(
@@ -155,8 +164,14 @@ class OidcProvider:
         oldest = time.monotonic() - METADATA_SECONDS if after is None else after
         async with self._lock:
             if self._cached is None or self._cached.read_at < oldest:
-                metadata = await self._discover(client)
-                keys = _import_keys(await _get_json(client, metadata.jwks_uri))
+                if time.monotonic() < self._retry_at:
+                    raise ProviderUnavailable("it has failed seconds ago, and is not asked again")
+                try:
+                    metadata = await self._discover(client)
+                    keys = _import_keys(await _get_json(client, metadata.jwks_uri))
+                except BaseException:
+                    self._retry_at = time.monotonic() + RETRY_SECONDS
+                    raise
                 self._cached = _Cached(metadata, keys, time.monotonic())
             return self._cached
 
@@ -219,8 +234,9 @@ class OidcProvider:
             claims.validate(leeway=LEEWAY_SECONDS)
         except (JoseError, ValueError, TypeError) as error:
             raise LoginRejected(f"id token: {error}"[:300]) from error
-        if not isinstance(claims["sub"], str) or not claims["sub"]:
-            raise LoginRejected("id token: its subject is no text")
+        subject = claims["sub"]
+        if not isinstance(subject, str) or not subject or not subject.isprintable():
+            raise LoginRejected("id token: its subject is no printable text")
         return dict(claims)
 
     async def _read_userinfo(
@@ -273,16 +289,29 @@ async def _get_json(client: Any, url: str, **options: Any) -> dict[str, Any]:
 
 
 def _import_keys(answer: dict[str, Any]) -> KeySet:
-    """Import a set of keys (RFC 7517); those of kinds that sign no id tokens are left out."""
-    keys = answer.get("keys")
-    try:
-        return KeySet.import_key_set(
-            {"keys": [key for key in keys if key.get("kty") in ("RSA", "EC", "OKP")]}
-            if isinstance(keys, list)
-            else {"keys": []}
-        )
-    except (JoseError, ValueError, TypeError, AttributeError) as error:
-        raise ProviderUnavailable(f"the provider's keys cannot be read: {error}"[:300]) from error
+    """Import a set of keys. Those that sign no id tokens, or are not understood, are left out, as
+    RFC 7517, section 5, says. Raises ProviderUnavailable if there are no others."""
+    documents = answer.get("keys")
+    keys: list[Key] = []
+    for document in documents if isinstance(documents, list) else []:
+        # Of an unknown curve joserfc raises a KeyError.
+        with suppress(JoseError, LookupError, ValueError, TypeError, AttributeError):
+            if document.get("kty") in ("RSA", "EC", "OKP"):
+                keys.append(import_key(document))
+    if not keys:
+        raise ProviderUnavailable("the provider has no key that can be read")
+    return KeySet(keys)
+
+
+def _check_issuer(metadata: Metadata, issuer: str | None) -> None:
+    """Raise LoginRejected for the answer of another provider, which someone has swapped in.
+
+    RFC 9207: providers that announce it name themselves in each answer.
+    """
+    if issuer is None and not metadata.authorization_response_iss_parameter_supported:
+        return
+    if issuer is None or issuer.rstrip("/") != metadata.issuer.rstrip("/"):
+        raise LoginRejected("the answer does not name the provider")
 
 
 def _verify(encoded: str, keys: KeySet) -> jwt.Token:

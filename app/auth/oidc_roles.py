@@ -13,7 +13,7 @@ from app.settings import Settings
 ADMIN = "admin"
 PROJECT_PREFIX = "project:"
 ALL_PROJECTS = "*"
-# That one session may switch between.
+# The most that one session may switch between.
 MAX_PROJECTS = 200
 MAX_NAME_CHARS = 100
 
@@ -59,7 +59,10 @@ def describe_user(claims: Mapping[str, Any]) -> str:
     """The user for logs and the audit log: a name that people know, and the provider's own id, the
     only one that no other user can get."""
     names = (claims.get(name) for name in ("preferred_username", "email", "name"))
-    name = next((text for text in names if isinstance(text, str) and text), None)
+    # Postgres refuses NUL and surrogates, and other characters that cannot be seen would deceive
+    # readers of the logs.
+    texts = ("".join(filter(str.isprintable, name)) for name in names if isinstance(name, str))
+    name = next(filter(None, texts), None)
     subject = str(claims["sub"])[:255]
     return subject if name is None else f"{name[:MAX_NAME_CHARS]} ({subject})"
 

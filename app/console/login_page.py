@@ -7,7 +7,8 @@ from app.http.client_address import rate_limit_name
 from app.http.console_cookie import CONSOLE_PATH
 from app.http.rate_limits import InMemoryRateLimiter, RateLimit
 
-# Failed attempts of one address per minute; no one can guess a key, but each is a query.
+# Failed attempts of one address per minute; no one can guess a key, but each is a query, or a
+# request to the identity provider.
 LOGIN_LIMIT = RateLimit(requests=30, bytes=1)
 
 _limiter = InMemoryRateLimiter(LOGIN_LIMIT)
@@ -46,6 +47,11 @@ def refuse_if_throttled(request: Request, next: str = "") -> Response | None:
 def count_failure(request: Request) -> None:
     """Count a failed attempt of the request's address."""
     _limiter.take(get_address(request))
+
+
+def take_back_failure(request: Request) -> None:
+    """Take back what was counted before it was known that the attempt would succeed."""
+    _limiter.give_back(get_address(request))
 
 
 def get_address(request: Request) -> str:

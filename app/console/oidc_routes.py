@@ -19,6 +19,7 @@ from app.console.login_page import (
     get_address,
     refuse_if_throttled,
     render_login,
+    take_back_failure,
 )
 from app.console.page import get_prefix, get_settings, render
 from app.errors import NotFound
@@ -86,17 +87,16 @@ async def finish(
     throttled = refuse_if_throttled(request)
     if throttled is not None:
         return throttled
+    # Before the provider is asked, or as many at once as one likes would ask it.
+    count_failure(request)
     login = OidcLogin.resume(_choose_cookie(request).read(request.scope), login_state)
     if login is None or not 0 < len(code or error) <= MAX_CODE_CHARS:
-        return _refuse(request, 400, EXPIRED)
+        return _refuse(request, 401, EXPIRED)
     if error:
         log.warning("console.oidc_denied", reason=error[:100])
         return _refuse(request, 403, DENIED)
-    # RFC 9207: the answer of another provider, which someone has swapped in.
-    if iss is not None and iss.rstrip("/") != provider.issuer.rstrip("/"):
-        return _refuse(request, 401, REJECTED)
     try:
-        claims = await provider.fetch_claims(login, code, _build_redirect_uri(request))
+        claims = await provider.fetch_claims(login, code, iss, _build_redirect_uri(request))
     except ProviderUnavailable as reason:
         log.warning("console.oidc_unavailable", reason=str(reason))
         return _refuse(request, 503, UNAVAILABLE)
@@ -109,6 +109,7 @@ async def finish(
     if started is None:
         return _refuse(request, 403, NO_ROLE)
     grant, secret = started
+    take_back_failure(request)
     address = get_address(request)
     state.security_log.count(SecurityEvent.CONSOLE_LOGIN, address=address, user=grant.subject)
     target = build_target(request, login.next_path)
@@ -131,9 +132,6 @@ def _start_session(
 
 def _refuse(request: Request, status: int, problem: str) -> Response:
     """The log-in page with a sentence; the log-in that failed cannot be tried again."""
-    # An outage of the provider is no fault of the users behind this address.
-    if status != 503:
-        count_failure(request)
     response = render_login(request, status=status, problem=problem)
     _choose_cookie(request).write(response.headers, "", max_age=0)
     return response

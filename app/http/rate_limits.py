@@ -161,6 +161,12 @@ class InMemoryRateLimiter:
             self._buckets.popitem(last=False)
         return RateLimitStatus(limit, allowed, requests, bytes_)
 
+    def give_back(self, name: str) -> None:
+        """Give back one request, which is not to count."""
+        if name in self._buckets:
+            requests, bytes_, updated = self._buckets[name]
+            self._buckets[name] = (requests + 1, bytes_, updated)
+
 
 def format_duration(seconds: float) -> str:
     """Format a duration in Go's notation, as OpenAI writes it: `17ms`, `1s`, `6m0s`."""

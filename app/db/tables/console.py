@@ -24,7 +24,7 @@ class ConsoleSession(Base):
     api_key_id: Mapped[str | None] = mapped_column(ForeignKey("api_keys.id"))
     admin_key_id: Mapped[str | None] = mapped_column(ForeignKey("admin_keys.id"))
     subject: Mapped[str | None]
-    # That the user may switch to: those of an identity provider's user.
+    # The projects between which a user of an identity provider may switch.
     project_ids: Mapped[JsonList | None]
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[Timestamp] = mapped_column(index=True)

@@ -22,10 +22,11 @@ from app.auth import console_sessions
 from app.console import login_page
 from app.console.oidc_routes import COOKIE_NAME as LOGIN_COOKIE
 from app.db.session import SessionMaker, transaction
-from app.db.tables import AuditActor, AuditLog, Project
+from app.db.tables import AuditActor, AuditLog, ConsoleSession, Project
 from app.http.console_cookie import COOKIE_NAME
-from app.http.rate_limits import InMemoryRateLimiter
+from app.http.rate_limits import InMemoryRateLimiter, RateLimit
 from app.main import create_app
+from app.security_log import SecurityEvent, SecurityLog
 from app.settings import Settings
 from tests.app.console.conftest import TIMEOUT_MS, find_accessibility_violations
 from tests.identity_provider import CLIENT_ID, CLIENT_SECRET, FakeProvider
@@ -292,6 +293,8 @@ def encode_bytes(value: bytes) -> str:
         {"iat": 9_000_000_000},
         {"sub": None},
         {"sub": {"$ne": ""}},
+        {"sub": "u-1\0"},
+        {"sub": "u-1\ud800"},
     ],
     ids=str,
 )
@@ -319,20 +322,31 @@ def test_an_answer_for_another_browser(client: Client, console: str) -> None:
     client.begin()
     victim = Client(console, client.provider)
     victim.state = client.state
-    assert victim.finish().status_code == 400
+    assert victim.finish().status_code == 401
     victim.begin()
     victim.state = client.state
-    assert victim.finish().status_code == 400
+    assert victim.finish().status_code == 401
     signature = client.state.partition(".")[0]
     elsewhere = base64.urlsafe_b64encode(b"/elsewhere").decode()
     for state in ("", "x", signature, f"{signature}.{elsewhere}"):
         client.state = state
-        assert client.finish().status_code == 400, state
+        assert client.finish().status_code == 401, state
 
 
 def test_an_answer_of_another_provider(client: Client) -> None:
     client.begin()
     assert client.finish(iss="https://evil.example").status_code == 401
+
+
+def test_an_answer_that_does_not_name_its_provider_though_that_one_would(
+    api: Api, client: Client
+) -> None:
+    client.provider.discovery = {"authorization_response_iss_parameter_supported": True}
+    with run_console(api, client.provider.url) as console:
+        client.console = console
+        assert client.log_in().status_code == 401
+        client.begin()
+        assert client.finish(iss=client.provider.url).status_code == 200
 
 
 def test_a_code_works_once(client: Client) -> None:
@@ -372,6 +386,47 @@ def test_new_keys_of_the_provider_are_found(
     assert client.log_in().status_code == 200
     client.provider.key = jwk.RSAKey.generate_key(2048, auto_kid=True)
     assert client.log_in().status_code == 200
+
+
+def test_tokens_with_wrong_signatures_do_not_make_us_ask_for_keys_each_time(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.auth.oidc_provider.MIN_KEYS_AGE_SECONDS", 3600.0)
+    assert client.log_in().status_code == 200
+    client.provider.num_reads = 0
+    client.provider.sign = sign_with_another_key
+    assert [client.log_in().status_code for _ in range(3)] == [401, 401, 401]
+    assert client.provider.num_reads == 0
+
+
+@pytest.mark.parametrize(
+    "odd_keys",
+    [
+        [{"kty": "AKP", "kid": "of the future"}],
+        [{"kty": "EC", "crv": "brainpoolP256r1", "x": "AA", "y": "AA"}],
+        [{"kty": "RSA", "n": "AQAB", "e": "AQAB", "use": "enc", "key_ops": ["verify"]}],
+        [{"kty": "RSA"}, {"kty": ["RSA"]}, {}, "RSA", None, 1, [], {"kty": "OKP", "crv": None}],
+    ],
+    ids=str,
+)
+def test_keys_that_are_not_understood_are_left_out(
+    api: Api, client: Client, odd_keys: list[Any]
+) -> None:
+    client.provider.odd_keys = odd_keys
+    with run_console(api, client.provider.url) as console:
+        client.console = console
+        assert client.log_in().status_code == 200
+
+
+def test_a_provider_that_has_failed_is_not_asked_by_each_visitor(
+    api: Api, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.auth.oidc_provider.RETRY_SECONDS", 3600.0)
+    client.provider.discovery = {"issuer": "https://another.example"}
+    with run_console(api, client.provider.url) as console:
+        client.console = console
+        assert [client.begin().status_code for _ in range(3)] == [503, 503, 503]
+    assert client.provider.num_reads == 1
 
 
 def test_claims_that_only_the_userinfo_endpoint_has(client: Client) -> None:
@@ -453,7 +508,49 @@ def test_an_address_with_many_failures_waits(client: Client) -> None:
     client.begin()
     client.state = "x"
     statuses = {client.finish().status_code for _ in range(login_page.LOGIN_LIMIT.requests + 3)}
-    assert statuses == {400, 429}
+    assert statuses == {401, 429}
+
+
+def test_an_outage_of_the_provider_is_no_way_to_send_it_any_number_of_codes(
+    client: Client, api: Api
+) -> None:
+    client.provider.discovery = {"token_endpoint": "http://127.0.0.1:1/token"}
+    with run_console(api, client.provider.url) as console:
+        client.console = console
+        client.begin()
+        statuses = {client.finish().status_code for _ in range(login_page.LOGIN_LIMIT.requests + 3)}
+    assert statuses == {503, 429}
+
+
+def test_log_ins_that_succeed_do_not_count(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    limiter = InMemoryRateLimiter(RateLimit(requests=1, bytes=1))
+    monkeypatch.setattr(login_page, "_limiter", limiter)
+    assert [client.log_in().status_code for _ in range(3)] == [200, 200, 200]
+
+
+def test_a_name_with_characters_that_the_database_refuses(
+    client: Client, sessions: SessionMaker
+) -> None:
+    client.provider.claims["preferred_username"] = "ja\0ne\ud800\u202e"
+    assert client.log_in().status_code == 200
+    with transaction(sessions) as session:
+        assert session.scalars(select(ConsoleSession.subject)).one() == "jane (u-1)"
+
+
+@pytest.mark.parametrize("path", ["end-all", "csess_1/end"])
+def test_ending_sessions_is_recorded_for_an_admin_who_has_a_project_too(
+    client: Client, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    client.provider.claims["groups"] = ["ops"]
+    client.log_in()
+    lines: list[dict[str, Any]] = []
+    monkeypatch.setattr(SecurityLog, "_write", lambda _, fields: lines.append(fields))
+    token = console_sessions.compute_csrf_token(client.cookies[COOKIE_NAME])
+    url = f"{client.console}/console/settings/sessions/{path}"
+    httpx.post(url, data={"csrf_token": token}, cookies=client.cookies)
+    line = next(line for line in lines if line["event"] == SecurityEvent.ADMIN_REQUEST)
+    assert line["user"] == "jane (u-1)"
+    assert line["path"].endswith(path)
 
 
 def test_a_provider_on_another_machine_needs_tls() -> None:
