@@ -235,8 +235,9 @@ def _apply_retention(session: Session, job_id: str) -> None:
     )
     servable = [row for row in rows if row.kind == CheckpointKind.USER]
     spare = [row for row in rows[MAX_RESUME_CHECKPOINTS:] if row.kind == CheckpointKind.RESUME]
-    aliased = aliases.list_aliased_models(session, job_id)
     older = servable[MAX_SERVABLE_CHECKPOINTS:]
+    names = [row.model_name for row in older if row.model_name is not None]
+    aliased = aliases.lock_aliased_models(session, names)
     _soft_delete(session, [*(row for row in older if row.model_name not in aliased), *spare])
 
 

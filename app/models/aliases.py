@@ -1,5 +1,7 @@
 """Aliases: short names of a project for its fine-tuned models, which can be pointed to others."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import and_, func, select
 from sqlalchemy import update as update_rows
 from sqlalchemy.orm import Session
@@ -88,16 +90,20 @@ def find_statuses(
     return {alias.name: _choose_status(catalog, alias, usable) for alias in aliases}
 
 
-def list_aliased_models(session: Session, job_id: str) -> set[str]:
-    """List the models and checkpoints of a job that its project has an alias of."""
-    statement = select(FineTunedModel.name).join(
-        ModelAlias,
-        and_(
-            ModelAlias.model_name == FineTunedModel.name,
-            ModelAlias.project_id == FineTunedModel.project_id,
-        ),
+def lock_aliased_models(session: Session, names: Sequence[str]) -> set[str]:
+    """Lock models, and list those of which their project has an alias.
+
+    A transaction that creates an alias of one holds a share lock on it, and has ended then.
+    """
+    if not names:
+        return set()
+    models = select(FineTunedModel.name).where(FineTunedModel.name.in_(names))
+    session.execute(models.order_by(FineTunedModel.name).with_for_update())
+    is_own = and_(
+        ModelAlias.model_name == FineTunedModel.name,
+        ModelAlias.project_id == FineTunedModel.project_id,
     )
-    return set(session.scalars(statement.where(FineTunedModel.job_id == job_id)))
+    return set(session.scalars(models.join(ModelAlias, is_own)))
 
 
 def repoint_all(session: Session, before: str, after: str) -> None:

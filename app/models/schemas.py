@@ -77,7 +77,7 @@ class ModelDeleted(BaseModel):
 
 
 class AliasStatus(StrEnum):
-    """What requests to an alias get.
+    """Answers that requests to an alias get.
 
     active             the model's answer
     model_unavailable  an error: the model was deleted, or is no longer shared with the project

@@ -1,16 +1,20 @@
 """Checkpoints: recording, model names, retention and promotion."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.catalog import Catalog
+from app.db.session import SessionMaker
 from app.db.tables import Checkpoint, FineTunedModel, Job, JobEvent, ModelAlias, Outbox
 from app.jobs import checkpoints, leases
 from app.models import deletion as tuned_models
+from tests.app.models.test_routes import count_lock_waits
 from tests.factories import make_job
+from tests.polling import wait_until
 
 
 def make_running_job(session: Session, **changes: Any) -> Job:
@@ -142,6 +146,25 @@ class TestAliases:
             record(session, job, step)
         kept = [(2, "user"), (6, "user"), (8, "user"), (9, "user")]
         assert list_kept_checkpoints(session, job) == kept
+
+    def test_retention_waits_for_a_new_alias(
+        self, session: Session, sessions: SessionMaker
+    ) -> None:
+        """The transaction that creates the alias holds a share lock on the model until it ends."""
+        job = make_running_job(session)
+        for step in (2, 4, 6):
+            record(session, job, step)
+        session.commit()
+        oldest = min(get_models(session).values(), key=lambda model: model.step or 0).name
+        with ThreadPoolExecutor(1) as pool, sessions() as other:
+            locked = select(FineTunedModel).where(FineTunedModel.name == oldest)
+            other.execute(locked.with_for_update(read=True))
+            other.add(ModelAlias(project_id=job.project_id, name="prod", model_name=oldest))
+            recorded = pool.submit(record, session, job, 8)
+            wait_until("retention waits", lambda: count_lock_waits(other) > 0)
+            other.commit()
+            recorded.result(60)
+        assert (2, "user") in list_kept_checkpoints(session, job)
 
     def test_an_alias_follows_a_checkpoint_that_becomes_the_model(self, session: Session) -> None:
         job = make_running_job(session)
