@@ -65,6 +65,9 @@ def _downsample(session: Session, following: Conditions, *, ranges: int) -> Curv
     first, last = session.execute(
         select(func.min(JobMetric.step), func.max(JobMetric.step)).where(*following)
     ).one()
+    if first is None:
+        # Deleted meanwhile: the job began again with other data.
+        return Curves({}, 0, 0, is_downsampled=False)
     # Without the steps that are reported meanwhile.
     chosen = (*following, JobMetric.step <= last)
     names = _list_names(session, chosen)
@@ -82,7 +85,8 @@ def _downsample(session: Session, following: Conditions, *, ranges: int) -> Curv
     steps = literal(sorted(set().union(*ends.values())), ARRAY(Integer))
     for step, values in _read_rows(session, (*chosen, JobMetric.step == any_(steps))):
         for name, value in values.items():
-            if step in ends[name]:
+            # A later attempt may report a metric that the step did not have when it was listed.
+            if step in ends.get(name, ()):
                 points[name][step] = float(value)
     return Curves(_sort(points), last, count, is_downsampled=True)
 
