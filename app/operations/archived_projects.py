@@ -14,6 +14,7 @@ from app.db.tables import (
     EvalRun,
     File,
     FineTunedModel,
+    ModelAlias,
     Project,
     StoredCompletion,
 )
@@ -53,6 +54,19 @@ def delete_models(session: Session, *, days: float, limit: int) -> int:
     for model in models:
         deletion.mark_deleted(session, model)
     return len(models)
+
+
+def delete_aliases(session: Session, *, days: float, limit: int) -> int:
+    """Delete a batch of aliases of projects that were archived more than `days` ago."""
+    key = (ModelAlias.project_id, ModelAlias.name)
+    gone = (
+        select(*key)
+        .join(Project, Project.id == ModelAlias.project_id)
+        .where(_was_archived_before(days))
+        .limit(limit)
+    )
+    statement = delete(ModelAlias).where(tuple_(*key).in_(gone))
+    return len(session.execute(statement.returning(ModelAlias.name)).all())
 
 
 def delete_stored_completions(session: Session, *, days: float, limit: int) -> int:

@@ -102,6 +102,7 @@ def _build_rules(policy: RetentionPolicy) -> Iterator[Rule]:
     if days := policy.archived_project_days:
         yield Rule(partial(archived_projects.delete_files, days=days, limit=BATCH_SIZE))
         yield Rule(partial(archived_projects.delete_models, days=days, limit=BATCH_SIZE))
+        yield Rule(partial(archived_projects.delete_aliases, days=days, limit=BATCH_SIZE))
         completions = archived_projects.delete_stored_completions
         yield Rule(partial(completions, days=days, limit=BATCH_SIZE))
         of_archived_projects = responses.delete_of_archived

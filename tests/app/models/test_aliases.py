@@ -10,9 +10,11 @@ from openai import NotFoundError, OpenAI, PermissionDeniedError
 from sqlalchemy import Engine, event, select
 from sqlalchemy.orm import Session
 
+from app.db import clock
 from app.db.session import SessionMaker, transaction
 from app.db.tables import ModelAlias, Project, TokenUsage
 from app.models import aliases
+from app.operations import archived_projects
 from app.organization import api_keys, projects
 from tests.app.files.test_routes import GOOD
 from tests.app.http.test_admission import expect_error
@@ -287,12 +289,24 @@ def test_no_request_fails_while_an_alias_is_repointed(
         assert set(answers) <= {MODEL, CHECKPOINT}
 
 
+def test_aliases_of_archived_projects_are_deleted(
+    http: httpx.Client, session: Session, account: Account
+) -> None:
+    create(http)
+    assert archived_projects.delete_aliases(session, days=30, limit=10) == 0
+    project = session.get_one(Project, account.principal.project_id)
+    project.archived_at = clock.seconds_from_now(-31 * 86_400)
+    session.commit()
+    assert archived_projects.delete_aliases(session, days=30, limit=10) == 1
+    assert session.scalars(select(ModelAlias)).all() == []
+
+
 def test_usage_is_that_of_the_model(
     http: httpx.Client, openai: OpenAI, engine: FakeEngine, session: Session, api: Api
 ) -> None:
     create(http)
     openai.chat.completions.create(model="prod", messages=MESSAGES)
     api.recorder.flush()
-    assert set(session.scalars(select(TokenUsage.model))) <= {MODEL}
+    assert set(session.scalars(select(TokenUsage.model))) == {MODEL}
     with pytest.raises(NotFoundError):
         openai.chat.completions.create(model="unknown", messages=MESSAGES)
