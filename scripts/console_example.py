@@ -189,6 +189,8 @@ def _start_long_jobs(api: ApiClient, files: Mapping[str, str]) -> None:
         )
         for name, epochs in names.items()
     ]
+    # A job whose files are being checked cannot be paused.
+    _wait(api, f"{JOBS}/{ids[2]}", ("queued", "running", *ENDED))
     api.post(f"{JOBS}/{ids[2]}/pause", {})
     api.post(f"{JOBS}/{ids[3]}/cancel", {})
     _wait_for_step(api, ids[0], PAUSE_STEP)
