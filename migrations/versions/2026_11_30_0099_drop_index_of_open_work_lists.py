@@ -6,12 +6,11 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "0099"
-down_revision: str | None = "0046"
+down_revision: str | None = "0044"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-# Processes of the version before claim by it. Numbered after all additions of this version: those
-# come before it, and its `down_revision` is the newest of them.
+# Processes of the version before claim by it.
 contracting = True
 
 

@@ -119,10 +119,6 @@ def has_table(engine: Engine, name: str) -> bool:
     return inspect(engine).has_table(name)
 
 
-def list_indexes(engine: Engine, table: str) -> set[str | None]:
-    return {each["name"] for each in inspect(engine).get_indexes(table)}
-
-
 def list_constraints_and_indexes(connection: Connection, schema: str) -> set[str]:
     names = """
         SELECT table_class.relname || ' ' || conname FROM pg_constraint
@@ -271,18 +267,6 @@ class TestExpandAndContract:
         assert not has_table(empty_database, "a")
         upgrade(url, contract=False, migrations=migrations)
         assert not has_table(empty_database, "a"), "expanding restores nothing"
-
-    def test_lists_of_work_keep_the_index_that_the_previous_version_claims_by(
-        self, empty_database: Engine
-    ) -> None:
-        url = get_url(empty_database)
-        upgrade(url, revision="0038")
-        upgrade(url, contract=False)
-        assert {"ix_work_lists_open", "ix_work_lists_turn"} <= list_indexes(
-            empty_database, "work_lists"
-        )
-        upgrade(url)
-        assert "ix_work_lists_open" not in list_indexes(empty_database, "work_lists")
 
     def test_a_later_addition_ends_the_wait_of_a_contracting_migration(
         self, empty_database: Engine, migrations: Path
