@@ -13,7 +13,7 @@ from app.console.texts import name_end
 # Longest first: `full_valid_loss` is of the whole validation file, `valid_loss` of a sample of it.
 SPLITS = {
     "full_valid_": "Validation, whole file",
-    "valid_": "Validation",
+    "valid_": "Validation, one batch",
     "train_": "Training",
 }
 FAMILY_WORDS = {

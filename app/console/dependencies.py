@@ -1,6 +1,5 @@
 """Dependencies of the console's pages: the session's user, and their client of the API."""
 
-from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -15,11 +14,12 @@ from app.errors import Unauthenticated
 from app.http.console_cookie import CONSOLE_API_PATH, CONSOLE_PATH
 
 
-@dataclass(frozen=True, slots=True)
 class LoginRequired(Exception):
     """No session, or one that has ended. `response` leads to the log-in page and back."""
 
-    response: RedirectResponse
+    def __init__(self, response: RedirectResponse) -> None:
+        super().__init__()
+        self.response = response
 
 
 async def get_api(request: Request) -> ApiClient:

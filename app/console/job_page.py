@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.console.api_client import ApiCallError, ApiClient, build_path
+from app.console.evaluation_report import list_metrics
+from app.console.number_fields import BY_NAME
 
 JOBS = "/v1/fine_tuning/jobs"
 INCLUDE = {"include[]": ["progress", "requested_hyperparameters"]}
@@ -13,6 +15,8 @@ MAX_EVENTS = 50
 MAX_CHECKPOINTS = 100
 MAX_CHILDREN = 20
 MAX_ATTEMPTS = 20
+# The page of the evaluation has all.
+MAX_TEST_METRICS = 6
 # Steps whose points each update repeats: more than are trained between two updates.
 TAIL_STEPS = 200
 
@@ -48,6 +52,7 @@ async def load_live_parts(
         "attempts": attempts,
         "tokens_per_second": find_speed(events["data"]),
         "numbers": list_numbers(job),
+        "test_metrics": list_metrics(job["test_results"] or {})[:MAX_TEST_METRICS],
     }
 
 
@@ -81,10 +86,16 @@ def list_numbers(job: Job) -> list[dict[str, Any]]:
     """List the numbers of this run: each with what was requested, and if "auto" chose it."""
     requested = job["requested_hyperparameters"]
     rows = [
-        {"name": name, "value": value, "is_auto": requested.get(name, "auto") == "auto"}
+        {
+            "name": name,
+            "label": BY_NAME[name].label if name in BY_NAME else name,
+            "value": value,
+            "is_auto": requested.get(name, "auto") == "auto",
+        }
         for name, value in sorted(job["hyperparameters"].items())
     ]
-    return [*rows, {"name": "seed", "value": job["seed"], "is_auto": None}]
+    seed = {"name": "seed", "label": "Seed", "value": job["seed"], "is_auto": None}
+    return [*rows, seed]
 
 
 def find_speed(events: Sequence[Job]) -> float | None:

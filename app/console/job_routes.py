@@ -24,6 +24,8 @@ from app.http.console_cookie import CONSOLE_PATH
 
 # Parts of the page by the ids of their elements.
 LIVE_PARTS = ("job-head", "job-numbers", "job-checkpoints", "job-attempts", "job-events")
+# Changes once, at the end: what the job has made.
+LINEAGE_PART = "job-lineage"
 
 router = APIRouter(prefix=CONSOLE_PATH, include_in_schema=False)
 
@@ -67,9 +69,13 @@ async def follow_job(job_id: str, request: Request, api: ApiDep) -> Response:
         after_step, metrics = await load_tail(client, parts["job"])
         update = curves.build_job_charts(metrics, parts["attempts"], after_step)
         context = {**parts, "events_after": None}
+        shown = LIVE_PARTS
+        if parts["job"]["status"] in ENDED:
+            context |= await load_lineage(client, parts["job"])
+            shown = (*LIVE_PARTS, LINEAGE_PART)
         return [
             LiveMessage("curves", orjson.dumps(update).decode(), event="curves"),
-            *(_render_part(prefix, part, context) for part in LIVE_PARTS),
+            *(_render_part(prefix, part, context) for part in shown),
         ]
 
     return live.respond(request, api, render_parts)

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from app.auth.console_sessions import ConsoleIdentity
-from app.console import assets, formatting, texts
+from app.console import assets, curves, formatting, texts
 from app.http.console_cookie import CONSOLE_API_PATH, CONSOLE_PATH, read_cookie
 from app.http.dependencies import AppState
 from app.settings import Settings
@@ -37,6 +37,7 @@ environment.filters.update(
     state_word=texts.name_state,
     state_tone=texts.choose_tone,
     method_word=texts.name_method,
+    metric_word=curves.name_metric,
     end_word=texts.name_end,
     engine_word=texts.name_engine,
 )

@@ -103,9 +103,13 @@ FILE_ROLES = {
     "training_file": ("Training file", "The examples to learn from."),
     "validation_file": (
         "Validation file",
-        "Optional: measured during training; the best epoch is kept.",
+        "Optional: measured during training, and the best epoch is kept. Says nothing of the base.",
     ),
-    "test_file": ("Test file", "Optional: measured once, at the end."),
+    "test_file": (
+        "Test file",
+        "Optional: measured once, at the end, with the base model and the tuned one: shows whether "
+        "the job made it better. Other examples than those of the validation file.",
+    ),
 }
 METHOD_TASKS = {
     "supervised": "Answer as the examples do (supervised, LoRA)",

@@ -17,9 +17,15 @@ for (const input of document.querySelectorAll("[data-filter]")) {
   input.addEventListener("keydown", (event) => { if (event.key === "Enter") event.preventDefault(); });
 }
 
-// The estimate follows the numbers.
+// The estimate follows the numbers, and its details stay open.
 for (const estimate of document.querySelectorAll("[data-recount]")) {
   estimate.closest("form").addEventListener("change", () => htmx.trigger(estimate, "recount"));
+  let isOpen = false;
+  estimate.addEventListener("toggle", (event) => { isOpen = event.target.open; }, true);
+  new MutationObserver(() => {
+    const details = estimate.querySelector("details");
+    if (details && isOpen) details.open = true;
+  }).observe(estimate, { childList: true });
 }
 
 for (const form of document.querySelectorAll("form[data-once]")) {

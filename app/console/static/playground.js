@@ -31,6 +31,15 @@ function addColumn(name) {
   document.getElementById("columns").append(element);
 }
 
+// The base of the first model, or another model of its task, that no column shows yet.
+function chooseAnother() {
+  const shown = columns.map((column) => column.model);
+  const options = [...document.getElementById("column-template").content.querySelector("[data-model]").options];
+  const base = options.find((option) => option.value === shown[0])?.dataset.base;
+  const others = options.filter((option) => (option.dataset.of || "chat") === columns[0]?.task).map((option) => option.value);
+  return [base, ...others].find((name) => name && !shown.includes(name)) || "";
+}
+
 // Show the form of the first model's task, and the state of the buttons.
 function refresh() {
   const task = columns[0]?.task || "chat";
@@ -231,12 +240,19 @@ function setStatus(text) {
   document.getElementById("status").textContent = text;
 }
 
+// The request that Send would make; with no new message, the one that was made last.
+function buildNextBody(column) {
+  if (form.message.value || !column.messages.length) return buildChatBody(column, readAdded(column));
+  const end = column.messages.findLastIndex((message) => message.role !== "assistant") + 1;
+  return buildChatBody({ ...column, model: column.model, messages: column.messages.slice(0, end) }, []);
+}
+
 function showCode() {
   const column = columns[0];
   if (!column) return;
   let request;
   try {
-    request = column.task === "chat" ? ["/v1/chat/completions", buildChatBody(column, form.message.value || !column.messages.length ? readAdded(column) : [])] : ENCODER_TASKS[column.task].request(column.model, form);
+    request = column.task === "chat" ? ["/v1/chat/completions", buildNextBody(column)] : ENCODER_TASKS[column.task].request(column.model, form);
   } catch {
     return;
   }
@@ -282,6 +298,6 @@ if (form) {
   document.getElementById("stop").addEventListener("click", () => running?.abort());
   document.getElementById("undo").addEventListener("click", undo);
   document.getElementById("clear").addEventListener("click", () => { columns.forEach(clearColumn); refresh(); form.message.focus(); });
-  document.getElementById("add-model").addEventListener("click", () => { addColumn(""); refresh(); });
+  document.getElementById("add-model").addEventListener("click", () => { addColumn(chooseAnother()); refresh(); });
   refresh();
 }

@@ -21,6 +21,7 @@ from app.db.tables import (
     Job,
     JobAttempt,
     JobMetric,
+    JobState,
     Project,
 )
 from app.jobs import events, progress
@@ -110,7 +111,7 @@ class TestCurves:
         with user.expect_download() as csv:
             user.get_by_role("button", name="Loss as CSV").click()
         lines = csv.value.path().read_text().splitlines()
-        assert lines[0] == 'step,"train_loss Training","valid_loss Validation"'
+        assert lines[0] == 'step,"train_loss Training","valid_loss Validation, one batch"'
         assert lines[2].startswith("2,1.5")
         assert len(lines) == 43
         with user.expect_download() as png:
@@ -272,6 +273,25 @@ class TestParts:
         user.goto(f"/console/jobs/{failed.id}")
         expect(user.get_by_role("alert")).to_contain_text(HOSTILE)
         expect(user.get_by_text("This job reported no numbers.")).to_be_visible()
+
+    def test_the_end_shows_model_and_test_metrics_without_a_reload(
+        self, user: Page, session: Session, sessions: SessionMaker, project: Project
+    ) -> None:
+        job = make_job(session, project, state="running", attempt=1, total_steps=50)
+        session.commit()
+        user.goto(f"/console/jobs/{job.id}")
+        expect(user.get_by_role("button", name="Pause updates")).to_be_visible()
+        with transaction(sessions) as other:
+            ended = other.get_one(Job, job.id)
+            ended.state = JobState.SUCCEEDED
+            ended.fine_tuned_model = "ft:base:luthier::end"
+            ended.finished_at = clock.seconds_from_now(0)
+            ended.test_results = {"base": {"accuracy": 0.25}, "tuned": {"accuracy": 0.875}}
+        lineage = user.locator("#job-lineage")
+        expect(lineage.get_by_role("link", name="ft:base:luthier::end")).to_be_visible()
+        row = user.get_by_role("row", name="Accuracy")
+        expect(row.get_by_role("cell")).to_have_text(["Accuracy", "0.25", "0.875"])
+        expect(user.get_by_role("button", name="Pause updates")).to_be_hidden()
 
     def test_older_events_are_on_pages(
         self, user: Page, session: Session, project: Project

@@ -90,6 +90,23 @@ def test_base_and_tuned_answer_the_same_prompt(user: Page, pair: str, engine: Fa
         assert (body["temperature"], body["max_tokens"], body["seed"]) == (0, 256, 42)
 
 
+def test_another_model_is_the_base_of_the_first_one(user: Page, pair: str) -> None:
+    open_playground(user, model=TUNED)
+    user.get_by_role("button", name="Compare with another model").click()
+    models = user.get_by_label("Model", exact=True)
+    expect(models.nth(0)).to_have_value(TUNED)
+    expect(models.nth(1)).to_have_value("base")
+
+
+def test_the_code_is_the_request_that_was_sent(user: Page, pair: str, engine: FakeEngine) -> None:
+    open_playground(user, model=TUNED)
+    ask(user, "Where is my parcel?")
+    code = user.locator("#code-python").text_content()
+    assert code is not None
+    assert "Where is my parcel?" in code
+    assert "assistant" not in code
+
+
 def test_each_model_continues_its_own_conversation(
     user: Page, pair: str, engine: FakeEngine
 ) -> None:
