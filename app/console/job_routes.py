@@ -69,7 +69,7 @@ async def follow_job(job_id: str, request: Request, api: ApiDep) -> Response:
         after_step, metrics = await load_tail(client, parts["job"])
         update = curves.build_job_charts(metrics, parts["attempts"], after_step)
         context = {**parts, "events_after": None}
-        shown = LIVE_PARTS
+        shown: tuple[str, ...] = LIVE_PARTS
         if parts["job"]["status"] in ENDED:
             context |= await load_lineage(client, parts["job"])
             shown = (*LIVE_PARTS, LINEAGE_PART)
