@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.console.curves import name_metric, sort_names
+from app.console.evaluation_report import name_metric as name_test_metric
 
 # Endings of the names of metrics; of others, such as a norm of gradients, none is better.
 LOWER_IS_BETTER = ("loss", "perplexity", "error")
@@ -78,13 +79,18 @@ def list_metrics(jobs: Sequence[Job], metrics: Sequence[Mapping[str, Any]]) -> l
     tests = [dict(_flatten(job["test_results"] or {})) for job in jobs]
     test_names = sorted({name for each in tests for name in each})[:MAX_TEST_ROWS]
     rows += [
-        _compare(name, f"Test file · {name}", [each.get(name) for each in tests])
+        _compare(name, _name_test_metric(name), [each.get(name) for each in tests])
         for name in test_names
     ]
     rows.append(Row("Steps", [job["progress"]["step"] for job in jobs]))
     rows.append(Row("Tokens trained", [job["trained_tokens"] for job in jobs]))
     rows.append(Row("Training time in s", [job["progress"]["trained_seconds"] for job in jobs]))
     return rows
+
+
+def _name_test_metric(name: str) -> str:
+    model, _, metric = name.rpartition(" ")
+    return " · ".join(filter(None, ("Test file", model, name_test_metric(metric))))
 
 
 def _read_last(series: Mapping[str, Any] | None) -> float | None:

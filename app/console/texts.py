@@ -97,7 +97,7 @@ METHOD_WORDS = {
     "embedding": "Embedding",
 }
 
-JOB_STEPS = {"data": "Data", "model": "Model", "numbers": "Numbers", "review": "Review"}
+JOB_STEPS = {"data": "Data", "model": "Model", "numbers": "Hyperparameters", "review": "Review"}
 # The name of a file's role, and what it is good for.
 FILE_ROLES = {
     "training_file": ("Training file", "The examples to learn from."),

@@ -44,7 +44,7 @@ def test_a_first_job_runs_within_a_minute(
     with page.expect_file_chooser() as chooser:
         page.get_by_text("Drop a file here").first.click()
     chooser.value.set_files(tmp_path / "desk.jsonl")
-    for name in ("model", "numbers", "review"):
+    for name in ("model", "hyperparameters", "review"):
         role = "link" if name == "model" else "button"
         page.get_by_role(role, name=f"Next: {name}").click()  # type: ignore[arg-type]
     page.get_by_role("button", name="Start the job").click()

@@ -351,7 +351,9 @@ class TestCompare:
         metrics = user.locator("section", has=user.get_by_role("heading", name="Metrics"))
         row = metrics.get_by_role("row").filter(has_text="Loss · Training")
         expect(row.locator(".best")).to_have_text(re.compile(r"0\.0166\d* best"))
-        numbers = user.locator("section", has=user.get_by_role("heading", name="Numbers and data"))
+        numbers = user.locator(
+            "section", has=user.get_by_role("heading", name="Hyperparameters and data")
+        )
         expect(numbers.get_by_role("row").filter(has_text="n_epochs").first).to_be_visible()
         assert numbers.get_by_text("seed").is_hidden()
         assert find_accessibility_violations(user) == []
