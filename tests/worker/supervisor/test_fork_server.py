@@ -142,13 +142,14 @@ def hash_weights(folder: RunFolder) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("threads", "processes"), [(1, 1), (2, 1), (2, 2)])
 def test_weights_are_the_same_to_the_bit(
-    machine: Machine, server: ForkServerClient, threads: int
+    machine: Machine, server: ForkServerClient, threads: int, processes: int
 ) -> None:
     hashes = []
     for made_by in (None, server):
-        with machine.train("bits", made_by, threads=threads) as (folder, process):
+        run = machine.train("bits", made_by, threads=threads, processes=processes)
+        with run as (folder, process):
             assert wait_for_exit(process) == ExitCode.DONE, folder.log.read_text()
             hashes.append(hash_weights(folder))
     assert hashes[0] == hashes[1]
