@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 # Read by CUDA, and by torch's build for ROCm.
@@ -50,7 +51,12 @@ class Slots:
 
 
 def list_devices(dev: Path = Path("/dev")) -> list[str]:
-    """List the GPUs of this process: those of CUDA_VISIBLE_DEVICES, else NVIDIA's, by number."""
+    """List the GPUs of this process: those of CUDA_VISIBLE_DEVICES, else NVIDIA's, by number.
+
+    None if the installed torch is built for CPUs alone.
+    """
+    if "+cpu" in _find_torch_version():
+        return []
     visible = os.environ.get(VISIBLE_DEVICES)
     if visible is None:
         return [str(number) for number in range(len(list(dev.glob("nvidia[0-9]*"))))]
@@ -58,3 +64,11 @@ def list_devices(dev: Path = Path("/dev")) -> list[str]:
     # CUDA ignores what follows an invalid name, such as -1.
     end = next((i for i, name in enumerate(names) if not name or name.startswith("-")), len(names))
     return names[:end]
+
+
+def _find_torch_version() -> str:
+    """The version of torch, which only training processes import; it may be elsewhere."""
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return ""

@@ -112,7 +112,10 @@ def build_training_loop(
     key = compute_key(model_folder, renderer, method=spec.method, long_rows=long_rows)
     data, validation_rows = ranks.in_turn(lambda: read_files(folder, renderer, read, key))
     device = choose_device()
-    check_memory(model_folder, choose_dtype(device), device, processes=ranks.count)
+    if ranks.is_first:
+        check_memory(model_folder, choose_dtype(device), device, processes=ranks.count)
+    # No rank takes memory before that.
+    ranks.wait()
     base = load_base(model_folder, dtype=choose_dtype(device), device=device)
     hidden_size = base.config.get_text_config().hidden_size
     rows = _pack(spec, data.rows, renderer.context_length)
@@ -220,13 +223,16 @@ def _build_loop(
         divergence=DivergenceDetector(sampler.total_steps),
         ranks=ranks,
         best_weights=best_weights,
+        # All would have the same result.
         start_comparison=StartComparison(
             validation_rows or rows,
             objective if validation_rows else training_objective,
             role="validation" if validation_rows else "training",
             trained_tokens=recipe.n_epochs * training_objective.num_tokens(rows),
             report_progress=make_progress_reporter(folder),
-        ),
+        )
+        if ranks.is_first
+        else None,
     )
 
 

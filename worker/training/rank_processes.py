@@ -21,7 +21,7 @@ from worker.run_folder import ExitCode
 from worker.training.ranks import Ranks
 
 # Time in which the other ranks may end by themselves, and report what is wrong, when one fails.
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 10.0
 WAIT_INTERVAL_SECONDS = 0.05
 FORWARDED = (signal.SIGTERM, signal.SIGABRT)
 
@@ -82,22 +82,35 @@ def _signal(processes: Sequence[int], number: int) -> None:
 
 
 def _wait(processes: Sequence[int]) -> int:
-    """Wait for all; return the code of the first that failed, or the first rank's."""
+    """Wait for all, or kill those that outlive another's failure; return the attempt's code."""
     running = list(processes)
     codes: dict[int, int] = {}
-    failed: int | None = None
-    deadline = float("inf")
-    while running:
-        process, status = os.waitpid(-1, 0 if failed is None else os.WNOHANG)
+    deadline: float | None = None
+    while running and (deadline is None or time.monotonic() < deadline):
+        process, status = os.waitpid(-1, 0 if deadline is None else os.WNOHANG)
         if process == 0:
-            if time.monotonic() > deadline:
-                _signal(running, signal.SIGKILL)
             time.sleep(WAIT_INTERVAL_SECONDS)
             continue
         running.remove(process)
         codes[process] = code = os.waitstatus_to_exitcode(status)
-        if failed is None and code not in (ExitCode.DONE, ExitCode.YIELDED):
-            failed, deadline = code, time.monotonic() + GRACE_SECONDS
-    # What the first rank has finished is finished, whatever happened to the others.
-    first = codes[processes[0]]
-    return first if failed is None or first == ExitCode.DONE else failed
+        if deadline is None and code not in (ExitCode.DONE, ExitCode.YIELDED):
+            deadline = time.monotonic() + GRACE_SECONDS
+    _signal(running, signal.SIGKILL)
+    for process in running:
+        os.waitpid(process, 0)
+    return choose_code([codes.get(process) for process in processes])
+
+
+def choose_code(codes: Sequence[int | None]) -> int:
+    """Choose the attempt's exit code among those of the ranks; None if it was killed in the end.
+
+    When one rank fails, connections to it break, and the others crash: a known failure or a signal
+    says more. If the first rank has done its work, the model is complete whatever befell others.
+    """
+    first = codes[0]
+    failures = [code for code in codes if code not in (None, ExitCode.DONE, ExitCode.YIELDED)]
+    if first == ExitCode.DONE or not failures:
+        return first or ExitCode.DONE
+    known = [code for code in failures if code in list(ExitCode)]
+    signals = [code for code in failures if code is not None and code < 0]
+    return next(code for code in (*known, *signals, *failures) if code is not None)

@@ -1,9 +1,10 @@
 """Data parallelism: several processes, the ranks, take each optimizer step together.
 
 Each has the whole model, knows all rows of a batch and computes its share of them. The gradients of
-all ranks are added up, so that the step is that of one process, but for the order of additions.
-Decisions, such as that for the best epoch, follow from sums that are equal in all ranks; that to
-stop is made together. The first rank alone writes events and checkpoints.
+all ranks are added up, so that the step is that of one process, but for the order of additions and
+the random numbers of dropout and NEFTune. Decisions, such as that for the best epoch, follow from
+sums that are equal in all ranks; that to stop is made together. The first rank alone writes events
+and checkpoints.
 """
 
 import hashlib
@@ -116,13 +117,17 @@ class Ranks:
         distributed.all_reduce(merged, distributed.ReduceOp.MAX)
         return merged.masked_fill(merged == -torch.inf, torch.nan)
 
+    def wait(self) -> None:
+        """Wait until all ranks are here."""
+        self.any(False)
+
     def in_turn(self, work: Callable[[], ResultT]) -> ResultT:
         """Do `work` in the first rank, then in the others, which find the files that it wrote."""
         if not self.is_first:
-            self.any(False)
+            self.wait()
         result = work()
         if self.is_first:
-            self.any(False)
+            self.wait()
         return result
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.worker.supervisor.fake_trainer import TrainerFixture
+from worker.supervisor import slots
 from worker.supervisor.job_runner import JobRunner
 from worker.supervisor.slots import VISIBLE_DEVICES, Slot, Slots, list_devices
 
@@ -24,9 +25,15 @@ sys.exit(10)
 """
 
 
-def take_all(slots: Slots) -> list[Slot]:
+@pytest.fixture(autouse=True)
+def cuda_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch as it is installed for GPUs."""
+    monkeypatch.setattr(slots, "_find_torch_version", lambda: "2.13.0+cu130")
+
+
+def take_all(all_slots: Slots) -> list[Slot]:
     taken = []
-    while (slot := slots.acquire()) is not None:
+    while (slot := all_slots.acquire()) is not None:
         taken.append(slot)
     return taken
 
@@ -53,13 +60,13 @@ def test_without_devices_processes_inherit_their_environment() -> None:
 
 
 def test_a_released_slot_can_be_acquired_again() -> None:
-    slots = Slots(2, ["0", "1"])
-    first, second = take_all(slots)
-    slots.release(second)
-    assert slots.acquire() == second
-    assert slots.acquire() is None
-    slots.release(first)
-    assert slots.acquire() == first
+    both = Slots(2, ["0", "1"])
+    first, second = take_all(both)
+    both.release(second)
+    assert both.acquire() == second
+    assert both.acquire() is None
+    both.release(first)
+    assert both.acquire() == first
 
 
 @pytest.mark.parametrize(
@@ -87,6 +94,12 @@ def test_a_trainer_that_may_see_all_has_those_of_the_machine(
         (tmp_path / name).touch()
     # A container with the fourth GPU of a machine has two, and CUDA numbers them from 0.
     assert list_devices(tmp_path) == ["0", "1"]
+
+
+def test_torch_for_cpus_has_no_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VISIBLE_DEVICES, "0")
+    monkeypatch.setattr(slots, "_find_torch_version", lambda: "2.13.0+cpu")
+    assert list_devices() == []
 
 
 def test_jobs_at_once_see_different_devices(

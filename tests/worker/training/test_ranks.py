@@ -14,8 +14,18 @@ from app.manifests import file_sha256
 from tests.polling import wait_until
 from tests.worker.training.conftest import MakeRun, chat, events, write_rows
 from tests.worker.training.test_dpo import REFERENCE, preference
+from tests.worker.training.test_hyperparameters import OVERFITTING
 from tests.worker.training.test_process import has_made_a_step, is_alive
-from worker.run_folder import CheckpointWritten, ExitCode, Failed, Metrics, RunFolder, Started
+from worker.run_folder import (
+    CheckpointWritten,
+    ExitCode,
+    Failed,
+    Metrics,
+    Noted,
+    RunFolder,
+    Started,
+)
+from worker.training.rank_processes import choose_code
 from worker.training.ranks import ALONE, Ranks
 
 # On any CPU in float32, in which sums of several processes differ by 1e-7 of their size.
@@ -88,6 +98,26 @@ class TestEquality:
             folders.append(folder)
         assert "full_valid_loss" in list_metrics(folders[1])[-1].values
         assert_equal_training(*folders)
+
+    def test_a_rank_without_rows_agrees_on_the_best_epoch_and_when_to_stop(
+        self, make_run: MakeRun
+    ) -> None:
+        folders = []
+        for count in (1, 2):
+            hyperparameters = {**OVERFITTING, "n_epochs": 8, "early_stopping_patience": 1}
+            folder = make_run(f"of{count}", processes=count, hyperparameters=hyperparameters)
+            # The second rank has no row of it to evaluate.
+            write_rows(folder.valid_file, [chat(90)])
+            train(folder)
+            folders.append(folder)
+        steps = [[event.step for event in list_metrics(folder)] for folder in folders]
+        assert steps[0] == steps[1]
+        notes = [
+            {event.key: event.message for event in events(folder) if isinstance(event, Noted)}
+            for folder in folders
+        ]
+        for key in ("stopped_early", "kept"):
+            assert notes[0][key] == notes[1][key]
 
     def test_dpo(self, make_run: MakeRun) -> None:
         folders = []
@@ -203,3 +233,26 @@ class TestShares:
         state = torch.get_rng_state()
         ALONE.seed_step(5)
         assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("codes", "chosen"),
+    [
+        ([0, 0], 0),
+        ([75, 75], 75),
+        # The second was killed because it waited for the first.
+        ([1, None], 1),
+        ([None, -9], -9),
+        # The first crashed since its connection to the second broke.
+        ([1, 11], 11),
+        ([1, -9], -9),
+        ([10, 1, -6], 10),
+        ([75, 1], 1),
+        # Its model is complete.
+        ([0, -9], 0),
+    ],
+)
+def test_the_code_of_the_rank_that_failed_by_itself_is_the_attempts(
+    codes: list[int | None], chosen: int
+) -> None:
+    assert choose_code(codes) == chosen
