@@ -24,7 +24,7 @@ log = logs.get_logger(__name__)
 
 # From prctl(2): orphans below this process become its children.
 PR_SET_CHILD_SUBREAPER = 36
-# It takes less than 300 MB of its own. With less left than this it is given up, and with less than
+# It takes about 320 MB of its own. With less left than this it is given up, and with less than
 # twice as much it is not started.
 MIN_AVAILABLE_BYTES = 10**9
 # Time without a job after which its memory is worth more than a second of the next job.
