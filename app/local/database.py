@@ -38,6 +38,8 @@ def open_database(
         # Nothing starts on a full disk.
         Ballast(settings.home, echo=lambda _: None).keep()
         supervisor = Supervisor(signals, echo=lambda _: None, on_pids_changed=home.record_processes)
+        # The command may restore a backup of an older version.
+        home.forget_schema()
         try:
             spec, url = prepare_postgres(settings.home)
             supervisor.start(spec)

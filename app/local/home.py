@@ -126,9 +126,13 @@ class Home:
         """Record that the embedded database has this version's schema."""
         _write_record(self._schema, revision)
 
+    def forget_schema(self) -> None:
+        """Forget the revision: the database may become another one."""
+        self._schema.unlink(missing_ok=True)
+
     def has_schema(self, revision: str) -> bool:
-        """True if a previous run has recorded this revision. The database may have been restored
-        from a backup since."""
+        """True if the last run has recorded this revision, and no command has opened the database
+        since."""
         return bool(_read_record(self._schema) == revision)
 
     def running_stack(self) -> RunningStack | None:

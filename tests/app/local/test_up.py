@@ -3,15 +3,20 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
-from app.local import ports, process_specs
+from app.catalog import Catalog
+from app.local import database_setup, ports, process_specs, up
 from app.local.database import open_database
 from app.local.database_setup import ensure_admin_key_file, ensure_key_file
 from app.local.home import Home
+from app.local.processes import ProcessSpec
+from app.local.supervisor import SignalCounter
 from app.local.up import PortTaken, check_port, list_metrics_urls
 from app.settings import Settings
 from tests.ports import free_port
@@ -108,6 +113,8 @@ def test_the_embedded_database_runs_only_during_a_command() -> None:
     with TemporaryDirectory(prefix="luthier-up-") as folder:
         Path(folder).chmod(0o711)
         settings = Settings(home=Path(folder) / "home", database_url=None)
+        # A command may restore a backup of an older version.
+        Home(settings.home).record_schema("0001")
         with open_database(settings, create=True) as url:
             assert "host=" in url
             record = (settings.home / "run" / "children.json").read_text()
@@ -116,8 +123,55 @@ def test_the_embedded_database_runs_only_during_a_command() -> None:
         assert not (settings.home / "postgres" / "postmaster.pid").exists()
 
 
-def test_the_api_need_not_wait_for_a_schema_that_is_recorded(tmp_path: Path) -> None:
-    assert not Home(tmp_path / "home").has_schema("0044")
-    Home(tmp_path / "home").record_schema("0044")
-    assert Home(tmp_path / "home").has_schema("0044")
-    assert not Home(tmp_path / "home").has_schema("0045")
+@dataclass
+class Recorder:
+    """Stand-in for the supervisor that notes what is started and done, in order."""
+
+    steps: list[str] = field(default_factory=list)
+
+    @property
+    def processes(self) -> dict[str, None]:
+        return dict.fromkeys(self.steps)
+
+    @property
+    def signals(self) -> SignalCounter:
+        return SignalCounter()
+
+    def start(self, spec: ProcessSpec) -> None:
+        self.steps.append(spec.name)
+
+    def wait_until_ready(self, *_: str, timeout_seconds: float = 0) -> None:
+        """Take everything for ready."""
+
+
+def start_all(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Start a stack whose processes and database are not there; list the steps in order."""
+    recorder: Any = Recorder()
+    urls = {"database_url": "postgresql://", "redis_url": "redis://"}
+    with monkeypatch.context() as patch, ports.PortReservations() as reserved:
+        for name in ("ensure_key_file", "ensure_admin_key_file", "create_console_link"):
+            patch.setattr(database_setup, name, lambda *_: None)
+        patch.setattr(
+            database_setup, "migrate", lambda *_, **__: recorder.steps.append("migration")
+        )
+        patch.setattr(
+            up, "_with_embedded_servers", lambda settings, _: settings.model_copy(update=urls)
+        )
+        catalog = Catalog.load(settings.models_file)
+        own = settings.model_copy(update={"database_url": None})
+        up.start(own, catalog, Home(settings.home), recorder, reserved, lambda _: None)
+    return list(recorder.steps)
+
+
+def test_the_api_waits_for_the_migration_unless_its_schema_is_recorded(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = ["engine", "migration", "api", "trainer", "io"]
+    early = ["engine", "api", "migration", "trainer", "io"]
+    assert start_all(settings, monkeypatch) == late
+    assert start_all(settings, monkeypatch) == early
+    Home(settings.home).record_schema("0001")
+    assert start_all(settings, monkeypatch) == late
+    assert start_all(settings, monkeypatch) == early
+    Home(settings.home).forget_schema()
+    assert start_all(settings, monkeypatch) == late
