@@ -17,7 +17,7 @@ class LimitUnit(StrEnum):
 
 
 class LimitScope(StrEnum):
-    """What a limit is counted for. Those of an item have no use that adds up."""
+    """The thing that a limit is counted for. Those of an item have no use that adds up."""
 
     KEY = "key"
     PROJECT = "project"

@@ -169,7 +169,7 @@ def list_retention(settings: Settings) -> Iterator[Retention]:
         "jobs",
         settings.job_retention_days,
         start.ENDED,
-        "those with a model stay with it; with a job go its events, metrics and result files",
+        "those with a model stay with it; events, metrics and result files are deleted with them",
     )
     yield _days("events_of_jobs", settings.job_event_retention_days, start.ENDED, "with the job")
     stored_days = settings.stored_completion_retention_days
@@ -187,7 +187,7 @@ def list_retention(settings: Settings) -> Iterator[Retention]:
         "traces_of_deleted_files_and_models",
         settings.deleted_row_retention_days,
         start.DELETED,
-        "without names and texts, which go at once",
+        "without names and texts, which are deleted at once",
     )
     archived_days = settings.archived_project_retention_days
     yield _days("contents_of_archived_projects", archived_days, start.ARCHIVED)

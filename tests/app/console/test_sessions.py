@@ -1,13 +1,12 @@
 """Log-in, log-out, and what ends a session."""
 
 import threading
-import time
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 from playwright.sync_api import Page, expect
-from sqlalchemy import func, text, update
+from sqlalchemy import func, update
 
 from app.auth import console_login_codes, console_sessions, secrets
 from app.db.session import SessionMaker, transaction
@@ -15,7 +14,9 @@ from app.db.tables import ApiKey, ConsoleSession, Project
 from app.http.console_cookie import COOKIE_NAME, choose_session_cookie
 from app.local import console_link
 from app.settings import Settings
+from tests.app.models.test_routes import count_lock_waits
 from tests.live_api import Account, Api, create_admin_key
+from tests.polling import wait_until
 
 
 def log_in(api: Api, **form: str) -> httpx.Response:
@@ -159,21 +160,11 @@ def test_ending_all_sessions_waits_for_one_that_is_being_started(
         after = console_sessions.switch_project(session, identity, "proj_other")
         assert after is not None
         thread.start()
-        wait_for_a_lock(sessions)
+        with sessions() as other:
+            wait_until("the end of all sessions waits", lambda: count_lock_waits(other) > 0)
     thread.join()
     with transaction(sessions) as session:
         assert console_sessions.authenticate(session, after) is None
-
-
-def wait_for_a_lock(sessions: SessionMaker) -> None:
-    """Wait until some transaction waits for another one."""
-    deadline = time.monotonic() + 60
-    while True:
-        with transaction(sessions) as session:
-            if session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
-                return
-        assert time.monotonic() < deadline, "nothing waits"
-        time.sleep(0.02)
 
 
 def test_switching_to_an_archived_project_leaves_the_session_as_it_is(

@@ -4,9 +4,11 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from app.db.tables import Job, JobMetric, Project
+from app.jobs import metric_series
 from tests.app.http.test_admission import expect_error
 from tests.factories import make_job
 from tests.live_api import Account
@@ -85,6 +87,31 @@ def test_a_long_job_keeps_every_peak_and_both_ends(
     assert (points[1234], points[4321]) == (99.0, -99.0)
     assert all(values[step]["train_loss"] == value for step, value in points.items())
     assert metrics["series"]["valid_loss"] == {"steps": [2500, 5000], "values": [2500, 5000]}
+
+
+def test_a_metric_that_old_steps_get_while_they_are_read(
+    session: Session, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_steps(session, job, {n: {"train_loss": 1, "valid_loss": 2} for n in range(1, 101)})
+    monkeypatch.setattr(metric_series, "_list_names", lambda *_: ["train_loss"])
+    curves = metric_series.read_curves(session, job.id, after_step=0, max_points=20)
+    assert set(curves.points) == {"train_loss"}
+
+
+def test_metrics_that_are_deleted_while_they_are_read(
+    session: Session, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_steps(session, job, {n: {"train_loss": 1} for n in range(1, 101)})
+    read_rows = metric_series._read_rows
+
+    def read_and_delete(*args: Any, **options: Any) -> Any:
+        rows = read_rows(*args, **options)
+        session.execute(delete(JobMetric))
+        return rows
+
+    monkeypatch.setattr(metric_series, "_read_rows", read_and_delete)
+    curves = metric_series.read_curves(session, job.id, after_step=3, max_points=20)
+    assert (curves.points, curves.count) == ({}, 0)
 
 
 @pytest.mark.parametrize("query", ["after_step=-1", "max_points=3", "max_points=10001"])

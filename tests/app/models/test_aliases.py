@@ -23,6 +23,7 @@ from tests.app.monitoring.test_routes import BASELINE
 from tests.factories import make_job
 from tests.live_api import Account, Api, client_with_secret
 from tests.live_server import FakeEngine
+from tests.polling import wait_until
 
 MODEL = "ft:base:acme::Abcd1234"
 CHECKPOINT = "ft:base:acme::Efgh5678:ckpt-step-4"
@@ -306,7 +307,14 @@ def test_usage_is_that_of_the_model(
 ) -> None:
     create(http)
     openai.chat.completions.create(model="prod", messages=MESSAGES)
-    api.recorder.flush()
-    assert set(session.scalars(select(TokenUsage.model))) == {MODEL}
+
+    def list_models() -> set[str]:
+        api.recorder.flush()
+        session.rollback()
+        return set(session.scalars(select(TokenUsage.model)))
+
+    # It is counted after the answer has been sent.
+    wait_until("the request is counted", list_models)
+    assert list_models() == {MODEL}
     with pytest.raises(NotFoundError):
         openai.chat.completions.create(model="unknown", messages=MESSAGES)

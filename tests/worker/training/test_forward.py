@@ -184,7 +184,7 @@ def test_the_step_by_hand_equals_autograd_in_float64(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("config", [LLAMA, QWEN3], ids=["llama", "qwen3"])
-def test_native_passes_compute_the_same(
+def test_fused_ops_compute_the_same(
     config: PretrainedConfig, dtype: torch.dtype, kernels_folder: Path
 ) -> None:
     batch = rows([12, 20, 21, 90], shared=9)

@@ -35,7 +35,7 @@ from worker.training.rendered_rows import list_code
 from worker.training.serving_check.errors import served_differently
 from worker.training.serving_check.rows import CheckRow, select_rows
 
-# What decides what training and the engine compute of an adapter.
+# These packages decide what training and the engine compute of an adapter.
 CODE = (inference, model, training)
 LIBRARIES = ("numpy", "peft", "safetensors", "tokenizers", "torch", "transformers")
 # An adapter may be stronger than the compared one by this factor: rounding grows with it in
