@@ -46,6 +46,9 @@ class Model:
     def split(self, rows: Sequence[int]) -> Iterable[Sequence[int]]:
         return [rows[:20], rows[20:]]
 
+    def num_tokens(self, rows: Sequence[int]) -> int:
+        return len(rows)
+
     def logprobs(self, rows: Sequence[int]) -> torch.Tensor:
         self.computed += rows
         if self._stop_at in rows:
