@@ -174,7 +174,7 @@ async def _measure_processor(process: psutil.Process) -> float:
 
 def _find_api(pid: int) -> psutil.Process:
     children = psutil.Process(pid).children(recursive=True)
-    return next(child for child in children if child.cmdline()[-1:] == ["api"])
+    return next(child for child in children if "app.api_process" in child.cmdline())
 
 
 def _count_connections(database_url: str) -> int:
