@@ -10,10 +10,12 @@ from tests.worker.training.conftest import MakeRun, chat, events, write_rows
 from tests.worker.training.test_dpo import preference
 from worker.model.rendering import Renderer
 from worker.run_folder import ExitCode, RunFolder, RunSpec, Started
+from worker.training import builder
 from worker.training.attempt import run_attempt
 from worker.training.builder import build_training_loop
 from worker.training.chat_data import digest_rows
 from worker.training.environment import StopSignal
+from worker.training.serving_check.stored import StoredAdapter
 
 pytestmark = pytest.mark.usefixtures("training_settings")
 
@@ -41,14 +43,18 @@ def build(folder: RunFolder) -> tuple[str, str, list[str]]:
     return digest_rows(loop.sampler.rows), digest_rows(valid), list(loop.data_warnings)
 
 
-def test_an_attempt_that_resumes_renders_nothing(make_run: MakeRun, rendered: Rendered) -> None:
+def test_an_attempt_that_resumes_renders_nothing(
+    make_run: MakeRun, rendered: Rendered, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = make_run()
     folder.stop_file.touch()
     assert run_attempt(folder) == ExitCode.YIELDED
     assert len(rendered) == 12
     folder.stop_file.unlink()
     rendered.clear()
-    # The comparison with the engine renders its few rows as a client's.
+    # The check of the stored adapter, and the comparison with the engine, render a client's rows.
+    stored = StoredAdapter("kind", 0.0)
+    monkeypatch.setattr(builder, "check_stored", lambda *_arguments: stored)
     folder.write_spec(RunSpec(**{**vars_of(folder), "compare_with_engine": False}))
     assert run_attempt(folder) == ExitCode.DONE
     assert rendered == []
