@@ -44,15 +44,17 @@ def list_choices(models: Iterable[Mapping[str, Any]]) -> list[ModelChoice]:
 
 
 def choose_models(choices: Sequence[ModelChoice], names: Sequence[str]) -> list[str]:
-    """Choose the models to begin with: the named ones, or the newest and its base model."""
-    if names:
+    """Choose the models to begin with: the named ones, or the newest fine-tuned one.
+
+    One fine-tuned chat model alone is shown with its base model.
+    """
+    if len(names) > 1:
         return list(names[:MAX_CHOSEN_MODELS])
-    newest = next((choice for choice in choices if choice.base), None)
-    if newest is None:
-        return [choice.name for choice in choices if choice.task is Task.CHAT][:1]
-    if newest.task is Task.CHAT:
-        return [newest.base, newest.name]
-    return [newest.name]
+    tuned = [each for each in choices if each.base and (not names or each.name == names[0])]
+    if not tuned:
+        return list(names) or [each.name for each in choices if each.task is Task.CHAT][:1]
+    first = tuned[0]
+    return [first.base, first.name] if first.task is Task.CHAT else [first.name]
 
 
 def _find_task(details: Mapping[str, Any]) -> Task:

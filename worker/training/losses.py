@@ -48,8 +48,9 @@ def linear_cross_entropy(
                 has_gradient=gradient is not None,
             )  # fmt: skip
             if gradient is not None:
-                logits[count:].zero_()
                 torch.mm(logits, weight, out=gradient[chunk])
+    if gradient is not None:
+        gradient[len(labels) :].zero_()
     return losses, correct
 
 

@@ -90,6 +90,14 @@ def test_base_and_tuned_answer_the_same_prompt(user: Page, pair: str, engine: Fa
         assert (body["temperature"], body["max_tokens"], body["seed"]) == (0, 256, 42)
 
 
+def test_a_link_to_a_tuned_model_shows_its_base_too(user: Page, pair: str) -> None:
+    user.goto(f"/console/playground?model={quote(TUNED)}")
+    models = user.get_by_label("Model", exact=True)
+    expect(models).to_have_count(2)
+    expect(models.nth(0)).to_have_value("base")
+    expect(models.nth(1)).to_have_value(TUNED)
+
+
 def test_another_model_is_the_base_of_the_first_one(user: Page, pair: str) -> None:
     open_playground(user, model=TUNED)
     user.get_by_role("button", name="Compare with another model").click()
