@@ -17,6 +17,14 @@ for (const input of document.querySelectorAll("[data-filter]")) {
   input.addEventListener("keydown", (event) => { if (event.key === "Enter") event.preventDefault(); });
 }
 
+// The URL of a step has what is chosen in it, so that the back button leads to it again.
+for (const form of document.querySelectorAll("form[data-step]")) {
+  form.addEventListener("change", () => {
+    const chosen = [...new FormData(form)].filter(([name, value]) => value && name !== "step");
+    history.replaceState(null, "", `?${new URLSearchParams([["step", form.dataset.step], ...chosen])}`);
+  });
+}
+
 // The estimate follows the numbers, and its details stay open.
 for (const estimate of document.querySelectorAll("[data-recount]")) {
   estimate.closest("form").addEventListener("change", () => htmx.trigger(estimate, "recount"));

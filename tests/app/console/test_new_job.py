@@ -92,8 +92,12 @@ def test_the_back_button_and_the_steps_lose_nothing(user: Page, http: httpx.Clie
     user.get_by_label("Weights to train").select_option("full")
     user.get_by_label("Name of the model").fill("films")
     go_on(user, "review")
+    # A page that is still left for the next one has no history to go back in.
+    expect(user.get_by_role("button", name="Start the job")).to_be_visible()
     user.go_back()
+    expect(user.get_by_label("Name of the model")).to_have_value("films")
     user.go_forward()
+    expect(user.get_by_role("button", name="Start the job")).to_be_visible()
     user.get_by_role("link", name="Data", exact=True).click()
     expect(user.locator(".chosen")).to_have_count(2)
     user.get_by_role("link", name="Review", exact=True).click()
