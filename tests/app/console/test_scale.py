@@ -35,6 +35,8 @@ def job(session: Session, account: Account) -> Job:
         values = {"suffix": f"run {number}", "error_message": "No.", "training_file_id": file.id}
         make_job(session, project, state=state, **values)
     job = make_job(session, project, state="running", total_steps=STEPS, training_file_id=file.id)
+    # On a busy machine it takes longer than a statement may.
+    session.execute(text("SET LOCAL statement_timeout = 0"))
     session.execute(
         text(
             """INSERT INTO job_metrics (job_id, step, attempt, "values")
