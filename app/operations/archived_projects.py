@@ -6,7 +6,7 @@ Nobody can use or delete them any more. Models that another project has permissi
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, delete, select, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.db import clock
 from app.db.tables import (
@@ -58,28 +58,12 @@ def delete_models(session: Session, *, days: float, limit: int) -> int:
 
 def delete_aliases(session: Session, *, days: float, limit: int) -> int:
     """Delete a batch of aliases of projects that were archived more than `days` ago."""
-    key = (ModelAlias.project_id, ModelAlias.name)
-    gone = (
-        select(*key)
-        .join(Project, Project.id == ModelAlias.project_id)
-        .where(_was_archived_before(days))
-        .limit(limit)
-    )
-    statement = delete(ModelAlias).where(tuple_(*key).in_(gone))
-    return len(session.execute(statement.returning(ModelAlias.name)).all())
+    return _delete_rows(session, ModelAlias, ModelAlias.name, days=days, limit=limit)
 
 
 def delete_stored_completions(session: Session, *, days: float, limit: int) -> int:
     """Delete a batch of completions of projects that were archived more than `days` ago."""
-    key = (StoredCompletion.project_id, StoredCompletion.id)
-    gone = (
-        select(*key)
-        .join(Project, Project.id == StoredCompletion.project_id)
-        .where(_was_archived_before(days))
-        .limit(limit)
-    )
-    statement = delete(StoredCompletion).where(tuple_(*key).in_(gone))
-    return len(session.execute(statement.returning(StoredCompletion.id)).all())
+    return _delete_rows(session, StoredCompletion, StoredCompletion.id, days=days, limit=limit)
 
 
 def delete_eval_runs(session: Session, *, days: float, limit: int) -> int:
@@ -93,6 +77,26 @@ def delete_eval_runs(session: Session, *, days: float, limit: int) -> int:
     found = session.scalars(gone).all()
     evals.erase_runs(session, EvalRun.id.in_(found))
     return len(found)
+
+
+def _delete_rows(
+    session: Session,
+    table: type[ModelAlias] | type[StoredCompletion],
+    name: InstrumentedAttribute[str],
+    *,
+    days: float,
+    limit: int,
+) -> int:
+    """Delete a batch of rows, which `name` identifies within their project."""
+    key = (table.project_id, name)
+    gone = (
+        select(*key)
+        .join(Project, Project.id == table.project_id)
+        .where(_was_archived_before(days))
+        .limit(limit)
+    )
+    statement = delete(table).where(tuple_(*key).in_(gone))
+    return len(session.execute(statement.returning(name)).all())
 
 
 def _was_archived_before(days: float) -> ColumnElement[bool]:
