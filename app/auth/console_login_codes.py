@@ -17,12 +17,7 @@ def create(session: Session, grant: Grant) -> str:
     session.add(
         ConsoleLoginCode(
             secret_sha256=secrets.compute_digest(secret),
-            organization_id=grant.organization_id,
-            project_id=grant.project_id,
-            is_admin=grant.is_admin,
-            api_key_id=grant.api_key_id,
-            admin_key_id=grant.admin_key_id,
-            subject=grant.subject,
+            **grant.to_columns(),
             expires_at=secrets.compute_expiry(LOGIN_CODE_SECONDS),
         )
     )
@@ -35,24 +30,9 @@ def use(session: Session, code: str) -> Grant | None:
     row = session.execute(
         delete(ConsoleLoginCode)
         .where(ConsoleLoginCode.secret_sha256 == secrets.compute_digest(code))
-        .returning(
-            ConsoleLoginCode.organization_id,
-            ConsoleLoginCode.project_id,
-            ConsoleLoginCode.is_admin,
-            ConsoleLoginCode.api_key_id,
-            ConsoleLoginCode.admin_key_id,
-            ConsoleLoginCode.subject,
-            ConsoleLoginCode.expires_at > func.clock_timestamp(),
-        )
+        .returning(ConsoleLoginCode, ConsoleLoginCode.expires_at > func.clock_timestamp())
     ).one_or_none()
-    if row is None or not row[-1]:
+    if row is None:
         return None
-    organization_id, project_id, is_admin, api_key_id, admin_key_id, subject, _ = row
-    return Grant(
-        organization_id=organization_id,
-        project_id=project_id,
-        is_admin=is_admin,
-        api_key_id=api_key_id,
-        admin_key_id=admin_key_id,
-        subject=subject,
-    )
+    used, is_valid = row
+    return Grant.of(used) if is_valid else None

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -26,6 +27,10 @@ from app.db.tables import (
 SESSION_PREFIX = "csess-"
 SESSION_SECONDS = 12 * 3600
 MAX_SECRET_CHARS = 100
+# Rights that sessions and log-in codes have columns for.
+SHARED_COLUMNS = (
+    "organization_id", "project_id", "is_admin", "api_key_id", "admin_key_id", "subject",
+)  # fmt: skip
 
 # Built once: every request of the console runs it. Each row has the session's roles that are still
 # valid: a role ends with its key, and a project's also when the project is archived.
@@ -107,6 +112,14 @@ class Grant:
     project_ids: tuple[str, ...] = ()
     # Of a session that another key was added to; it does not begin anew by that.
     expires_at: datetime | None = None
+
+    @classmethod
+    def of(cls, row: ConsoleSession | ConsoleLoginCode) -> "Grant":
+        """The rights that sessions and codes both have columns for."""
+        return cls(**{name: getattr(row, name) for name in SHARED_COLUMNS})
+
+    def to_columns(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in SHARED_COLUMNS}
 
 
 def authenticate(session: Session, secret: str) -> ConsoleIdentity | None:
@@ -204,15 +217,8 @@ def end_for_another(session: Session, identity: ConsoleIdentity) -> Grant | None
     if not revoke(session, identity.session_id, owner_id):
         return None
     row = session.get_one(ConsoleSession, identity.session_id)
-    return Grant(
-        organization_id=row.organization_id,
-        project_id=row.project_id,
-        api_key_id=row.api_key_id,
-        is_admin=row.is_admin,
-        admin_key_id=row.admin_key_id,
-        subject=row.subject,
-        project_ids=tuple(row.project_ids or ()),
-        expires_at=row.expires_at,
+    return replace(
+        Grant.of(row), project_ids=tuple(row.project_ids or ()), expires_at=row.expires_at
     )
 
 
@@ -223,12 +229,7 @@ def create(session: Session, grant: Grant) -> str:
         ConsoleSession(
             id=ids.console_session_id(),
             secret_sha256=secrets.compute_digest(secret),
-            organization_id=grant.organization_id,
-            project_id=grant.project_id,
-            is_admin=grant.is_admin,
-            api_key_id=grant.api_key_id,
-            admin_key_id=grant.admin_key_id,
-            subject=grant.subject,
+            **grant.to_columns(),
             project_ids=list(grant.project_ids) or None,
             expires_at=grant.expires_at or secrets.compute_expiry(SESSION_SECONDS),
         )

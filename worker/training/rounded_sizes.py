@@ -1,7 +1,7 @@
 """Rounding of the sizes of matrix products, so that micro-batches of similar size have equal ones.
 
 For a product of a new shape oneDNN generates code, which takes 2 to 5 ms of one core, and keeps the
-code of the last 1,024 shapes. A step has about fifty different products of its number of tokens;
+code of the last 1,024 shapes. A step has about forty different products of its number of tokens;
 without rounding nearly each of them would be new, since rows differ in length.
 """
 
