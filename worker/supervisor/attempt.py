@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any
 
 from app import ids, logs
-from app.catalog import GENERATIVE_METHODS, Catalog, ModelKind
+from app.catalog import GENERATIVE_METHODS, Catalog
 from app.db.session import (
     DatabaseUnavailable,
     SessionMaker,
@@ -139,7 +139,7 @@ class Attempt:
                 timeout_seconds=FIRST_EVENT_TIMEOUT_FACTOR
                 * context.settings.training_stall_timeout_seconds,
             )
-            if model.kind == ModelKind.CAUSAL and context.settings.native_kernels:
+            if context.settings.native_kernels:
                 kernels.prepare(models)
         needed = list_needed_paths(context.command, model.source)
         with open_sandbox(models, needed) as sandbox:

@@ -9,13 +9,12 @@ that rows share is in the stream once, and is copied into each of them.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.model.llama import LlamaShape
 from worker.training.batching import MicroBatch, RowBounds
 from worker.training.fused_ops import FusedOps, Rope
 from worker.training.workspace import Workspace
@@ -25,9 +24,24 @@ from worker.training.workspace import Workspace
 MAX_EAGER_LENGTH = 1024
 
 
-class Block(NamedTuple):
-    """Rows padded to one length: their heads begin at `start`, their outputs at `out_start`."""
+class AttentionShape(Protocol):
+    """Numbers of heads: of queries, of keys and values, and the size of each."""
 
+    @property
+    def heads(self) -> int: ...
+    @property
+    def kv_heads(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+
+
+class Block(NamedTuple):
+    """Rows of a micro-batch, padded to one length, of which the first is `first_row`.
+
+    Their heads begin at `start`, their outputs at `out_start`.
+    """
+
+    first_row: int
     rows: int
     length: int
     start: int
@@ -56,15 +70,16 @@ class Layout:
     to_outputs: Tensor
 
 
-def lay_out(batch: MicroBatch, shape: LlamaShape) -> Layout:
+def lay_out(batch: MicroBatch, shape: AttentionShape) -> Layout:
     """Compute the layout of a micro-batch, which all layers share."""
     kinds = (shape.heads, shape.kv_heads, shape.kv_heads)
     heads = torch.arange(sum(kinds), device=batch.ids.device)
     blocks, to_blocks, places, out_places = [], [], [], []
-    start = out_start = 0
+    first_row = start = out_start = 0
     for indices in batch.pad_indices:
         rows, length = indices.shape
-        blocks.append(Block(rows, length, start, out_start))
+        blocks.append(Block(first_row, rows, length, start, out_start))
+        first_row += rows
         slot_places = []
         for of_kind in heads.split(kinds):
             count = len(of_kind)
@@ -111,7 +126,7 @@ class Attention:
     """Attention of one micro-batch; `keep` has what the backward pass needs, `scratch` the rest."""
 
     def __init__(
-        self, batch: MicroBatch, shape: LlamaShape, rope: Rope, ops: FusedOps,
+        self, batch: MicroBatch, shape: AttentionShape, rope: Rope | None, ops: FusedOps,
         keep: Workspace, scratch: Workspace,
     ) -> None:  # fmt: skip
         self._layout = lay_out(batch, shape)
@@ -136,7 +151,7 @@ class Attention:
             attended = self._view_outputs(outputs, block)
             is_eager = qkv.device.type == "cpu" and block.length <= MAX_EAGER_LENGTH
             if is_eager and self._bounds is None:
-                of_blocks.append(self._attend(q, k, v, attended))
+                of_blocks.append(self._attend(block, q, k, v, attended))
             else:
                 of_blocks.append(_attend_by_torch(q, k, v, attended, self._bounds, records=records))
         self._ops.gather_heads(outputs, layout.outputs, None, self._cut(out).view(-1, size))
@@ -152,7 +167,8 @@ class Attention:
             grads = self._split(grad_heads, block)
             upstream = self._view_outputs(grad_outputs, block)
             if isinstance(of_block, Tensor):
-                self._attend_backward(self._split(kept.heads, block), of_block, upstream, grads)
+                heads = self._split(kept.heads, block)
+                self._attend_backward(block, heads, of_block, upstream, grads)
             else:
                 computed = torch.autograd.grad(of_block.out, of_block.inputs, upstream)
                 for target, of_part in zip(grads, computed, strict=True):
@@ -187,17 +203,17 @@ class Attention:
         """Stack the heads that share a key: [rows · kv heads, heads of each · length, head_dim]."""
         return x.view(len(x) * self._shape.kv_heads, -1, self._shape.head_dim)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> Tensor:
+    def _attend(self, block: Block, q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> Tensor:
         """Attend by products; return weights [rows · kv heads, heads of each · length, keys]."""
         queries, keys, values = self._group(q), self._group(k), self._group(v)
         weights = self._keep.empty(*queries.shape[:2], keys.shape[1], dtype=q.dtype)
         torch.bmm(queries, keys.transpose(1, 2), out=weights)
-        self._ops.causal_softmax(weights, 1 / math.sqrt(self._shape.head_dim))
+        self._softmax(block, weights, 1 / math.sqrt(self._shape.head_dim))
         torch.bmm(weights, values, out=self._group(out))
         return weights
 
     def _attend_backward(
-        self, qkv: tuple[Tensor, Tensor, Tensor], weights: Tensor, grad: Tensor,
+        self, block: Block, qkv: tuple[Tensor, Tensor, Tensor], weights: Tensor, grad: Tensor,
         grads: tuple[Tensor, Tensor, Tensor],
     ) -> None:  # fmt: skip
         queries, keys, values = map(self._group, qkv)
@@ -206,9 +222,18 @@ class Attention:
         torch.bmm(weights.transpose(1, 2), upstream, out=grad_values)
         grad_scores = self._scratch.empty(*weights.shape, dtype=weights.dtype)
         torch.bmm(upstream, values.transpose(1, 2), out=grad_scores)
-        self._ops.causal_softmax_backward(weights, grad_scores, 1 / math.sqrt(self._shape.head_dim))
+        scale = 1 / math.sqrt(self._shape.head_dim)
+        self._softmax_backward(block, weights, grad_scores, scale)
         torch.bmm(grad_scores, keys, out=grad_queries)
         torch.bmm(grad_scores.transpose(1, 2), queries, out=grad_keys)
+
+    def _softmax(self, block: Block, scores: Tensor, scale: float) -> None:
+        """Turn a block's scores into weights, in place."""
+        self._ops.causal_softmax(scores, scale)
+
+    def _softmax_backward(self, block: Block, weights: Tensor, grad: Tensor, scale: float) -> None:
+        """Turn the gradient of the weights into that of the scores, in place."""
+        self._ops.causal_softmax_backward(weights, grad, scale)
 
 
 def _attend_by_torch(

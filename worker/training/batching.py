@@ -166,6 +166,30 @@ def collate(
     )
 
 
+def collate_texts(texts: Sequence[NDArray[np.int32]], device: torch.device) -> MicroBatch:
+    """Pack token ids of texts, sorted by length, into a micro-batch without labels."""
+    ends = np.cumsum([len(ids) for ids in texts])
+    stream_indices = [np.arange(end - len(ids), end) for ids, end in zip(texts, ends, strict=True)]
+    row_blocks = list(_group_by_length(stream_indices))
+    arrays = [
+        np.concatenate(texts),
+        np.concatenate([np.arange(len(ids)) for ids in texts]),
+        _find_slots(row_blocks),
+        *[_pad_rows(block) for block in row_blocks],
+    ]
+    stream, positions, unpad_index, *blocks = _to_device(arrays, device)
+    return MicroBatch(
+        ids=stream,
+        positions=positions,
+        pad_indices=tuple(blocks),
+        bounds=None,
+        unpad_index=unpad_index,
+        shared=(),
+        logit_positions=stream[:0],
+        labels=stream[:0],
+    )
+
+
 def _to_device(arrays: Sequence[NDArray[np.integer]], device: torch.device) -> list[Tensor]:
     """Copy arrays to the device at once, and without waiting for what it computes before."""
     flat = torch.from_numpy(np.concatenate([array.ravel() for array in arrays]).astype(np.int64))

@@ -51,7 +51,7 @@ class FusedOps(Protocol):
         """out [rows, n] = rows `index` of x [.., n], zeros where it is -1, rotated by `rope`."""
         ...
 
-    def gather_heads_back(self, x: Tensor, index: Tensor, rope: "Rope", out: Tensor) -> None:
+    def gather_heads_back(self, x: Tensor, index: Tensor, rope: "Rope | None", out: Tensor) -> None:
         """The same for a gradient: rows are rotated back, after they were gathered."""
         ...
 
@@ -130,8 +130,8 @@ class TorchFusedOps:
         torch.index_select(rotated, 0, index.clamp(min=0), out=out)
         out.masked_fill_((index < 0)[:, None], 0)
 
-    def gather_heads_back(self, x: Tensor, index: Tensor, rope: Rope, out: Tensor) -> None:
-        out.copy_(_rotate(x[index], rope, -1))
+    def gather_heads_back(self, x: Tensor, index: Tensor, rope: Rope | None, out: Tensor) -> None:
+        out.copy_(x[index] if rope is None else _rotate(x[index], rope, -1))
 
     def causal_softmax(self, scores: Tensor, scale: float) -> None:
         length = scores.shape[-1]

@@ -63,8 +63,11 @@ class NativeFusedOps:
         else:
             self._gather(out, x, index, out, rope.cos, rope.sin, rope.heads, rope.rotated, 0)
 
-    def gather_heads_back(self, x: Tensor, index: Tensor, rope: Rope, out: Tensor) -> None:
-        self._gather(out, x, index, out, rope.cos, rope.sin, rope.heads, rope.rotated, 1)
+    def gather_heads_back(self, x: Tensor, index: Tensor, rope: Rope | None, out: Tensor) -> None:
+        if rope is None:
+            self.gather_heads(x, index, None, out)
+        else:
+            self._gather(out, x, index, out, rope.cos, rope.sin, rope.heads, rope.rotated, 1)
 
     def causal_softmax(self, scores: Tensor, scale: float) -> None:
         self._softmax(scores, scale, scores)
@@ -81,9 +84,14 @@ class NativeFusedOps:
         losses.add_(sums.log_())
 
 
-def choose_fused_ops(folder: Path | None, dtype: torch.dtype, device: torch.device) -> FusedOps:
-    """Choose native operations if `folder` has, or gets, kernels for this CPU, else torch's."""
+def find_kernels(folder: Path | None, dtype: torch.dtype, device: torch.device) -> Kernels | None:
+    """Load kernels that `folder` has, or gets, for this CPU; None for other devices and dtypes."""
     if folder is None or device.type != "cpu" or dtype not in (torch.bfloat16, torch.float32):
-        return TorchFusedOps()
-    kernels = load_kernels(folder, dtype)
+        return None
+    return load_kernels(folder, dtype)
+
+
+def choose_fused_ops(folder: Path | None, dtype: torch.dtype, device: torch.device) -> FusedOps:
+    """Choose native operations if there are kernels, else torch's."""
+    kernels = find_kernels(folder, dtype, device)
     return TorchFusedOps() if kernels is None else NativeFusedOps(kernels)

@@ -7,13 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, rms_norm, silu
 
+from tests.worker.training.fused_op_cases import F64, Case, leaf
 from worker.training.fused_ops import FusedOps, Rope, TorchFusedOps
 from worker.training.native_fused_ops import NativeFusedOps, choose_fused_ops
 
-F64 = torch.float64
 CPU = torch.device("cpu")
-# Numbers in units of the last place of bfloat16, whose sums are in float32.
-TOLERANCES = {F64: 1e-9, torch.float32: 1e-5, torch.bfloat16: 1e-2}
 
 
 @pytest.fixture(params=["torch float64", "native float32", "native bfloat16"])
@@ -30,38 +28,13 @@ def ops_of_dtype(
     return ops, dtype
 
 
-class Case:
-    """Random inputs rounded to a dtype, and the comparison with results in float64."""
-
-    def __init__(self, ops_of_dtype: tuple[FusedOps, torch.dtype]) -> None:
-        self.ops, self.dtype = ops_of_dtype
-        self.wide = torch.promote_types(self.dtype, torch.float32)
-        self._generator = torch.Generator().manual_seed(0)
-
-    def random(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=self._generator, dtype=F64).to(self.dtype)
-
-    def empty(self, *shape: int) -> Tensor:
-        return torch.full(shape, torch.nan, dtype=self.dtype)
-
-    def check(self, found: Tensor, expected: Tensor) -> None:
-        tolerance = TOLERANCES[self.dtype]
-        torch.testing.assert_close(
-            found.to(F64), expected.detach(), rtol=tolerance, atol=tolerance * 2
-        )
-
-
 @pytest.fixture
-def case(ops_of_dtype: tuple[FusedOps, torch.dtype]) -> Case:
-    return Case(ops_of_dtype)
-
-
-def leaf(x: Tensor) -> Tensor:
-    return x.to(F64, copy=True).requires_grad_()
+def case(ops_of_dtype: tuple[FusedOps, torch.dtype]) -> Case[FusedOps]:
+    return Case(*ops_of_dtype)
 
 
 @pytest.mark.parametrize("has_delta", [True, False])
-def test_norms(case: Case, has_delta: bool) -> None:
+def test_norms(case: Case[FusedOps], has_delta: bool) -> None:
     hidden, weight, upstream = case.random(21, 40), case.random(40), case.random(21, 40)
     delta = case.random(21, 40) if has_delta else None
     total = case.empty(21, 40) if has_delta else hidden
@@ -80,7 +53,7 @@ def test_norms(case: Case, has_delta: bool) -> None:
     case.check(grad, before + inputs.grad)
 
 
-def test_swiglu(case: Case) -> None:
+def test_swiglu(case: Case[FusedOps]) -> None:
     gate_up, upstream = case.random(13, 2 * 50), case.random(13, 50)
     out, again, grad = case.empty(13, 50), case.empty(13, 50), case.empty(13, 2 * 50)
     case.ops.swiglu(gate_up, out)
@@ -100,7 +73,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
-def test_heads_are_gathered_and_rotated(case: Case) -> None:
+def test_heads_are_gathered_and_rotated(case: Case[FusedOps]) -> None:
     tokens, heads, rotated, size = 11, 5, 4, 8
     x = case.random(tokens * heads, size)
     angles = torch.rand(tokens, size // 2, dtype=case.wide) * 6
@@ -130,7 +103,7 @@ def test_heads_are_gathered_and_rotated(case: Case) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 19])
-def test_causal_softmax(case: Case, length: int) -> None:
+def test_causal_softmax(case: Case[FusedOps], length: int) -> None:
     scores, upstream = case.random(3, 2 * length, length), case.random(3, 2 * length, length)
     inputs = leaf(scores)
     later = torch.ones(length, length, dtype=torch.bool).triu(1).repeat(2, 1)
@@ -145,7 +118,7 @@ def test_causal_softmax(case: Case, length: int) -> None:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_cross_entropy(case: Case, smoothing: float) -> None:
+def test_cross_entropy(case: Case[FusedOps], smoothing: float) -> None:
     logits = case.random(9, 70) * 4
     labels = torch.tensor([3, 69, 0, 5, 5, 6, 7, 8, 9])
     logits[3, 5] = 30

@@ -52,6 +52,7 @@ typedef struct {
 #include "attention.h"
 #include "prompt_attention.h"
 #include "training.h"
+#include "encoder_training.h"
 
 /* --- what follows each product ------------------------------------------------------------- */
 

@@ -16,6 +16,7 @@ from worker.encoding.pooling import read_pooling
 from worker.encoding.rows.methods import ROW_METHODS
 from worker.encoding.task import Method
 from worker.encoding.tokenizer import EncoderTokenizer
+from worker.inference.native.build import get_kernels_folder
 from worker.model_sources import materialize
 from worker.modeling import choose_device, choose_dtype, load_adapter
 from worker.run_folder import EVALUATION_FILE, RunFolder, RunSpec
@@ -192,7 +193,8 @@ def _build_model(
             settings = inherit_settings(settings, initial, layers)
         add_lora(encoder, settings)
     else:
-        enable_full_tuning(encoder, dtype)
+        kernels = get_kernels_folder(Path(spec.model_cache)) if spec.native_kernels else None
+        enable_full_tuning(encoder, dtype, kernels)
     weights = EncoderWeights(encoder, spec.base_model, settings)
     if initial is not None:
         weights.set_weights(initial.tensors)

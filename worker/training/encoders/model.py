@@ -21,6 +21,8 @@ from worker.encoding.task import TASK_CONFIG_KEY, EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer, PaddedBatch, TokenizedText
 from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, load_adapter
 from worker.training.adapter_settings import find_targets
+from worker.training.encoders import bert
+from worker.training.encoders.bert import BertEncoder
 from worker.training.lora import lora_linear
 
 # Prefix of all weight names in PEFT's adapters.
@@ -75,6 +77,8 @@ class Encoder(nn.Module):
         nn.init.normal_(self.head.weight, std=HEAD_INIT_STD)
         nn.init.zeros_(self.head.bias)
         self.autocast_dtype: torch.dtype | None = None
+        # Computes the same as the backbone, faster; None if its architecture is another one.
+        self.step: BertEncoder | None = None
         self.adapters: list[LoraLinear] = []
 
     def compute_token_states(self, texts: Sequence[TokenizedText]) -> tuple[Tensor, PaddedBatch]:
@@ -82,6 +86,8 @@ class Encoder(nn.Module):
         # Dropout is on only if gradients are computed, which evaluation disables.
         self.train(torch.is_grad_enabled())
         batch = self.tokenizer.pad(texts, self.device)
+        if self.step is not None:
+            return self.step.compute_states(batch), batch
         if self.autocast_dtype is None:
             return compute_hidden_states(self.backbone, batch), batch
         with torch.autocast(self.device.type, self.autocast_dtype):
@@ -120,17 +126,19 @@ def add_lora(encoder: Encoder, settings: LoraSettings) -> None:
         encoder.adapters.append(adapter)
 
 
-def enable_full_tuning(encoder: Encoder, dtype: torch.dtype) -> None:
+def enable_full_tuning(encoder: Encoder, dtype: torch.dtype, kernels: Path | None = None) -> None:
     """Train all layers of the backbone except its embeddings, in mixed precision.
 
     The weights stay float32 and the arithmetic is in `dtype`: an Adam step is often too small to be
-    added in bfloat16.
+    added in bfloat16. Native operations are used if there is a folder of `kernels`.
     """
     encoder.backbone.float()
     encoder.autocast_dtype = None if dtype == torch.float32 else dtype
     trained_names = list_full_tuning_parameter_names(encoder.backbone)
     for name, parameter in encoder.backbone.named_parameters():
         parameter.requires_grad_(name in trained_names)
+    if bert.supports(encoder.backbone):
+        encoder.step = BertEncoder(encoder.backbone, dtype, kernels)
 
 
 class EncoderWeights:

@@ -1,0 +1,141 @@
+"""The step written by hand: states and gradients equal transformers' and autograd's."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModel, BertConfig, BertModel, RobertaConfig
+
+from worker.encoding.backbone import compute_hidden_states, list_full_tuning_parameter_names
+from worker.encoding.tokenizer import PaddedBatch
+from worker.training.encoders import bert
+from worker.training.encoders.bert import BertEncoder
+
+SHAPE = {
+    "vocab_size": 90,
+    "hidden_size": 48,
+    "intermediate_size": 80,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+}
+LENGTHS = [9, 70, 3, 70, 25, 9]
+
+
+def make_backbone(dtype: torch.dtype) -> BertModel:
+    """A model of random weights, all of whose layers are trained."""
+    torch.manual_seed(0)
+    backbone = BertModel(BertConfig(**SHAPE), add_pooling_layer=False).eval().to(dtype)
+    names = list_full_tuning_parameter_names(backbone)
+    for name, parameter in backbone.named_parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.05)
+        parameter.requires_grad_(name in names)
+    return backbone
+
+
+def make_batch(lengths: list[int]) -> PaddedBatch:
+    random = np.random.default_rng(1)
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    ids, types = (torch.from_numpy(random.integers(0, n, mask.shape)) for n in (90, 2))
+    return PaddedBatch(ids=ids * mask, mask=mask, token_type_ids=types * mask)
+
+
+def gradients(backbone: BertModel) -> dict[str, Tensor]:
+    found = {
+        name: parameter.grad.clone()
+        for name, parameter in backbone.named_parameters()
+        if parameter.grad is not None
+    }
+    backbone.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("lengths", [LENGTHS, [5], [16] * 3])
+def test_states_and_gradients_equal_autograds(lengths: list[int]) -> None:
+    backbone, batch = make_backbone(torch.float64), make_batch(lengths)
+    upstream = torch.randn(*batch.ids.shape, SHAPE["hidden_size"], dtype=torch.float64)
+    upstream *= batch.mask[..., None]
+    expected = compute_hidden_states(backbone, batch)
+    expected.backward(upstream)
+    expected_gradients = gradients(backbone)
+    states = BertEncoder(backbone, torch.float64, None).compute_states(batch)
+    torch.testing.assert_close(states[batch.mask], expected[batch.mask])
+    states.backward(upstream)
+    found = gradients(backbone)
+    assert found.keys() == expected_gradients.keys()
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(found[name], gradient, msg=lambda text, n=name: f"{n}: {text}")
+
+
+def test_native_operations_change_no_more_than_rounding(kernels_folder: Path) -> None:
+    """In bfloat16, gradients with and without them are as near as two orders of a sum."""
+    results = []
+    for kernels in (None, kernels_folder):
+        backbone, batch = make_backbone(torch.float32), make_batch(LENGTHS)
+        states = BertEncoder(backbone, torch.bfloat16, kernels).compute_states(batch)
+        states.square().sum().backward()
+        results.append((states.detach(), gradients(backbone)))
+    (states, first), (native_states, native) = results
+    torch.testing.assert_close(native_states, states, rtol=0.05, atol=0.05)
+    for name, gradient in first.items():
+        if name.endswith("key.bias"):
+            # Zero but for rounding: a number that is added to all scores changes no weight.
+            continue
+        difference = (native[name] - gradient).norm() / gradient.norm()
+        assert difference < 0.05, name
+
+
+def test_gradients_accumulate_until_they_are_reset() -> None:
+    backbone = make_backbone(torch.float64)
+    encoder = BertEncoder(backbone, torch.float64, None)
+    for lengths in (LENGTHS, [4, 8]):
+        encoder.compute_states(make_batch(lengths)).square().sum().backward()
+    both = gradients(backbone)
+    for lengths in (LENGTHS, [4, 8]):
+        encoder.compute_states(make_batch(lengths)).square().sum().backward()
+        both = {name: both[name] - gradient for name, gradient in gradients(backbone).items()}
+    assert all(float(rest.abs().max()) < 1e-9 for rest in both.values())
+
+
+def test_a_pass_that_is_computed_again_has_its_own_gradient() -> None:
+    """Contrastive objectives keep the vectors of several parts, and compute each part again."""
+    batches = [make_batch(LENGTHS), make_batch([4, 8])]
+
+    def backward(*, recomputes: bool) -> dict[str, Tensor]:
+        backbone = make_backbone(torch.float64)
+        encoder = BertEncoder(backbone, torch.float64, None)
+        if recomputes:
+            states = [
+                checkpoint(lambda b: encoder.compute_states(b).square(), batch, use_reentrant=False)
+                for batch in batches
+            ]
+            (states[0].sum() + states[1].sum()).backward()
+        else:
+            for batch in batches:
+                encoder.compute_states(batch).square().sum().backward()
+        return gradients(backbone)
+
+    expected = backward(recomputes=False)
+    for name, gradient in backward(recomputes=True).items():
+        torch.testing.assert_close(gradient, expected[name])
+
+
+def test_a_pass_whose_memory_was_used_again_has_no_gradient() -> None:
+    encoder = BertEncoder(make_backbone(torch.float64), torch.float64, None)
+    states = encoder.compute_states(make_batch(LENGTHS))
+    encoder.compute_states(make_batch([4, 8]))
+    with pytest.raises(RuntimeError, match="used by another pass"):
+        states.sum().backward()
+
+
+def test_only_architectures_that_it_computes_are_supported() -> None:
+    for config, expected in (
+        (BertConfig(**SHAPE), True),
+        (BertConfig(**SHAPE, hidden_act="relu"), False),
+        (BertConfig(**SHAPE, is_decoder=True), False),
+        (RobertaConfig(**SHAPE), False),
+    ):
+        assert bert.supports(AutoModel.from_config(config)) == expected, config

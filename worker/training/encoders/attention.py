@@ -1,0 +1,42 @@
+"""Attention of encoders: each token of a text sees all tokens of the text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from worker.training.attention import Attention, Block
+from worker.training.batching import MicroBatch
+from worker.training.encoders.fused_ops import EncoderOps
+from worker.training.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderShape:
+    """Numbers of heads, and the size of each."""
+
+    heads: int
+    head_dim: int
+
+    @property
+    def kv_heads(self) -> int:
+        return self.heads
+
+
+class EncoderAttention(Attention):
+    """Attention of one micro-batch, whose texts have these `lengths`, ascending."""
+
+    def __init__(
+        self, batch: MicroBatch, lengths: Sequence[int], shape: EncoderShape, ops: EncoderOps,
+        keep: Workspace, scratch: Workspace,
+    ) -> None:  # fmt: skip
+        super().__init__(batch, shape, None, ops, keep, scratch)
+        self._encoder_ops = ops
+        self._lengths = batch.ids.new_tensor(lengths)
+
+    def _softmax(self, block: Block, scores: Tensor, scale: float) -> None:
+        lengths = self._lengths[block.first_row :][: block.rows]
+        self._encoder_ops.masked_softmax(scores, lengths, scale)
+
+    def _softmax_backward(self, block: Block, weights: Tensor, grad: Tensor, scale: float) -> None:
+        self._encoder_ops.softmax_backward(weights, grad, scale)
