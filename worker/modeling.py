@@ -80,6 +80,23 @@ def add_adapter(
     `base_model` is the name recorded in the adapter's config. Adapter weights are float32 for any
     dtype of the base model: an Adam step is often too small to be added in bfloat16.
     """
+    model = wrap_layers(
+        base, rank=rank, alpha=alpha, dropout=dropout, target_modules=target_modules
+    )
+    draw_weights(model, base_model=base_model, seed=seed)
+    return model
+
+
+def wrap_layers(
+    base: PreTrainedModel,
+    *,
+    rank: int,
+    alpha: float,
+    dropout: float,
+    target_modules: Sequence[str] | str,
+) -> "PeftModel":
+    """Wrap the layers that `add_adapter` adapts: with weights that take no memory, until
+    `draw_weights`."""
     # Only training adds adapters; engines start without PEFT.
     from peft import LoraConfig, get_peft_model
 
@@ -90,16 +107,27 @@ def add_adapter(
         lora_dropout=dropout,
         target_modules=_find_target_modules(base, target_modules),
     )
-    torch.manual_seed(seed)
     with warnings.catch_warnings():
         # PEFT 0.21 reads `is_gradient_checkpointing`, which transformers deprecates.
         warnings.filterwarnings(
             "ignore", message=".*is_gradient_checkpointing", category=FutureWarning
         )
-        model = get_peft_model(base, config)
+        return get_peft_model(base, config, low_cpu_mem_usage=True)
+
+
+def draw_weights(model: "PeftModel", *, base_model: str, seed: int) -> None:
+    """Give the adapter of `wrap_layers` its first weights, and record the base model's name."""
+    torch.manual_seed(seed)
+    for module in model.modules():
+        if hasattr(module, "reset_lora_parameters"):
+            layer: Any = module
+            for part in (layer.lora_A, layer.lora_B):
+                part.to_empty(device="cpu")
+            layer.reset_lora_parameters("default", True)
+            for part in (layer.lora_A, layer.lora_B):
+                part.to(layer.weight.device)
     # PEFT would record the path of the local cache.
     model.peft_config["default"].base_model_name_or_path = base_model
-    return model
 
 
 def _has_experts(base: PreTrainedModel) -> bool:

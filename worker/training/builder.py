@@ -25,7 +25,6 @@ from worker.model.rendering import Renderer, RenderingOptions
 from worker.model_sources import materialize
 from worker.modeling import (
     adapter_parameters,
-    add_adapter,
     choose_device,
     choose_dtype,
     load_adapter,
@@ -57,7 +56,7 @@ from worker.training.objectives.dpo import DpoObjective, read_pairs
 from worker.training.objectives.supervised import SupervisedObjective, read_rows
 from worker.training.optimizer import build_optimizer
 from worker.training.packing import PackedObjective, pack_rows
-from worker.training.preloading import load_base, make_renderer
+from worker.training.preloading import add_adapter, load_base, make_renderer
 from worker.training.ranks import ALONE, Ranks
 from worker.training.ref_logprobs import RefLogprobsPrecomputer
 from worker.training.rendered_rows import compute_key, read_files
@@ -308,15 +307,7 @@ def _build_model(
     if initial is not None:
         settings = inherit_settings(settings, initial, list_linear_layers(base))
     check_target_modules(settings, base)
-    model = add_adapter(
-        base,
-        rank=settings.rank,
-        alpha=settings.alpha,
-        dropout=settings.dropout,
-        target_modules=settings.target_modules,
-        base_model=spec.base_model,
-        seed=spec.seed,
-    )
+    model = add_adapter(base, settings, base_model=spec.base_model, seed=spec.seed)
     if initial is not None:
         set_adapter_weights(model, initial.tensors)
     return model, settings

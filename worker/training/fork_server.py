@@ -28,11 +28,13 @@ import torch
 from app.logs import configure
 from app.parent_death import die_with_parent
 from app.process_hardening import allow_inspection, drop_privileges, forbid_inspection
+from app.recipes.chat import choose_lora_settings
 from worker.fork_request import GO, ForkRequest, read_line
 from worker.host_memory import return_freed_memory
 from worker.run_folder import RunFolder
 from worker.training import preloading, process
 from worker.training.__main__ import TORCH_ENVIRONMENT
+from worker.training.builder import CHAT_METHODS
 from worker.training.encoders import builder  # noqa: F401  (imported for the forked processes)
 from worker.training.environment import NICENESS, OOM_SCORE_ADJ
 
@@ -65,8 +67,12 @@ def main() -> None:
 def _preload(request: ForkRequest) -> None:
     """Load what the job needs, unless that fails: then the job fails at it, and reports it."""
     try:
-        spec = RunFolder(Path(request.run_folder)).read_spec()
+        folder = RunFolder(Path(request.run_folder))
+        spec = folder.read_spec()
         preloading.preload(spec.model, Path(request.models or spec.model_cache))
+        # A job that continues from an adapter takes that one's settings.
+        if spec.method in CHAT_METHODS and not folder.init_adapter.exists():
+            preloading.preload_layers(choose_lora_settings(spec.hyperparameters))
     except Exception as error:
         sys.stderr.write(f"Nothing was loaded before the fork: {error}\n")
     # Objects that no collection visits stay shared with the forked processes.
