@@ -5,6 +5,7 @@ dz = s · dy · B                     dx = dy · W + dropout(dz · A)
 dB = s · dyᵀ · z                    dA = dzᵀ · dropout(x)
 """
 
+import ctypes
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -63,7 +64,7 @@ class AdaptedLinear:
 
     def __init__(self, modules: Sequence[Any]) -> None:
         layers = [get_base_layer(module) for module in modules]
-        self.weight = torch.cat([layer.weight for layer in layers])
+        self.weight = stack([layer.weight.data for layer in layers])
         biases = [layer.bias for layer in layers]
         self._bias = None if biases[0] is None else torch.cat(biases)
         # The model's own weights become views of the merged one: no memory is duplicated.
@@ -146,6 +147,22 @@ class AdaptedLinear:
         if dz is not None and projection is not None:
             dropped = x if projection.mask is None else x * projection.mask
             torch.mm(dz.T, dropped, out=self._a_gradient)
+
+
+def stack(weights: Sequence[Tensor]) -> Tensor:
+    """Stack matrices; without a copy where they follow each other, as gate and up do in files."""
+    first = weights[0]
+    if len(weights) == 1:
+        return first
+    end = first.data_ptr()
+    for weight in weights:
+        if weight.data_ptr() != end or not weight.is_contiguous() or weight.device.type != "cpu":
+            return torch.cat(list(weights))
+        end += weight.nbytes
+    memory: Any = (ctypes.c_char * (end - first.data_ptr())).from_address(first.data_ptr())
+    # The stack keeps them, and so the memory.
+    memory.weights = weights
+    return torch.frombuffer(memory, dtype=first.dtype).view(-1, first.shape[1])
 
 
 def _multiply(a: Tensor, b: Tensor, factor: float, out: Tensor) -> None:
