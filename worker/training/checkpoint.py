@@ -1,7 +1,7 @@
 """Checkpoints: everything an interrupted run needs to resume bit for bit.
 
     adapter_config.json, adapter_model.safetensors   the adapter, ready to be served
-    optimizer.safetensors                            AdamW's moments
+    optimizer.safetensors                            AdamW's moments; the last checkpoint needs none
     state.json                                       step, RNG states, environment fingerprint,
                                                      resolved hyperparameters, rows' digest
     losses.json                                      what divergence is judged by
@@ -54,10 +54,13 @@ class Checkpointer:
     # Of the rendered rows; None for methods whose rows are not rendered.
     data_digest: str | None = None
 
-    def write(self, step: int, final_files: Mapping[str, bytes] | None = None) -> None:
+    def write(
+        self, step: int, more_files: Mapping[str, bytes] | None = None, *, is_last: bool = False
+    ) -> None:
         """Write checkpoints/step-N atomically: to a partial folder, fsynced, then renamed.
 
-        Of several processes that train together, one writes it.
+        Of several processes that train together, one writes it. No step follows the last one, which
+        is a third as large without the optimizer: its user waits for it.
         """
         if not self.folder.is_writer:
             return
@@ -68,9 +71,10 @@ class Checkpointer:
         self.weights.save(partial)
         if self.best_weights is not None:
             self.best_weights.save(partial)
-        for name, data in {**self.extra_files(), **(final_files or {})}.items():
+        for name, data in {**self.extra_files(), **(more_files or {})}.items():
             (partial / name).write_bytes(data)
-        save_file(self._optimizer_tensors(), partial / OPTIMIZER_FILE)
+        if not is_last:
+            save_file(self._optimizer_tensors(), partial / OPTIMIZER_FILE)
         (partial / STATE_FILE).write_text(json.dumps(self._trainer_state(step)), encoding="utf-8")
         for path in partial.iterdir():
             _fsync(path)
@@ -121,7 +125,8 @@ class Checkpointer:
         self.weights.load(target)
         if self.best_weights is not None:
             self.best_weights.load(target)
-        self._load_optimizer_tensors(load_file(target / OPTIMIZER_FILE))
+        if (target / OPTIMIZER_FILE).exists():
+            self._load_optimizer_tensors(load_file(target / OPTIMIZER_FILE))
         state = json.loads((target / STATE_FILE).read_bytes())
         torch.set_rng_state(_decode_rng_state(state["random"]["cpu"]))
         if torch.cuda.is_available() and "cuda" in state["random"]:

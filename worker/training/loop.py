@@ -157,7 +157,7 @@ class TrainingLoop(Generic[RowT]):
             self._append_started(step, step)
             self._report_early_stop(step)
         files = {**self._state_files(), **(self.final_files() if is_last else {})}
-        self.checkpointer.write(step, files)
+        self.checkpointer.write(step, files, is_last=is_last)
         self.folder.append_event(CheckpointWritten(step=step, servable=servable, values=values))
         if is_last:
             # Last: the checkpoint is uploaded meanwhile.

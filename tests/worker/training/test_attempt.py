@@ -85,7 +85,7 @@ class TestCheckpoint:
     def test_the_manifest_lists_all_files_with_checksums(self, make_run: MakeRun) -> None:
         folder = make_run()
         run_attempt(folder)
-        checkpoint = folder.checkpoint(LAST_STEP)
+        checkpoint = folder.checkpoint(6)
         entries = read_manifest((checkpoint / "manifest.json").read_bytes())
         assert set(entries) == {
             "adapter_config.json", "adapter_model.safetensors", "losses.json",
@@ -94,6 +94,17 @@ class TestCheckpoint:
         for name, file in entries.items():
             assert (checkpoint / name).stat().st_size == file.bytes
             assert file_sha256(checkpoint / name) == file.sha256
+
+    def test_the_last_one_has_no_optimizer_and_ends_a_lost_job(self, make_run: MakeRun) -> None:
+        folder = make_run()
+        run_attempt(folder)
+        last = folder.checkpoint(LAST_STEP)
+        assert "optimizer.safetensors" not in read_manifest((last / "manifest.json").read_bytes())
+        again = make_run("again")
+        shutil.copytree(last, again.checkpoint(LAST_STEP))
+        assert run_attempt(again) == ExitCode.DONE
+        assert not metrics(again), "no step is left to train"
+        assert adapter_bits(again) == adapter_bits(folder)
 
     @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
     def test_peft_loads_the_adapter(self, make_run: MakeRun, tiny_folder: Path) -> None:
@@ -138,8 +149,8 @@ class TestBitExactness:
         exits = [run_attempt(folder) for _ in range(LAST_STEP)]
         assert exits == [ExitCode.YIELDED] * (LAST_STEP - 1) + [ExitCode.DONE]
         assert adapter_bits(folder) == adapter_bits(uninterrupted)
-        assert file_sha256(folder.checkpoint(LAST_STEP) / "optimizer.safetensors") == file_sha256(
-            uninterrupted.checkpoint(LAST_STEP) / "optimizer.safetensors"
+        assert file_sha256(folder.checkpoint(6) / "optimizer.safetensors") == file_sha256(
+            uninterrupted.checkpoint(6) / "optimizer.safetensors"
         )
         servable = {
             e.step for e in events(folder) if isinstance(e, CheckpointWritten) and e.servable

@@ -205,9 +205,9 @@ class TestBitExactness:
             assert run_attempt(folder) == ExitCode.DONE
             assert [event.step for event in metrics(folder)] == list(range(step + 1, LAST_STEP + 1))
             assert adapter_bits(folder) == adapter_bits(uninterrupted)
-            assert file_sha256(
-                folder.checkpoint(LAST_STEP) / "optimizer.safetensors"
-            ) == file_sha256(uninterrupted.checkpoint(LAST_STEP) / "optimizer.safetensors")
+            assert file_sha256(folder.checkpoint(6) / "optimizer.safetensors") == file_sha256(
+                uninterrupted.checkpoint(6) / "optimizer.safetensors"
+            )
 
 
 class TestFailures:
