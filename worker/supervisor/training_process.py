@@ -46,6 +46,8 @@ INHERITED_ENVIRONMENT = frozenset(
 )
 # When memory runs out, the kernel kills training and not the supervisor, which reports it.
 OOM_SCORE_ADJ = 800
+# How often a process is asked for new events, by the size of their file.
+EVENTS_INTERVAL_SECONDS = 0.02
 # Time that killed processes have to end.
 REAP_TIMEOUT_SECONDS = 1.0
 
@@ -116,6 +118,7 @@ class TrainingProcess:
         ]
         self._oom_score_adj = oom_score_adj
         self._kill_at: float | None = None
+        self._events_bytes = 0
         self.is_aborted = False
 
     def __enter__(self) -> Self:
@@ -180,19 +183,32 @@ class TrainingProcess:
         return None
 
     def wait(self, seconds: float) -> None:
-        """Return when the process has ended, or after so many seconds."""
+        """Return when the process has ended or written events, or after so many seconds."""
         try:
             descriptor = os.pidfd_open(self.pid)
         except (AttributeError, OSError):
             # Not Linux, or it has ended and `poll` has said so.
             time.sleep(seconds)
             return
+        deadline = time.monotonic() + seconds
         try:
             ended = select.poll()
             ended.register(descriptor, select.POLLIN)
-            ended.poll(seconds * 1000)
+            while (left := deadline - time.monotonic()) > 0:
+                # At least so long, since a step may take a millisecond.
+                if ended.poll(min(left, EVENTS_INTERVAL_SECONDS) * 1000) or self._has_new_events():
+                    return
         finally:
             os.close(descriptor)
+
+    def _has_new_events(self) -> bool:
+        """True if there are more than when this was asked last."""
+        try:
+            size = self._folder.events.stat().st_size
+        except FileNotFoundError:
+            return False
+        previous, self._events_bytes = self._events_bytes, size
+        return size != previous
 
     def stop(self, *, grace_seconds: float) -> None:
         """Request a checkpoint and exit; `poll` kills it after the grace period.
