@@ -46,9 +46,13 @@ WEIGHTS = "adapter_model.safetensors"
 class InvariantChecker:
     """Asserts all invariants of a scenario; each failure message names its invariant."""
 
-    def __init__(self, scenario: Scenario, command: tuple[str, ...] = TRAINER_COMMAND) -> None:
+    def __init__(
+        self, scenario: Scenario, command: tuple[str, ...] = TRAINER_COMMAND, *, processes: int = 1
+    ) -> None:
+        """The undisturbed run has as many `processes` as the scenario's trainers give a job."""
         self._scenario = scenario
         self._command = command
+        self._processes = processes
         self._expected_weights: dict[tuple[Any, ...], str] = {}
 
     def check(self) -> None:
@@ -210,6 +214,7 @@ class InvariantChecker:
                 seed=job.seed,
                 base_model=job.base_model,
                 threads=1,
+                processes=self._processes,
             )
         )
         options = ["--undisturbed"] if self._command == TRAINER_COMMAND else []

@@ -91,6 +91,27 @@ def test_f50_the_fork_server_is_killed(scenario: Scenario, models_file: Path) ->
     InvariantChecker(scenario, TRAINING).check()
 
 
+@pytest.mark.timeout(600)
+def test_f51_one_of_two_ranks_is_killed(scenario: Scenario, models_file: Path) -> None:
+    """The job resumes from its checkpoint; its weights are those of two undisturbed ranks."""
+    settings = {"models_file": models_file, "training_command": "", "training_processes": 2}
+    scenario.start("api-1", "trainer-1", "io-1", **settings)
+    job = scenario.create_job(scenario.upload_file(rows=24), epochs=50)
+    scenario.wait_for_step(job, 25, seconds=90)
+    attempt = scenario["trainer-1"].training_processes()[0]
+    ranks = attempt.children()
+    assert len(ranks) == 2
+    ranks[1].kill()
+    scenario.wait_until(
+        "all processes of the attempt are dead", lambda: not any(map(is_alive, (attempt, *ranks)))
+    )
+    assert scenario.wait_for_jobs(job, seconds=150) == ["succeeded"]
+    assert [outcome for _, outcome in scenario.attempts(job)] == ["crashed", "done"]
+    resumed = "SELECT resumed_step FROM job_attempts WHERE job_id = :id AND attempt = 2"
+    assert scenario.query_value(resumed, id=job) > 0
+    InvariantChecker(scenario, TRAINING, processes=2).check()
+
+
 KILL_INTERVAL_SECONDS = 600
 # Expected work lost by a kill: half the interval between two checkpoints.
 MEAN_LOST_SECONDS = MIN_INTERVAL_SECONDS / 2
