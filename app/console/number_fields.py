@@ -108,6 +108,13 @@ FIELDS = (
         SWITCH,
         GENERATIVE,
     ),
+    _choice(
+        "quantization",
+        "Base model's weights in training",
+        "in full",
+        ("none", "nf4"),
+        GENERATIVE,
+    ),
     _whole("early_stopping_patience", "Stop early after epochs without a gain", "never"),
     _choice("keep", "Epoch to keep", "best, with a validation file", ("best", "last")),
 )

@@ -27,7 +27,14 @@ from app.jobs.project_queue import find_project_queue
 from app.jobs.schemas import CreateJob
 from app.jobs.service import CheckedRequest
 from app.jobs.wandb_policy import WandbPolicy
-from app.recipes.chat import Recipe, choose_dpo_recipe, choose_lora_settings, choose_recipe
+from app.recipes.chat import (
+    NF4_BYTES_PER_WEIGHT,
+    BaseQuantization,
+    Recipe,
+    choose_dpo_recipe,
+    choose_lora_settings,
+    choose_recipe,
+)
 from app.recipes.encoders import EPOCHS as ENCODER_EPOCHS
 from app.recipes.encoders import choose_encoder_recipe
 from app.settings import Settings
@@ -208,7 +215,12 @@ async def _estimate_training(
         steps=steps,
         seconds=round(rate.overhead_seconds + trained / rate.tokens_per_second, 1),
         rate=rate,
-        peak_memory_bytes=estimate_memory(facts, tokens.sequences, trains_all_weights=is_full),
+        peak_memory_bytes=estimate_memory(
+            facts,
+            tokens.sequences,
+            trains_all_weights=is_full,
+            is_quantized=recipe.extra.get("quantization") == BaseQuantization.NF4,
+        ),
         warnings=tokens.warnings,
     )
 
@@ -246,10 +258,17 @@ def _choose_recipe(
 
 
 def estimate_memory(
-    facts: ModelFacts, sequences: LengthDistribution | None, *, trains_all_weights: bool
+    facts: ModelFacts,
+    sequences: LengthDistribution | None,
+    *,
+    trains_all_weights: bool,
+    is_quantized: bool = False,
 ) -> int:
     """Estimate the peak of a training process in bytes: weights, optimizer, activations."""
     weights = facts.num_parameters * facts.bytes_per_parameter
+    if is_quantized:
+        saved = facts.bytes_per_parameter - NF4_BYTES_PER_WEIGHT
+        weights -= round(facts.layer_parameters * saved)
     # Gradients, and both moments of Adam, in float32.
     trained = 12 * facts.layer_parameters if trains_all_weights else 0
     longest = 0 if sequences is None else sequences.maximum

@@ -14,6 +14,7 @@ from app.jobs.hyperparameter_values import (
     positive_number,
     whole_number,
 )
+from app.recipes.chat import BaseQuantization
 
 # Relative to the learning rate chosen for "auto". Far above it a job still succeeds, but its model
 # predicts a uniform distribution.
@@ -90,10 +91,13 @@ class GenerativeHyperparameters(TuningHyperparameters):
     gradient_checkpointing   compute activations again in the backward pass instead of keeping them:
                              less memory, a third more time; "auto" does so if one row alone does
                              not fit
+    quantization             the base model's weights in training: "none", or in 4 bits by "nf4"
+                             (QLoRA); the trained model is served on the full weights
     """
 
     neftune_alpha: Annotated[float | Auto, number_from_zero(100)] = "auto"
     gradient_checkpointing: Annotated[bool | Auto, SWITCH] = "auto"
+    quantization: Annotated[str, one_of(*BaseQuantization)] = "auto"
 
 
 class SupervisedHyperparameters(GenerativeHyperparameters):

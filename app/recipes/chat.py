@@ -21,6 +21,7 @@ keep                      best, if there is a validation file
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
 from app.recipes.learning_rates import lora_learning_rate
@@ -46,6 +47,17 @@ ALL_LINEAR = "all-linear"
 MAX_GRAD_NORM = 1.0
 ADAM_BETAS = (0.9, 0.999)
 
+
+class BaseQuantization(StrEnum):
+    """Format of the base model's weights while an adapter is trained."""
+
+    NONE = "none"
+    NF4 = "nf4"
+
+
+# 4 bits, and a scale of two bytes per block of 64.
+NF4_BYTES_PER_WEIGHT = 0.5 + 2 / 64
+
 # Hyperparameters that switch something on, and the values that switch it off.
 OFF: Mapping[str, Any] = {
     "label_smoothing": 0.0,
@@ -53,6 +65,7 @@ OFF: Mapping[str, Any] = {
     "packing": False,
     # Switched on for a job that has run out of memory with one row at a time.
     "gradient_checkpointing": False,
+    "quantization": BaseQuantization.NONE.value,
 }
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from worker.training.lora import get_base_layer, has_adapter, read_dropout
+from worker.training.nf4 import Nf4Linear, Nf4Weight
 from worker.training.workspace import Workspace
 
 
@@ -64,13 +65,9 @@ class AdaptedLinear:
 
     def __init__(self, modules: Sequence[Any]) -> None:
         layers = [get_base_layer(module) for module in modules]
-        self.weight = stack([layer.weight.data for layer in layers])
+        self.weight = _merge_weights(layers)
         biases = [layer.bias for layer in layers]
         self._bias = None if biases[0] is None else torch.cat(biases)
-        # The model's own weights become views of the merged one: no memory is duplicated.
-        views = self.weight.split([layer.out_features for layer in layers])
-        for layer, view in zip(layers, views, strict=True):
-            layer.weight.data = view
         adapted = [module for module in modules if has_adapter(module)]
         self._scaling = float(adapted[0].scaling["default"]) if adapted else 0.0
         self.dropout = read_dropout(adapted[0]) if adapted else 0.0
@@ -78,7 +75,7 @@ class AdaptedLinear:
         self.parameters: list[nn.Parameter] = a + [m.lora_B["default"].weight for m in adapted]
         self._num_ranks = sum(len(parameter) for parameter in a)
         self._parts = list(_find_parts(modules))
-        self._a, self._a_gradient = self.weight, self.weight
+        self._a = self._a_gradient = torch.empty(0)
         self._b: Sequence[Tensor] = ()
         self._b_gradients: Sequence[Tensor] = ()
 
@@ -99,7 +96,7 @@ class AdaptedLinear:
         self, x: Tensor, out: Tensor, memory: Workspace, dropout: torch.Generator | None
     ) -> Projection | None:
         """Compute `out` [T, out] of x [T, in]; inputs are dropped if there is a generator."""
-        # Of another dtype only where a model computes in float32.
+        # Quantized, or of another dtype where a model computes in float32; else the same tensor.
         weight = self.weight.to(x.dtype)
         if self._bias is None:
             torch.mm(x, weight.T, out=out)
@@ -123,7 +120,7 @@ class AdaptedLinear:
     ) -> Tensor | None:
         """Compute dB and `grad_x`, if that is needed, of dy = `grad`; return dz."""
         if grad_x is not None:
-            torch.mm(grad, self.weight, out=grad_x)
+            torch.mm(grad, self.weight.to(grad.dtype), out=grad_x)
         if projection is None:
             return None
         z, mask = projection
@@ -163,6 +160,20 @@ def stack(weights: Sequence[Tensor]) -> Tensor:
     # The stack keeps them, and so the memory.
     memory.weights = weights
     return torch.frombuffer(memory, dtype=first.dtype).view(-1, first.shape[1])
+
+
+def _merge_weights(layers: Sequence[Any]) -> Tensor | Nf4Weight:
+    """Merge the layers' weights, which become views of the result: no memory is duplicated."""
+    rows = [layer.out_features for layer in layers]
+    if isinstance(layers[0], Nf4Linear):
+        stacked = Nf4Weight.stack([layer.quantized for layer in layers])
+        for layer, part in zip(layers, stacked.split(rows), strict=True):
+            layer.move_to(part)
+        return stacked
+    merged = stack([layer.weight.data for layer in layers])
+    for layer, view in zip(layers, merged.split(rows), strict=True):
+        layer.weight.data = view
+    return merged
 
 
 def _multiply(a: Tensor, b: Tensor, factor: float, out: Tensor) -> None:

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from app.catalog import CatalogModel
 from app.recipes.chat import (
+    BaseQuantization,
     LoraSettings,
     Recipe,
     choose_dpo_recipe,
@@ -56,12 +57,18 @@ from worker.training.objectives.dpo import DpoObjective, read_pairs
 from worker.training.objectives.supervised import SupervisedObjective, read_rows
 from worker.training.optimizer import build_optimizer
 from worker.training.packing import PackedObjective, pack_rows
-from worker.training.preloading import add_adapter, load_base, make_renderer
+from worker.training.preloading import (
+    add_adapter,
+    load_base,
+    load_quantized_base,
+    make_renderer,
+)
 from worker.training.ranks import ALONE, Ranks
 from worker.training.ref_logprobs import RefLogprobsPrecomputer
 from worker.training.rendered_rows import compute_key, read_files
 from worker.training.sampler import EpochSampler
 from worker.training.serving_check.bounds import is_rounded, name_precision
+from worker.training.serving_check.full_weights import FullWeights
 from worker.training.serving_check.stored import check_stored
 from worker.training.serving_check.trained import measure_rows
 from worker.training.start_comparison import StartComparison
@@ -112,10 +119,17 @@ def build_training_loop(
     data, validation_rows = ranks.in_turn(lambda: read_files(folder, renderer, read, key))
     device = choose_device()
     if ranks.is_first:
-        check_memory(model_folder, choose_dtype(device), device, processes=ranks.count)
+        check_memory(
+            model_folder,
+            choose_dtype(device),
+            device,
+            processes=ranks.count,
+            is_quantized=_is_quantized(spec),
+        )
     # No rank takes memory before that.
     ranks.wait()
-    base = load_base(model_folder, dtype=choose_dtype(device), device=device)
+    load = load_quantized_base if _is_quantized(spec) else load_base
+    base = load(model_folder, dtype=choose_dtype(device), device=device)
     hidden_size = base.config.get_text_config().hidden_size
     rows = _pack(spec, data.rows, renderer.context_length)
     recipe = method.choose_recipe(
@@ -135,7 +149,8 @@ def build_training_loop(
     loop = _with_rendering(loop, model, renderer, data)
     quantization = CatalogModel.from_json(spec.model).quantization
     precision = name_precision(choose_dtype(device), quantization)
-    loop = _with_comparison(loop, folder, model, renderer, precision)
+    full = FullWeights(model_folder, model) if _is_quantized(spec) else None
+    loop = _with_comparison(loop, folder, model, renderer, precision, full)
     # Last: this phase reads and writes checkpoints before the loop does.
     if isinstance(loop.objective, DpoObjective):
         return _with_ref_logprobs(loop, loop.objective)
@@ -143,7 +158,12 @@ def build_training_loop(
 
 
 def _with_comparison(
-    loop: TrainingLoop[Any], folder: RunFolder, model: PeftModel, renderer: Renderer, precision: str
+    loop: TrainingLoop[Any],
+    folder: RunFolder,
+    model: PeftModel,
+    renderer: Renderer,
+    precision: str,
+    full: FullWeights | None,
 ) -> TrainingLoop[Any]:
     """Check the stored adapter after training, and measure rows for the comparison."""
     measure = partial(
@@ -153,6 +173,7 @@ def _with_comparison(
         loop.objective,
         loop.parameters,
         with_scaled=is_rounded(precision),
+        full=full,
     )
     return replace(
         loop, check_stored=partial(check_stored, folder, model, renderer), measure=measure
@@ -233,6 +254,10 @@ def _build_loop(
         if ranks.is_first
         else None,
     )
+
+
+def _is_quantized(spec: RunSpec) -> bool:
+    return spec.hyperparameters.get("quantization") == BaseQuantization.NF4
 
 
 def _max_seq_length(spec: RunSpec) -> int:

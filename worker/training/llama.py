@@ -118,7 +118,7 @@ class _DecoderLayer:
         dropout = None if seed is None else torch.Generator(hidden.device).manual_seed(seed)
         inputs = context.norm(hidden, None, self._input_norm)
         with scratch.released_after():
-            qkv = scratch.empty(len(hidden), len(self._qkv.weight), dtype=dtype)
+            qkv = scratch.empty(len(hidden), self._qkv.weight.shape[0], dtype=dtype)
             qkv_run = self._qkv.forward(inputs.x, qkv, keep, dropout)
             head_norms = self._norm_heads(qkv, context)
             attended = keep.empty(len(hidden), self._o.weight.shape[1], dtype=dtype)
@@ -127,7 +127,7 @@ class _DecoderLayer:
             delta = scratch.empty(*hidden.shape, dtype=dtype)
             o_run = self._o.forward(attended, delta, keep, dropout)
             mlp_inputs = context.norm(hidden, delta, self._mlp_norm)
-        gate_up = keep.empty(len(hidden), len(self._gate_up.weight), dtype=dtype)
+        gate_up = keep.empty(len(hidden), self._gate_up.weight.shape[0], dtype=dtype)
         gate_up_run = self._gate_up.forward(mlp_inputs.x, gate_up, keep, dropout)
         with scratch.released_after():
             activated = scratch.empty(len(hidden), self._down.weight.shape[1], dtype=dtype)
@@ -164,7 +164,7 @@ class _DecoderLayer:
             grad_attended = scratch.empty(*run.attended.shape, dtype=grad.dtype)
             dz = self._o.backward(grad, run.o, grad_attended, scratch)
             self._o.backward_a(dz, run.o, run.attended)
-            grad_qkv = scratch.empty(len(grad), len(self._qkv.weight), dtype=grad.dtype)
+            grad_qkv = scratch.empty(len(grad), self._qkv.weight.shape[0], dtype=grad.dtype)
             context.attention.backward(grad_attended, run.attention, grad_qkv)
             self._norm_heads_backward(grad_qkv, run.head_norms, context)
             grad_x = scratch.empty(*grad.shape, dtype=grad.dtype)

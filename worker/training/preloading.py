@@ -23,6 +23,7 @@ from worker.model.rendering.template_tokenizer import TemplateTokenizer
 from worker.model_cache import is_cached, needs_cache
 from worker.model_sources import materialize
 from worker.training.folder_state import FolderState, read_state
+from worker.training.nf4 import quantize_base
 
 # Names of safetensors' dtypes.
 DTYPES = {torch.bfloat16: "BF16", torch.float32: "F32"}
@@ -134,6 +135,23 @@ def load_base(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreT
     if preloaded and preloaded.base is not None and (preloaded.dtype, CPU) == (dtype, device):
         return preloaded.base
     return modeling.load_base(folder, dtype=dtype, device=device)
+
+
+def load_quantized_base(
+    folder: Path, *, dtype: torch.dtype, device: torch.device
+) -> PreTrainedModel:
+    """Load it with 4-bit weights, and the rest in `dtype`. Raises TrainingError.
+
+    The full weights are never on the device: they stay the pages of their files.
+    """
+    stored = next((each for each in DTYPES if _is_stored_in(folder, each)), dtype)
+    # That of the fork server stays as it is, and so do the layers that it has wrapped.
+    base = _copy_layers(load_base(folder, dtype=stored, device=CPU))
+    quantize_base(base, device)
+    for parameter in filter(torch.is_floating_point, base.parameters()):
+        parameter.data = parameter.data.to(device, dtype)
+    on_device: PreTrainedModel = base.to(device)  # type: ignore[arg-type]
+    return on_device
 
 
 def _find(folder: Path) -> _Preloaded | None:

@@ -18,7 +18,7 @@ ALL = {
     "target_modules": ["v_proj", "q_proj"], "weight_decay": 0.01, "warmup_ratio": 0.1,
     "lr_schedule": "linear", "max_grad_norm": 0.5, "max_seq_length": 2048, "long_rows": "drop",
     "label_smoothing": 0.1, "neftune_alpha": 5.0, "keep": "last", "full": False,
-    "gradient_checkpointing": True,
+    "gradient_checkpointing": True, "quantization": "nf4",
 }  # fmt: skip
 
 
@@ -88,6 +88,7 @@ def test_a_job_shows_the_extensions_that_it_was_created_with(
         ("long_rows", "keep", "'truncate', 'drop', 'error'"),
         ("label_smoothing", 0.5, "from 0 to 0.4"),
         ("neftune_alpha", -1, "from 0 to 100"),
+        ("quantization", "int4", "'none', 'nf4'"),
         ("packing", 1, "true or false"),
         ("early_stopping_patience", 0, "from 1 to 50"),
         ("keep", "first", "'best', 'last'"),

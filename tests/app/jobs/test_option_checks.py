@@ -114,7 +114,9 @@ def test_names_of_all_methods_are_those_of_encoders_too(
     assert plain["hyperparameters"].keys().isdisjoint({*chosen} - {"early_stopping_patience"})
 
 
-@pytest.mark.parametrize("name", ["packing", "neftune_alpha", "gradient_checkpointing"])
+@pytest.mark.parametrize(
+    "name", ["packing", "neftune_alpha", "gradient_checkpointing", "quantization"]
+)
 def test_options_of_chat_models_alone_are_refused_for_encoders(
     http: httpx.Client, files: list[str], name: str
 ) -> None:

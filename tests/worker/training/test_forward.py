@@ -29,6 +29,7 @@ from worker.training.batching import Row, collate
 from worker.training.forward import CausalLM, TransformersCausalLM, choose_causal_lm
 from worker.training.llama import LlamaCausalLM
 from worker.training.neftune import add_embedding_noise, row_lengths
+from worker.training.nf4 import quantize_base
 from worker.training.workspace import Workspace
 
 CPU = torch.device("cpu")
@@ -60,12 +61,16 @@ NEOX = GPTNeoXConfig(
 )
 
 
-def model_with_adapter(config: PretrainedConfig, **settings: Any) -> PeftModel:
-    """A model of random weights, biases and norms, with a non-zero adapter."""
+def model_with_adapter(
+    config: PretrainedConfig, *, quantize: bool = False, **settings: Any
+) -> PeftModel:
+    """A model of random weights, biases and norms, quantized or not, with a non-zero adapter."""
     torch.manual_seed(0)
     base = AutoModelForCausalLM.from_config(config).requires_grad_(False).eval()
     for parameter in base.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.05)
+    if quantize:
+        quantize_base(base, CPU)
     model = add_adapter(base, rank=4, alpha=8, base_model="x", seed=1, **settings)
     for name, parameter in adapter_parameters(model).items():
         if "lora_B" in name:

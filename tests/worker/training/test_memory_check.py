@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from worker.host_memory import HostMemory
+from worker.model.weight_counts import count_weights
 from worker.run_folder import ExitCode
 from worker.training.errors import TrainingError
-from worker.training.memory_check import PROCESS_BYTES, check_memory, count_weights
+from worker.training.memory_check import PROCESS_BYTES, check_memory
 
 CPU = torch.device("cpu")
 
@@ -34,6 +35,6 @@ def test_a69_a_model_that_does_not_fit_is_refused(
 
 
 def test_a69_a_model_that_fits_is_loaded(tiny_folder: Path, tmp_path: Path) -> None:
-    needed = 4 * count_weights(tiny_folder) + PROCESS_BYTES
+    needed = 4 * count_weights(tiny_folder).total + PROCESS_BYTES
     host = make_host(tmp_path, total=needed + 2048, available=needed + 2048)
     check_memory(tiny_folder, torch.float32, CPU, memory=host)

@@ -32,12 +32,13 @@ def test_a_step_allocates_about_as_much_as_is_counted(
     assert 0.6 * expected < used / len(batch.ids) < 1.05 * expected
 
 
-def test_an_8b_model_keeps_activations_on_a_large_gpu_alone() -> None:
-    class Llama8b:
-        model_type = "llama"
-        hidden_size, intermediate_size, num_hidden_layers = 4096, 14336, 32
-        num_attention_heads, num_key_value_heads, head_dim, rms_norm_eps = 32, 8, 128, 1e-5
+class Llama8b:
+    model_type = "llama"
+    hidden_size, intermediate_size, num_hidden_layers = 4096, 14336, 32
+    num_attention_heads, num_key_value_heads, head_dim, rms_norm_eps = 32, 8, 128, 1e-5
 
+
+def test_an_8b_model_keeps_activations_on_a_large_gpu_alone() -> None:
     counted = TokenBytes.of(Llama8b, 16, torch.bfloat16)
     assert 3e6 < counted.keeping < 5e6, "bytes per token"
     assert counted.recomputing < counted.keeping / 5
@@ -71,6 +72,10 @@ def test_activations_are_kept_if_enough_tokens_and_the_longest_row_fit(
     model = model_with_adapter(LLAMA)
     assert must_recompute(model, longest_row) == recomputes
     assert limit_tokens(model, 8192, recomputes=recomputes) == max_tokens
+
+
+def test_the_widest_weight_of_an_8b_model_is_restored_into_less_than_half_a_gigabyte() -> None:
+    assert 2 * 14336 * 4096 * 2 < memory_plan.count_restoring(Llama8b) < 0.5 * 10**9
 
 
 def test_a_cpu_has_no_plan() -> None:

@@ -128,7 +128,7 @@ def test_the_report_has_every_value_that_training_uses() -> None:
     explicit = {
         "weight_decay": 0.1, "warmup_ratio": 0.2, "lr_schedule": "constant", "max_grad_norm": 2.0,
         "label_smoothing": 0.1, "neftune_alpha": 5.0, "packing": True,
-        "gradient_checkpointing": True,
+        "gradient_checkpointing": True, "quantization": "nf4",
         "learning_rate_multiplier": 2.0, "n_epochs": 4, "batch_size": 6,
     }  # fmt: skip
     recipe = choose_recipe(explicit, examples=1000, hidden_size=576)

@@ -5,19 +5,17 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from transformers import AutoConfig
 
 from app.catalog import CatalogModel
 from app.wire.training_rows import ModelFacts
+from worker.model.weight_counts import count_weights
 from worker.model_sources import find_folder
 from worker.modeling import choose_device, choose_dtype
 
 # Rows of the products that are measured: about those of a micro-batch.
 MEASURED_TOKENS = 512
 MEASURED_SECONDS = 0.25
-# Names of matrices outside of the layers.
-OUTSIDE = ("embed", "lm_head", "pooler", "wte", "wpe")
 
 
 def read_facts(model: CatalogModel, cache: Path) -> ModelFacts:
@@ -25,31 +23,18 @@ def read_facts(model: CatalogModel, cache: Path) -> ModelFacts:
     folder = find_folder(model, cache)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     text_config = config.get_text_config()
-    num_parameters, layer_parameters = _count_parameters(folder)
+    counts = count_weights(folder)
     device = choose_device()
     dtype = choose_dtype(device)
     return ModelFacts(
         model_type=str(text_config.model_type),
         hidden_size=int(text_config.hidden_size),
         num_layers=int(text_config.num_hidden_layers),
-        num_parameters=num_parameters,
-        layer_parameters=layer_parameters,
+        num_parameters=counts.total,
+        layer_parameters=counts.in_layers,
         bytes_per_parameter=dtype.itemsize,
         gigaflops=_measure_gigaflops(int(text_config.hidden_size), dtype, device),
     )
-
-
-def _count_parameters(folder: Path) -> tuple[int, int]:
-    """Count all numbers in a folder's safetensors files, and those of the layers' matrices."""
-    total = of_layers = 0
-    for path in folder.glob("*.safetensors"):
-        with safe_open(path, framework="pt") as tensors:
-            for name in tensors.keys():
-                shape = tensors.get_slice(name).get_shape()
-                total += math.prod(shape)
-                is_inside = len(shape) == 2 and not any(part in name for part in OUTSIDE)
-                of_layers += math.prod(shape) if is_inside else 0
-    return total, of_layers
 
 
 def _measure_gigaflops(width: int, dtype: torch.dtype, device: torch.device) -> float:

@@ -14,11 +14,11 @@ from worker.inference.adapter_format import InvalidAdapter, check_config
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.loaded_model import load_model, read_rendering_options
 from worker.inference.transformers_decoder import TransformersDecoder
+from worker.model.weight_counts import count_weights
 from worker.model_sources import materialize
 from worker.modeling import choose_device, choose_dtype
 from worker.run_folder import EngineCompared, Noted, Preparing, RunFolder, RunSpec
 from worker.training.errors import is_out_of_memory
-from worker.training.memory_check import count_weights
 from worker.training.serving_check.bounds import (
     Comparison,
     Verdict,
@@ -155,5 +155,5 @@ def _fits_into_memory(spec: RunSpec) -> bool:
     if device.type != "cpu" or available is None:
         return True
     model_folder = materialize(CatalogModel.from_json(spec.model), Path(spec.model_cache))
-    weights = count_weights(model_folder) * choose_dtype(device).itemsize
+    weights = count_weights(model_folder).total * choose_dtype(device).itemsize
     return ENGINE_LOAD_FACTOR * weights <= available

@@ -23,6 +23,7 @@ from worker.training.batching import Row
 from worker.training.errors import is_out_of_memory
 from worker.training.forward import CausalLM, collate_for
 from worker.training.packing import PackedObjective
+from worker.training.serving_check.full_weights import FullWeights, describe_quantization
 from worker.training.serving_check.rows import MAX_EXAMPLES, CheckRow, select_rows
 from worker.training.serving_check.stored import StoredAdapter, find_answers
 
@@ -76,11 +77,13 @@ def measure_rows(
     parameters: Sequence[nn.Parameter],
     *,
     with_scaled: bool,
+    full: FullWeights | None = None,
 ) -> TrainedRows:
     """Select rows of the validation file, or else of the training file, and measure them.
 
     `objective` is one of a chat method, packed or not. Its model and `parameters`, the adapter's,
-    are of no use afterwards: they are converted, and enlarged if `with_scaled`.
+    are of no use afterwards: they are converted, and enlarged if `with_scaled`. A model that was
+    trained on quantized weights is measured with the `full` ones, which it is served with.
     """
     if not folder.read_spec().compare_with_engine:
         return TrainedRows(not_measured=LOST_BEFORE)
@@ -89,9 +92,12 @@ def measure_rows(
     if not rows:
         return TrainedRows(not_measured=NO_ROWS)
     chat: Any = objective.objective if isinstance(objective, PackedObjective) else objective
-    if not _fits_into_memory(chat):
+    if not _fits_into_memory(chat, full):
         return TrainedRows(not_measured=TOO_LITTLE_MEMORY)
     try:
+        rounded = [] if full is None else compute_logprobs(rows, chat)
+        if full is not None:
+            chat.model = full.restore()
         chat.model.use_float32()
         logprobs = compute_logprobs(rows, chat)
         scaled = _compute_scaled_logprobs(rows, chat, parameters) if with_scaled else []
@@ -101,15 +107,18 @@ def measure_rows(
         log.warning("serving_check.out_of_memory", exc_info=error)
         return TrainedRows(not_measured=TOO_LITTLE_MEMORY)
     name = "validation file" if file == folder.valid_file else "training file"
+    if rounded:
+        folder.append_event(describe_quantization(rounded, logprobs, name))
     return TrainedRows(name, rows, logprobs, scaled)
 
 
-def _fits_into_memory(objective: ChatObjective) -> bool:
+def _fits_into_memory(objective: ChatObjective, full: FullWeights | None) -> bool:
     """Check the host's memory, whose lack the kernel answers by killing the process."""
     available = HostMemory().available_bytes()
     if objective.device.type != "cpu" or available is None:
         return True
-    return objective.model.count_float32_bytes() <= available
+    restored = 0 if full is None else full.count_bytes()
+    return restored + objective.model.count_float32_bytes() <= available
 
 
 @torch.no_grad()
