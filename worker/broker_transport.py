@@ -1,7 +1,9 @@
-"""Redis transport of the workers that drops messages it cannot read.
+"""Redis transport of the workers that drops messages it cannot read, and reads on without delay.
 
 kombu's own lets the exception end the worker, so one malformed entry in a queue would stop every
 trainer and its trainings. Nothing is lost with such a message: messages only say that work waits.
+It also looks once per second whether a worker that takes no messages, since all of its threads are
+busy, may take them again: so long would a job wait that is created just after another has ended.
 """
 
 from queue import Empty
@@ -13,6 +15,8 @@ from app import logs
 
 log = logs.get_logger(__name__)
 
+# How often a worker that takes no messages looks whether it may again.
+BUSY_INTERVAL_SECONDS = 0.05
 # What decoding the envelope of a message, and reading its fields, may raise.
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
@@ -44,6 +48,12 @@ class Transport(redis.Transport):
     """kombu's transport with the channel above."""
 
     Channel = _Channel
+
+    def drain_events(self, connection: Any, timeout: float | None = None, **_: Any) -> Any:
+        """Deliver a message; raise TimeoutError without one, earlier if none may be taken."""
+        is_busy = not all(channel.qos.can_consume() for channel in self.channels)
+        wait = BUSY_INTERVAL_SECONDS if is_busy else timeout
+        return super().drain_events(connection, timeout=wait)  # type: ignore[no-untyped-call]
 
 
 def install() -> None:
