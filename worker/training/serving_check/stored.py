@@ -9,6 +9,8 @@ files, and the prompts of the job's rows, are compared with training's.
 import hashlib
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -66,7 +68,8 @@ def check_stored(folder: RunFolder, model: PeftModel, renderer: Renderer) -> Sto
     another one.
     """
     stored = folder.checkpoint(folder.list_checkpoint_steps()[0])
-    strength = _compare_matrices(stored, model)
+    with _one_thread():
+        strength = _compare_matrices(stored, model)
     options = read_rendering_options(AdapterFiles("trained", stored))
     as_served = renderer.with_options(options)
     for row in select_rows(find_answers(folder), renderer):
@@ -98,6 +101,17 @@ def require_same_prompt(row: CheckRow, renderer: Renderer) -> None:
         f"the prompt of example {row.number} has {len(served)} tokens by the engine and "
         f"{len(trained)} in training, and token {first + 1} is the first that differs"
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread: of hundreds of small products each would wait for the others'."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @torch.no_grad()
