@@ -76,13 +76,17 @@ def start(
     is_first = not (settings.home / "cache").exists()
     # First, because it takes longest to load and depends on nothing else.
     supervisor.start(process_specs.engine_spec(settings))
+    if is_first:
+        echo("The engine converts the base model. This takes half a minute, once.")
     is_shared = settings.database_url is not None
     settings = _with_embedded_servers(settings, supervisor)
     if not is_shared and home.has_schema(newest_revision()):
         # It connects when it is asked something, and the database needs no migration.
         supervisor.start(process_specs.api_spec(settings))
+        # On two cores they are ready sooner if nothing else is done meanwhile.
+        supervisor.wait_until_ready("api", "engine")
+        _record_stack(home, settings)
     assert settings.database_url is not None
-    assert settings.redis_url is not None
     # SQLAlchemy and Alembic take long to import: the engine, and mostly the API, start meanwhile.
     from app.local import database_setup
 
@@ -92,14 +96,12 @@ def start(
     database_setup.migrate(settings.database_url, contract=not is_shared)
     if not is_shared:
         home.record_schema(newest_revision())
-    home.record_stack(process_specs.api_url(settings), settings.database_url, settings.redis_url)
+    _record_stack(home, settings)
     supervisor.signals.raise_if_requested()
     database_setup.ensure_key_file(settings, echo)
     database_setup.ensure_admin_key_file(settings, echo)
     if "api" not in supervisor.processes:
         supervisor.start(process_specs.api_spec(settings))
-    if is_first:
-        echo("The engine converts the base model. This takes half a minute, once.")
     supervisor.wait_until_ready("api", "engine")
     # Not waited for: they take minutes, in which the other models are served.
     _start_managed_engines(settings, catalog, supervisor)
@@ -113,6 +115,12 @@ def start(
         link = database_setup.create_console_link(settings)
         echo(f"Console, for one log-in: {link}")
     return settings
+
+
+def _record_stack(home: Home, settings: Settings) -> None:
+    assert settings.database_url is not None
+    assert settings.redis_url is not None
+    home.record_stack(process_specs.api_url(settings), settings.database_url, settings.redis_url)
 
 
 def list_metrics_urls(settings: Settings) -> list[str]:
