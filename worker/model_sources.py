@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import CONFIG_MAPPING, AutoTokenizer, GgufConfig
 from transformers.utils.logging import disable_progress_bar
 
 from app import logs
@@ -169,6 +169,10 @@ def _dequantize(gguf: Path, folder: Path) -> None:
 
     bfloat16 loses nothing that a GGUF of 4 to 8 bits contains, and these models were trained in it.
     """
+    # Importing transformers' models takes long, and this is done once.
+    import worker.light_imports  # noqa: F401  # isort: skip
+    from transformers import AutoModelForCausalLM
+
     disable_progress_bar()
     # Without dequantize=True the weights stay quantized and cannot be saved.
     model = AutoModelForCausalLM.from_pretrained(

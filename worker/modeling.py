@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedModel
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
@@ -39,8 +35,12 @@ def choose_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if is_native else torch.float32
 
 
-def load_base(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+def load_base(folder: Path, *, dtype: torch.dtype, device: torch.device) -> "PreTrainedModel":
     """Load the causal language model in `folder`, frozen and in evaluation mode."""
+    # Engines mostly need none of transformers' models; importing them takes long.
+    import worker.light_imports  # noqa: F401  # isort: skip
+    from transformers import AutoModelForCausalLM
+
     disable_progress_bar()
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         folder,
@@ -57,13 +57,36 @@ def load_base(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreT
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
+        folder,
+        config=_read_model_type(folder),
+        local_files_only=True,
+        trust_remote_code=False,
     )
     return tokenizer
 
 
+def _read_model_type(folder: Path) -> PreTrainedConfig | None:
+    """Read what transformers chooses a tokenizer's class by, if it has saved the tokenizer.
+
+    Otherwise None: it reads the config by the model's own class then, whose module imports most of
+    transformers and of torch.
+    """
+    try:
+        saved = json.loads((folder / "tokenizer_config.json").read_bytes())
+        described = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    if saved.get("tokenizer_class") != "TokenizersBackend":
+        return None
+    config: Any = PreTrainedConfig()
+    config.name_or_path = str(folder)
+    config.model_type = str(described.get("model_type", ""))
+    typed: PreTrainedConfig = config
+    return typed
+
+
 def add_adapter(
-    base: PreTrainedModel,
+    base: "PreTrainedModel",
     *,
     rank: int,
     alpha: float,
@@ -88,7 +111,7 @@ def add_adapter(
 
 
 def wrap_layers(
-    base: PreTrainedModel,
+    base: "PreTrainedModel",
     *,
     rank: int,
     alpha: float,
@@ -130,12 +153,12 @@ def draw_weights(model: "PeftModel", *, base_model: str, seed: int) -> None:
     model.peft_config["default"].base_model_name_or_path = base_model
 
 
-def _has_experts(base: PreTrainedModel) -> bool:
+def _has_experts(base: "PreTrainedModel") -> bool:
     """True if experts are fused into one parameter, which PEFT would tune as a whole."""
     return any(parameter.dim() == 3 for parameter in base.parameters())
 
 
-def _find_target_modules(base: PreTrainedModel, names: Sequence[str] | str) -> list[str] | str:
+def _find_target_modules(base: "PreTrainedModel", names: Sequence[str] | str) -> list[str] | str:
     """Leave out experts; PEFT finds the modules of other models by their names."""
     if not _has_experts(base):
         return names if isinstance(names, str) else list(names)
@@ -145,7 +168,7 @@ def _find_target_modules(base: PreTrainedModel, names: Sequence[str] | str) -> l
     return [path for path in paths if any(f".{path}".endswith(f".{name}") for name in names)]
 
 
-def _list_shared_layers(base: PreTrainedModel) -> list[str]:
+def _list_shared_layers(base: "PreTrainedModel") -> list[str]:
     head = base.get_output_embeddings()
     return [
         name

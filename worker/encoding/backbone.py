@@ -1,15 +1,19 @@
 """Backbone of an encoder: any encoder of transformers, or a causal model without its head."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig
 from transformers.utils import logging
 from transformers.utils.logging import disable_progress_bar
 
 from worker.encoding.tokenizer import PaddedBatch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Up to this many tokens eager attention is faster on a CPU than torch's fused kernel: the kernel's
 # backward pass is inefficient for short rows.
@@ -18,8 +22,11 @@ MAX_EAGER_LENGTH = 256
 
 def load_backbone(
     folder: Path, *, dtype: torch.dtype, device: torch.device, max_length: int
-) -> PreTrainedModel:
+) -> "PreTrainedModel":
     """Load the model in `folder`, frozen and in evaluation mode, for texts up to `max_length`."""
+    import worker.light_imports  # noqa: F401  # isort: skip
+    from transformers import AutoModel
+
     disable_progress_bar()
     # transformers warns about weights that are not used here, such as the head of another task.
     logging.set_verbosity_error()
@@ -47,7 +54,7 @@ def read_shape(folder: Path) -> tuple[int, str]:
     return int(text_config.hidden_size), str(text_config.model_type)
 
 
-def find_linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
+def find_linear_layers(model: "PreTrainedModel") -> dict[str, nn.Linear]:
     """Find the layers to which LoRA is added, by name; no pooler, which no task uses."""
     return {
         name: module
@@ -56,7 +63,7 @@ def find_linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
     }
 
 
-def list_full_tuning_parameter_names(model: PreTrainedModel) -> set[str]:
+def list_full_tuning_parameter_names(model: "PreTrainedModel") -> set[str]:
     """List the parameters that full fine-tuning trains.
 
     These are all except the pooler's, and the embeddings', most of whose rows never occur in a
@@ -70,7 +77,7 @@ def list_full_tuning_parameter_names(model: PreTrainedModel) -> set[str]:
     }
 
 
-def compute_hidden_states(model: PreTrainedModel, batch: PaddedBatch) -> Tensor:
+def compute_hidden_states(model: "PreTrainedModel", batch: PaddedBatch) -> Tensor:
     """Compute the output of the last layer [rows, length, width]."""
     inputs = {"input_ids": batch.ids}
     # A mask costs extra passes over the attention scores; rows of equal length need none.

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
 
 from worker.inference.adapter_format import InvalidAdapter, fuse_pairs, linear_sizes, read_lora
 from worker.inference.adapter_memory import AdapterFiles, AdapterMemoryCache
@@ -62,7 +61,7 @@ class LlamaDecoder:
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: nn.Module,
         *,
         context_length: int,
         kernels: Kernels | None = None,

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import linear
-from transformers import PreTrainedModel
 
 from worker.inference.quantization import round_to_int8
 from worker.model.llama import FUSED_LAYERS, LlamaShape
@@ -112,15 +111,16 @@ def _read_block(
 
 
 class LlamaModel:
-    """The weights of a model of transformers.
+    """The weights of a model of transformers, or of `load_llama`.
 
     What is not packed is copied: a view would keep the whole file mapped, and so in memory.
     """
 
-    def __init__(self, model: PreTrainedModel, *, context_length: int) -> None:
-        self.shape = LlamaShape.of(model.config)
+    def __init__(self, model: nn.Module, *, context_length: int) -> None:
+        config: Any = model.config
+        self.shape = LlamaShape.of(config)
         self.context_length = context_length
-        self.num_layers = int(model.config.num_hidden_layers)
+        self.num_layers = int(config.num_hidden_layers)
         self._weights = model.state_dict()
         self._rotary = model.get_submodule("model.rotary_emb")
         self._embedding: Tensor = self._weights["model.embed_tokens.weight"]

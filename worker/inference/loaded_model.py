@@ -5,6 +5,7 @@ Knows no storage: training processes, which may not read it, load models here to
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import safe_open
 
@@ -28,6 +29,7 @@ from worker.model.generation_config import (
     read_generation_config,
 )
 from worker.model.llama import unsupported_reason
+from worker.model.llama_files import load_llama
 from worker.model.rendering import Renderer, RenderingOptions
 from worker.model_cache import ModelUnavailable
 from worker.model_sources import find_folder, materialize
@@ -112,7 +114,9 @@ def load_model(
     folder = materialize(model, cache)
     device = choose_device()
     dtype = choose_dtype(device)
-    base = load_base(folder, dtype=dtype, device=device)
+    base: Any = load_llama(folder, dtype=dtype, device=device)
+    if base is None:
+        base = load_base(folder, dtype=dtype, device=device)
     tokenizer = load_tokenizer(folder)
     vocabulary = Vocabulary(tokenizer)
     reason = unsupported_reason(base, model.context_length)

@@ -6,7 +6,6 @@ from enum import IntEnum
 from types import FrameType
 from urllib.parse import urlsplit
 
-import worker.light_imports  # noqa: F401  # isort: skip
 import torch
 import uvicorn
 

@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib import import_module
 from typing import TypeVar
 
 from fastapi import FastAPI, Request
@@ -40,6 +42,7 @@ from worker.inference.encoders.registry import EncoderRegistry
 from worker.inference.encoders.served_encoder import ServedEncoder
 from worker.inference.engine_thread import EngineThread
 from worker.inference.generation import Generation
+from worker.inference.loading import run_in_thread
 from worker.inference.registry import ModelRegistry
 from worker.inference.request_preparation import prepare_chat, prepare_completion
 from worker.inference.response_format import (
@@ -98,13 +101,21 @@ def create_app(state: ServerState) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: ServerState = app.state.engine
     state.thread.start()
-    warm_up = asyncio.create_task(state.models.warm_up())
+    warm_up = asyncio.create_task(_warm_up(state))
     warm_up.add_done_callback(lambda task: _stop_if_failed(task, state.thread))
     yield
     warm_up.cancel()
     state.thread.stop()
     # The thread must not call into a closed event loop.
     await asyncio.to_thread(state.thread.join, FINAL_STEP_TIMEOUT_SECONDS)
+
+
+async def _warm_up(state: ServerState) -> None:
+    """Load what first requests would wait for; the engine is ready with its first model."""
+    await state.models.warm_up()
+    if state.encoders.list_names():
+        # Encoders are transformers' models, and importing those takes seconds.
+        await run_in_thread(partial(import_module, "worker.light_imports"))
 
 
 def _stop_if_failed(warm_up: asyncio.Task[None], thread: EngineThread) -> None:

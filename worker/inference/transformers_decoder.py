@@ -4,18 +4,20 @@ import copy
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from transformers import PreTrainedModel
 
 from worker.inference.adapter_format import linear_sizes, read_lora
 from worker.inference.adapter_memory import AdapterFiles, AdapterMemoryCache
 from worker.inference.decoder import PrefillOutput, PromptChunk
 from worker.inference.lora import LoraWeights
 from worker.inference.prefix_cache import PrefixKeys
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Each slot costs a forward pass of its own; more slots would only share the same throughput.
 NUM_SLOTS = 4
@@ -35,7 +37,7 @@ class _Slot:
 class TransformersDecoder:
     """A `Decoder` for architectures that `LlamaDecoder` does not support."""
 
-    def __init__(self, model: PreTrainedModel, *, context_length: int) -> None:
+    def __init__(self, model: "PreTrainedModel", *, context_length: int) -> None:
         self.takes_drafts = False
         self.num_slots = NUM_SLOTS
         self.context_length = context_length

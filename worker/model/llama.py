@@ -1,8 +1,9 @@
 """Models of Llama's architecture: which ones are, and their shape; for training and serving."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from transformers import PreTrainedConfig, PreTrainedModel
+from torch import nn
 
 # Types of models whose layers are Llama's: qwen2 has biases, qwen3 norms of queries and keys.
 MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3")
@@ -28,7 +29,7 @@ class LlamaShape:
     eps: float
 
     @classmethod
-    def of(cls, config: PreTrainedConfig) -> "LlamaShape":
+    def of(cls, config: Any) -> "LlamaShape":
         heads = int(config.num_attention_heads)
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
         return cls(
@@ -36,12 +37,12 @@ class LlamaShape:
         )
 
 
-def unsupported_reason(model: PreTrainedModel, context_length: int) -> str | None:
+def unsupported_reason(model: nn.Module, context_length: int) -> str | None:
     """Return a feature of the model that is not implemented here; None if it is supported.
 
-    The model may have an adapter by PEFT.
+    The model is one of transformers or of `load_llama`, and may have an adapter by PEFT.
     """
-    config = model.config
+    config: Any = model.config
     if config.model_type not in MODEL_TYPES:
         return f"the architecture {config.model_type!r}"
     if config.hidden_act != "silu":
@@ -58,7 +59,7 @@ def unsupported_reason(model: PreTrainedModel, context_length: int) -> str | Non
     return f"the weight {min(unknown)}" if unknown else None
 
 
-def _has_sliding_window(config: PreTrainedConfig, context_length: int) -> bool:
+def _has_sliding_window(config: Any, context_length: int) -> bool:
     window = getattr(config, "sliding_window", None)
     if (
         window is None
@@ -69,7 +70,7 @@ def _has_sliding_window(config: PreTrainedConfig, context_length: int) -> bool:
     return any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ["?"])
 
 
-def _known_weights(config: PreTrainedConfig) -> set[str]:
+def _known_weights(config: Any) -> set[str]:
     inner = ["input_layernorm.weight", "post_attention_layernorm.weight"]
     inner += ["self_attn.q_norm.weight", "self_attn.k_norm.weight"]
     for module in (module for modules in FUSED_LAYERS.values() for module in modules):

@@ -8,11 +8,10 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from app import logs
 from app.errors import RateLimited, ServiceUnavailable
@@ -25,6 +24,9 @@ from worker.inference.encoders.multi_lora import AdapterBatch, MultiLoraLinear
 from worker.inference.encoders.tuned_encoder import TunedEncoder, load_tuned_encoder
 from worker.inference.fair_executor import FairExecutor
 from worker.inference.shares import is_of_batches
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Tokens of a forward pass, padding included. It limits batches, never a single text, and how long
 # another project's texts wait. On a CPU, passes of 170 to 1,000 tokens of a small encoder take the
@@ -69,7 +71,7 @@ class EncoderEngine:
     """Computes batches of texts in a thread of its own; `submit` is thread-safe."""
 
     def __init__(
-        self, backbone: PreTrainedModel, tokenizer: EncoderTokenizer, *, pooling: Pooling
+        self, backbone: "PreTrainedModel", tokenizer: EncoderTokenizer, *, pooling: Pooling
     ) -> None:
         self.tokenizer = tokenizer
         # A single thread: concurrent use of a fast tokenizer raises "Already borrowed".

@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from worker.encoding.backbone import list_full_tuning_parameter_names
 from worker.encoding.task import EncoderTask, MissingTask, read_task
@@ -15,6 +14,9 @@ from worker.encoding.vocab_coverage import VocabCoverage
 from worker.inference.adapter_format import InvalidAdapter
 from worker.inference.encoders.multi_lora import EncoderLora
 from worker.modeling import load_adapter
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 PEFT_PREFIX = "base_model.model."
 
@@ -30,7 +32,7 @@ class TunedEncoder:
 
     task: EncoderTask
     lora: EncoderLora | None
-    backbone: PreTrainedModel | None
+    backbone: "PreTrainedModel | None"
     head: tuple[Tensor, Tensor] | None
     # Tokens of the training file; None for models trained before these were stored.
     vocab_coverage: VocabCoverage | None = None
@@ -46,7 +48,7 @@ class TunedEncoder:
 
 
 def load_tuned_encoder(
-    folder: Path, base: PreTrainedModel, layers: Mapping[str, nn.Linear]
+    folder: Path, base: "PreTrainedModel", layers: Mapping[str, nn.Linear]
 ) -> TunedEncoder:
     """Load a model fine-tuned from `base`. Raises InvalidAdapter if it does not fit."""
     try:
@@ -95,7 +97,7 @@ def _copy_float32(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float32, copy=True)
 
 
-def _load_full_model(base: PreTrainedModel, tensors: Mapping[str, Tensor]) -> PreTrainedModel:
+def _load_full_model(base: "PreTrainedModel", tensors: Mapping[str, Tensor]) -> "PreTrainedModel":
     """Build a fully fine-tuned model that shares the untrained weights with `base`."""
     with torch.device("meta"):
         model: PreTrainedModel = type(base)(base.config)
