@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
+from torch import Tensor
 
 from worker.training.environment import StopSignal
 from worker.training.objectives import Objective, mean_metrics
@@ -12,6 +13,9 @@ from worker.training.ranks import ALONE, Ranks
 from worker.training.sampler import EpochSampler
 
 RowT = TypeVar("RowT")
+# Micro-batches with the outputs that their loss was computed from.
+Parts = Sequence[tuple[Sequence[RowT], Any]]
+TaskMetrics = Callable[[Parts[RowT]], Mapping[str, float]]
 
 # Sampled evaluations per run. Each costs a third of a training step.
 SAMPLED_EVALUATIONS = 20
@@ -29,7 +33,7 @@ class Validation(Generic[RowT]):
     sampler: EpochSampler[RowT]
     sample_interval_steps: int
     # Computes further metrics on all rows, for methods that define their own.
-    task_metrics: Callable[[Sequence[RowT]], Mapping[str, float]] | None = None
+    task_metrics: TaskMetrics[RowT] | None = None
     # Each evaluates its share of the rows.
     ranks: Ranks = ALONE
 
@@ -39,7 +43,7 @@ class Validation(Generic[RowT]):
         rows: Sequence[RowT],
         objective: Objective[RowT],
         training_sampler: EpochSampler[RowT],
-        task_metrics: Callable[[Sequence[RowT]], Mapping[str, float]] | None = None,
+        task_metrics: TaskMetrics[RowT] | None = None,
         ranks: Ranks = ALONE,
     ) -> "Validation[RowT]":
         """Make the validation of a run whose batches `training_sampler` yields."""
@@ -61,26 +65,31 @@ class Validation(Generic[RowT]):
             rows = self.sampler.batch(
                 1 + (step // self.sample_interval_steps) % self.sampler.steps_per_epoch
             )
-            values |= self._mean_loss("valid", rows, None)
+            values |= self._mean_loss("valid", rows, None)[0]
         if full:
-            values |= self._mean_loss("full_valid", self.rows, stop)
-        if full and self.task_metrics is not None and not stop:
-            values |= {
-                f"valid_{name}": value for name, value in self.task_metrics(self.rows).items()
-            }
+            losses, parts = self._mean_loss("full_valid", self.rows, stop)
+            values |= losses
+            if self.task_metrics is not None and not stop:
+                metrics = self.task_metrics(parts)
+                values |= {f"valid_{name}": value for name, value in metrics.items()}
         return values
 
     @torch.no_grad()
     def _mean_loss(
         self, name: str, rows: Sequence[RowT], stop: StopSignal | None
-    ) -> dict[str, float]:
-        sums = []
+    ) -> tuple[dict[str, float], Parts[RowT]]:
+        """Compute the mean loss of the rows, and their outputs if metrics are computed of them."""
+        sums: list[dict[str, Tensor]] = []
+        parts: list[tuple[Sequence[RowT], Any]] = []
         is_stopped = False
         for part in self.objective.split(self.ranks.select(rows, self.objective.num_tokens)):
             if stop:
                 is_stopped = True
                 break
-            sums.append(self.objective.compute_loss(part).to_sums())
+            output = self.objective.compute_loss(part)
+            sums.append(output.to_sums())
+            if self.task_metrics is not None:
+                parts.append((part, output.outputs))
         if self.ranks.any(is_stopped):
-            return {}
-        return mean_metrics(self.ranks.add(sums), self.objective.num_items(rows), name)
+            return {}, ()
+        return mean_metrics(self.ranks.add(sums), self.objective.num_items(rows), name), parts

@@ -14,8 +14,9 @@ static void add_layer_norm_unit(const void *pass, int unit) {
     FOR_ROWS(layer_norm_task) {
         int n = t->n;
         float wide[n], sum = 0;
-        const T *hidden = t->hidden + row * n, *delta = t->delta + row * n;
-        T *total = t->total + row * n, *x = t->x + row * n;
+        const T *restrict hidden = t->hidden + row * n, *restrict delta = t->delta + row * n;
+        const float *restrict weight = t->weight, *restrict bias = t->bias;
+        T *restrict total = t->total + row * n, *restrict x = t->x + row * n;
         for (int i = 0; i < n; i++) total[i] = put(get(hidden[i]) + get(delta[i]));
         widen(wide, total, n);
 #pragma omp simd reduction(+ : sum)
@@ -23,7 +24,7 @@ static void add_layer_norm_unit(const void *pass, int unit) {
         float mean = sum / n;
         for (int i = 0; i < n; i++) wide[i] -= mean;
         float inverse = 1 / square_root(dot(wide, wide, n) / n + t->eps);
-        for (int i = 0; i < n; i++) x[i] = put(wide[i] * inverse * t->weight[i] + t->bias[i]);
+        for (int i = 0; i < n; i++) x[i] = put(wide[i] * inverse * weight[i] + bias[i]);
         t->mean[row] = mean;
         t->inverse[row] = inverse;
     }
@@ -174,12 +175,13 @@ typedef struct {
 static void masked_softmax_unit(const void *pass, int unit) {
     FOR_ROWS(masked_softmax_task) {
         int n = t->n, seen = t->lengths[row / t->rows_per_text];
-        float wide[n], top = -1e30f, sum = 0;
-        T *scores = t->scores + row * n;
+        float wide[n], top = -1e30f, sum = 0, scale = t->scale;
+        T *restrict scores = t->scores + row * n;
         widen(wide, scores, seen);
 #pragma omp simd reduction(max : top)
         for (int i = 0; i < seen; i++) top = wide[i] > top ? wide[i] : top;
-        for (int i = 0; i < seen; i++) wide[i] = exponential((wide[i] - top) * t->scale);
+#pragma omp simd
+        for (int i = 0; i < seen; i++) wide[i] = exponential((wide[i] - top) * scale);
 #pragma omp simd reduction(+ : sum)
         for (int i = 0; i < seen; i++) sum += wide[i];
         float share = 1 / sum;

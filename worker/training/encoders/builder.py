@@ -116,7 +116,7 @@ def _build_loop(
     best_weights = validation = None
     if valid is not None:
         validation = Validation.for_training(
-            valid.rows, objective, sampler, lambda rows: scalar_metrics(objective.evaluate(rows))
+            valid.rows, objective, sampler, lambda parts: scalar_metrics(objective.measure(parts))
         )
         patience = recipe.extra.get("early_stopping_patience")
         best_weights = BestWeights(

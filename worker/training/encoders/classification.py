@@ -22,6 +22,7 @@ from worker.training.encoders.objective import (
     list_wrong_examples,
 )
 from worker.training.objectives import LossOutput
+from worker.training.validation import Parts
 
 # Bound of multi-label class weights. Without it a label of one row in a hundred thousand would
 # dominate its step, and a label of every row would have weight 0.
@@ -98,11 +99,11 @@ class ClassificationObjective(LengthGroupedObjective[TextRow]):
                 logits, targets, self._weights, reduction="none", label_smoothing=smoothing
             )
             correct = logits.argmax(1) == targets
-        return LossOutput(loss=losses.sum(), num_items=len(rows), correct=correct.sum())
+        return LossOutput(
+            loss=losses.sum(), num_items=len(rows), correct=correct.sum(), outputs=logits.detach()
+        )
 
-    @torch.no_grad()
-    def evaluate(self, rows: Sequence[TextRow]) -> EvaluationReport:
-        parts = [(part, self._compute_logits(part)) for part in self.split(rows)]
+    def measure(self, parts: Parts[TextRow]) -> EvaluationReport:
         ordered_rows = [row for part, _ in parts for row in part]
         logits = torch.cat([logits for _, logits in parts])
         is_multi_label = self.encoder.task.multi_label

@@ -10,7 +10,8 @@ from torch.utils.checkpoint import checkpoint
 from worker.encoding.backbone import l2_normalize
 from worker.encoding.tokenizer import TokenizedText
 from worker.training.encoders.micro_batches import RowT, group_by_length
-from worker.training.encoders.objective import LengthGroupedObjective
+from worker.training.encoders.objective import EvaluationReport, LengthGroupedObjective
+from worker.training.validation import Parts
 
 # Factor of cosines before the softmax (inverse temperature), as in sentence-transformers.
 SIMILARITY_SCALE = 20.0
@@ -24,6 +25,10 @@ class ContrastiveObjective(LengthGroupedObjective[RowT]):
     def split(self, rows: Sequence[RowT]) -> list[Sequence[RowT]]:
         """Keep a batch whole; a validation file is split into batches of `MAX_ROWS`."""
         return [rows[start : start + MAX_ROWS] for start in range(0, len(rows), MAX_ROWS)]
+
+    def measure(self, parts: Parts[RowT]) -> EvaluationReport:
+        """Embed again: texts are compared within the whole file, each once."""
+        return self.evaluate(list(chain.from_iterable(rows for rows, _ in parts)))
 
     def num_items(self, rows: Sequence[RowT]) -> int:
         return len(rows)

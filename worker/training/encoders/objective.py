@@ -5,9 +5,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, Protocol, Self
 
+import torch
+
 from worker.training.encoders.micro_batches import RowT, split_by_padded_tokens
 from worker.training.encoders.model import Encoder
 from worker.training.objectives import LossOutput
+from worker.training.validation import Parts
 
 # Limits of the list of wrong predictions in evaluation.json.
 MAX_LISTED_EXAMPLES = 1000
@@ -50,6 +53,10 @@ class EncoderObjective(Protocol[RowT]):
         """Compute all metrics of the rows, and list the wrong predictions under `wrong`."""
         ...
 
+    def measure(self, parts: Parts[RowT]) -> EvaluationReport:
+        """Compute what `evaluate` does, of the rows and outputs of losses already computed."""
+        ...
+
     def served_inputs(self, rows: Sequence[RowT], examples: Sequence[Any]) -> Sequence[Any]:
         """List what a client would ask about the rows, whose examples are among `examples`."""
         ...
@@ -77,6 +84,16 @@ class LengthGroupedObjective(Generic[RowT]):
         other = copy.copy(self)
         other._examples = examples
         return other
+
+    @torch.no_grad()
+    def evaluate(self, rows: Sequence[RowT]) -> EvaluationReport:
+        return self.measure([(part, self.compute_loss(part).outputs) for part in self.split(rows)])
+
+    def compute_loss(self, rows: Sequence[RowT]) -> LossOutput:
+        raise NotImplementedError
+
+    def measure(self, parts: Parts[RowT]) -> EvaluationReport:
+        raise NotImplementedError
 
     def num_tokens(self, rows: Sequence[RowT]) -> int:
         return sum(row.num_tokens for row in rows)

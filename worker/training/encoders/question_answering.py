@@ -1,6 +1,6 @@
 """Extractive question answering: the span of the answer in a context, or no answer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
@@ -24,6 +24,7 @@ from worker.training.encoders.objective import (
     list_wrong_examples,
 )
 from worker.training.objectives import LossOutput
+from worker.training.validation import Parts
 
 # Characters of an answer shown in the list of wrong predictions.
 MAX_SHOWN_LENGTH = 200
@@ -54,18 +55,18 @@ class QuestionAnsweringObjective(LengthGroupedObjective[TextRow]):
         targets = torch.from_numpy(np.stack([row.target for row in rows])).to(scores.device)
         losses = functional.nll_loss(scores, targets, reduction="none").mean(1)
         correct = (scores.argmax(1) == targets).all(1)
-        return LossOutput(loss=losses.sum(), num_items=len(rows), correct=correct.sum())
+        return LossOutput(
+            loss=losses.sum(), num_items=len(rows), correct=correct.sum(), outputs=scores.detach()
+        )
 
-    @torch.no_grad()
-    def evaluate(self, rows: Sequence[TextRow]) -> EvaluationReport:
+    def measure(self, parts: Parts[TextRow]) -> EvaluationReport:
+        scored = _list_rows_with_scores(parts)
         predictions: list[str] = []
-        for example_index, windows in groupby(
-            self._rows_with_scores(rows), key=lambda pair: pair[0].example_index
-        ):
+        for example_index, windows in groupby(scored, key=lambda pair: pair[0].example_index):
             pairs = list(windows)
             context = self._examples[example_index].context
             predictions.append(self._best_answer(context, pairs))
-        return self.score(rows, predictions)
+        return self.score([row for row, _ in scored], predictions)
 
     def served_inputs(
         self, rows: Sequence[TextRow], examples: Sequence[QuestionExample]
@@ -106,12 +107,6 @@ class QuestionAnsweringObjective(LengthGroupedObjective[TextRow]):
             return ""
         return context[answer.start : answer.end]
 
-    def _rows_with_scores(self, rows: Sequence[TextRow]) -> Iterator[tuple[TextRow, Array]]:
-        scored: list[tuple[TextRow, Array]] = []
-        for part in self.split(rows):
-            scored += zip(part, self._span_logprobs(part).cpu().numpy(), strict=True)
-        return iter(sorted(scored, key=lambda pair: pair[0].example_index))
-
     def _span_logprobs(self, rows: Sequence[TextRow]) -> Tensor:
         """Compute log-probabilities of start and end for each token [rows, length, 2]."""
         hidden, batch = self.encoder.compute_token_states([row.text for row in rows])
@@ -121,6 +116,14 @@ class QuestionAnsweringObjective(LengthGroupedObjective[TextRow]):
         logits = self.encoder.head(self.encoder.dropout(hidden.float()))
         forbidden = ~torch.from_numpy(mask).to(hidden.device)[..., None]
         return functional.log_softmax(logits.masked_fill(forbidden, -1e9), dim=1)
+
+
+def _list_rows_with_scores(parts: Parts[TextRow]) -> list[tuple[TextRow, Array]]:
+    """List the rows in the order of the file, with the log-probabilities of start and end."""
+    scored: list[tuple[TextRow, Array]] = []
+    for part, scores in parts:
+        scored += zip(part, scores.cpu().numpy(), strict=True)
+    return sorted(scored, key=lambda pair: pair[0].example_index)
 
 
 def _example_indices(rows: Sequence[TextRow]) -> list[int]:

@@ -1,7 +1,7 @@
 """Token classification (named entity recognition): a BIO tag for each unit of a text."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -25,6 +25,7 @@ from worker.training.encoders.objective import (
     list_wrong_examples,
 )
 from worker.training.objectives import LossOutput
+from worker.training.validation import Parts
 
 
 def compute_balanced_tag_weights(rows: Sequence[TextRow], task: EncoderTask) -> Tensor:
@@ -74,26 +75,26 @@ class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
         return max(1, sum(int((row.target >= 0).sum()) for row in rows))
 
     def compute_loss(self, rows: Sequence[TextRow]) -> LossOutput:
-        logits = self._compute_logits(rows)
+        outputs = self._compute_logits(rows)
         targets = torch.from_numpy(np.concatenate([_unit_targets(row) for row in rows]))
         is_learned = (targets >= 0).to(self.encoder.device)
-        logits, targets = logits[is_learned], targets.to(self.encoder.device)[is_learned]
+        logits, targets = outputs[is_learned], targets.to(self.encoder.device)[is_learned]
         # In training only, so that validation losses compare.
         smoothing = self._label_smoothing if torch.is_grad_enabled() else 0.0
         losses = functional.cross_entropy(
             logits, targets, self._weights, reduction="none", label_smoothing=smoothing
         )
         correct = (logits.argmax(1) == targets).sum()
-        return LossOutput(loss=losses.sum(), num_items=len(targets), correct=correct)
+        return LossOutput(
+            loss=losses.sum(), num_items=len(targets), correct=correct, outputs=outputs.detach()
+        )
 
-    @torch.no_grad()
-    def evaluate(self, rows: Sequence[TextRow]) -> EvaluationReport:
-        tagged = list(self._rows_with_tags(rows))
+    def measure(self, parts: Parts[TextRow]) -> EvaluationReport:
+        tagged = _list_rows_with_tags(parts)
+        rows = [row for row, _ in tagged]
         num_correct = sum(int((tags == _unit_targets(row)).sum()) for row, tags in tagged)
         num_units = max(1, sum(len(_unit_targets(row)) for row in rows))
-        report = self.score(
-            [row for row, _ in tagged], [self._decode(row, tags) for row, tags in tagged]
-        )
+        report = self.score(rows, [self._decode(row, tags) for row, tags in tagged])
         return EvaluationReport(report, accuracy=num_correct / num_units)
 
     def served_inputs(
@@ -108,15 +109,6 @@ class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
         truth = [self._examples[row.example_index].entities for row in rows]
         report = metrics.entity_metrics(truth, predictions)
         return EvaluationReport(**report, **list_wrong_examples(list_wrong(truth, predictions)))
-
-    def _rows_with_tags(self, rows: Sequence[TextRow]) -> Iterator[tuple[TextRow, Array]]:
-        """Yield the rows in the order of the file, with the index of each unit's tag."""
-        tagged: list[tuple[TextRow, Array]] = []
-        for part in self.split(rows):
-            tags = self._compute_logits(part).argmax(1).cpu().numpy()
-            ends = np.cumsum([len(_unit_targets(row)) for row in part])
-            tagged += zip(part, np.split(tags, ends[:-1]), strict=True)
-        return iter(sorted(tagged, key=lambda pair: pair[0].example_index))
 
     def _decode(self, row: TextRow, tags: Array) -> tuple[EntitySpan, ...]:
         """Decode the entities that a client would get."""
@@ -149,6 +141,16 @@ def list_wrong(
         for number, (expected, found) in enumerate(zip(truth, predictions, strict=True), start=1)
         if set(expected) != set(found)
     ]
+
+
+def _list_rows_with_tags(parts: Parts[TextRow]) -> list[tuple[TextRow, Array]]:
+    """List the rows in the order of the file, with the index of each unit's tag."""
+    tagged: list[tuple[TextRow, Array]] = []
+    for part, logits in parts:
+        tags = logits.argmax(1).cpu().numpy()
+        ends = np.cumsum([len(_unit_targets(row)) for row in part])
+        tagged += zip(part, np.split(tags, ends[:-1]), strict=True)
+    return sorted(tagged, key=lambda pair: pair[0].example_index)
 
 
 def _unit_targets(row: TextRow) -> Array:
