@@ -7,12 +7,12 @@ dB = s · dyᵀ · z                    dA = dzᵀ · dropout(x)
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from worker.training.lora import get_base_layer, has_adapter, read_dropout
+from worker.training.lora import find_adapter, get_base_layer
 from worker.training.nf4 import Nf4Linear, Nf4Weight
 from worker.training.workspace import Workspace
 
@@ -68,12 +68,11 @@ class AdaptedLinear:
         self.weight = _merge_weights(layers)
         biases = [layer.bias for layer in layers]
         self._bias = None if biases[0] is None else torch.cat(biases)
-        adapted = [module for module in modules if has_adapter(module)]
-        self._scaling = float(adapted[0].scaling["default"]) if adapted else 0.0
-        self.dropout = read_dropout(adapted[0]) if adapted else 0.0
-        a = [module.lora_A["default"].weight for module in adapted]
-        self.parameters: list[nn.Parameter] = a + [m.lora_B["default"].weight for m in adapted]
-        self._num_ranks = sum(len(parameter) for parameter in a)
+        adapters = [adapter for adapter in map(find_adapter, modules) if adapter is not None]
+        self._scaling = adapters[0].scaling if adapters else 0.0
+        self.dropout = adapters[0].dropout if adapters else 0.0
+        self.parameters = [each.a for each in adapters] + [each.b for each in adapters]
+        self._num_ranks = sum(len(adapter.a) for adapter in adapters)
         self._parts = list(_find_parts(modules))
         self._a = self._a_gradient = torch.empty(0)
         self._b: Sequence[Tensor] = ()
@@ -176,6 +175,17 @@ def _merge_weights(layers: Sequence[Any]) -> Tensor | Nf4Weight:
     return merged
 
 
+class HasDropout(Protocol):
+    """A layer, some of whose adapters may have dropout."""
+
+    has_dropout: bool
+
+
+def draw_seed(layer: HasDropout, *, records: bool) -> int | None:
+    """Draw a seed if the layer has dropout: masks are the same when it is computed again."""
+    return int(torch.randint(2**62, ())) if records and layer.has_dropout else None
+
+
 def _multiply(a: Tensor, b: Tensor, factor: float, out: Tensor) -> None:
     torch.addmm(out, a, b, beta=0, alpha=factor, out=out)
 
@@ -184,8 +194,8 @@ def _find_parts(modules: Sequence[Any]) -> list[_Part]:
     parts, column, rank = [], 0, 0
     for module in modules:
         end_column = column + get_base_layer(module).out_features
-        if has_adapter(module):
-            end_rank = rank + len(module.lora_A["default"].weight)
+        if adapter := find_adapter(module):
+            end_rank = rank + len(adapter.a)
             parts.append(_Part(slice(column, end_column), slice(rank, end_rank)))
             rank = end_rank
         column = end_column

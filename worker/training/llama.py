@@ -18,7 +18,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from worker.model.llama import LlamaShape, unsupported_reason
-from worker.training.adapted_linear import AdaptedLinear, FlatAdapter, Projection
+from worker.training.adapted_linear import AdaptedLinear, FlatAdapter, Projection, draw_seed
 from worker.training.attention import Attention, Kept, supports_rows_end_to_end
 from worker.training.batching import MicroBatch
 from worker.training.fused_ops import FusedOps, Rope, TorchFusedOps
@@ -325,7 +325,7 @@ class LlamaCausalLM:
         hidden = keep.empty(num_kept, *shape, dtype=self._dtype)
         _fill(hidden[0], self._embed(batch, adds_noise=records))
         layers: list[_LayerRun | None] = []
-        seeds = [_draw_seed(layer, records=records) for layer in self._layers]
+        seeds = [draw_seed(layer, records=records) for layer in self._layers]
         for index, (layer, seed) in enumerate(zip(self._layers, seeds, strict=True)):
             states = hidden[index % num_kept], hidden[(index + 1) % num_kept]
             if records and not self._recomputes:
@@ -397,8 +397,3 @@ def _fill(padded: Tensor, rows: Tensor) -> None:
     """Copy the rows into the first ones of `padded`, and set the others to zero."""
     padded[: len(rows)] = rows
     padded[len(rows) :].zero_()
-
-
-def _draw_seed(layer: _DecoderLayer, *, records: bool) -> int | None:
-    """Draw a seed if the layer has dropout: masks are the same when it is computed again."""
-    return int(torch.randint(2**62, ())) if records and layer.has_dropout else None

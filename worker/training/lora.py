@@ -1,9 +1,9 @@
-"""Fused LoRA linear layer: the frozen weight and its adapter as one operation; PEFT's layers."""
+"""LoRA linear layers: the frozen weight and its adapter as one operation; PEFT's layers."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 
@@ -54,16 +54,56 @@ def lora_linear(
     return result
 
 
-def has_adapter(module: Any) -> bool:
-    """True for a linear layer that PEFT has wrapped."""
-    return hasattr(module, "lora_A")
+class LoraLinear(nn.Module):
+    """A frozen linear layer with a trainable LoRA in float32. A is random, B is zero."""
+
+    def __init__(self, base: nn.Linear, *, rank: int, alpha: float, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.base = base
+        self.scaling = alpha / rank
+        self.dropout = nn.Dropout(dropout)
+        device = base.weight.device
+        self.a = nn.Parameter(torch.empty(rank, base.in_features, device=device))
+        self.b = nn.Parameter(torch.zeros(base.out_features, rank, device=device))
+        nn.init.kaiming_uniform_(self.a, a=5**0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., in] -> [..., out]"""
+        a, b = self.a.to(x.dtype), self.b.to(x.dtype)
+        if self.dropout.training and self.dropout.p:
+            delta = self.dropout(x) @ a.T @ b.T
+            dropped: Tensor = self.base(x) + self.scaling * delta
+            return dropped
+        flat = x.reshape(-1, x.shape[-1])
+        out = lora_linear(flat, self.base.weight, self.base.bias, a, b, self.scaling)
+        return out.view(*x.shape[:-1], out.shape[-1])
+
+
+class Adapter(NamedTuple):
+    """Matrices of a layer's LoRA [rank, in] and [out, rank], its factor, and its dropout."""
+
+    a: nn.Parameter
+    b: nn.Parameter
+    scaling: float
+    dropout: float
+
+
+def find_adapter(module: Any) -> Adapter | None:
+    """Find the adapter of a linear layer, by PEFT or a `LoraLinear`; None if it is not wrapped."""
+    if isinstance(module, LoraLinear):
+        return Adapter(module.a, module.b, module.scaling, module.dropout.p)
+    if not hasattr(module, "lora_A"):
+        return None
+    return Adapter(
+        module.lora_A["default"].weight,
+        module.lora_B["default"].weight,
+        float(module.scaling["default"]),
+        float(getattr(module.lora_dropout["default"], "p", 0.0)),
+    )
 
 
 def get_base_layer(module: Any) -> Any:
     """Get the linear layer itself, wrapped or not."""
-    return module.base_layer if has_adapter(module) else module
-
-
-def read_dropout(module: Any) -> float:
-    """Read the dropout of a wrapped layer."""
-    return float(getattr(module.lora_dropout["default"], "p", 0.0))
+    if isinstance(module, LoraLinear):
+        return module.base
+    return module.base_layer if find_adapter(module) else module

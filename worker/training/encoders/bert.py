@@ -16,12 +16,13 @@ from torch.nn.functional import layer_norm
 from transformers import BertModel, PreTrainedModel
 
 from worker.encoding.tokenizer import PaddedBatch
-from worker.training.adapted_linear import FlatAdapter
+from worker.training.adapted_linear import AdaptedLinear, FlatAdapter, Projection, draw_seed
 from worker.training.attention import MAX_EAGER_LENGTH, Kept
 from worker.training.batching import MicroBatch, collate_texts
 from worker.training.encoders.attention import EncoderAttention, EncoderShape
 from worker.training.encoders.fused_ops import EncoderOps, choose_encoder_ops
 from worker.training.encoders.tuned_linear import TunedLinear
+from worker.training.lora import get_base_layer
 from worker.training.rounded_sizes import round_up
 from worker.training.workspace import Workspace
 
@@ -30,7 +31,7 @@ TOKENS_STEP = 32
 
 
 def supports(backbone: PreTrainedModel) -> bool:
-    """True if this module computes what `backbone` does, tuned in full, on its device."""
+    """True if this module computes what `backbone` does, on its device."""
     config: Any = backbone.config
     return (
         type(backbone) is BertModel
@@ -65,19 +66,22 @@ class _PassContext:
 
 
 class _Norm:
-    """A LayerNorm that is trained, of the sum of the residual stream and a layer's output."""
+    """A LayerNorm, trained or frozen, of the sum of the residual stream and a layer's output."""
 
-    def __init__(self, norm: nn.LayerNorm) -> None:
-        # Used as they are, in float32.
-        self.parameters = [norm.weight, norm.bias]
+    def __init__(self, norm: nn.LayerNorm, wide: torch.dtype) -> None:
+        is_trained = norm.weight.requires_grad
+        self.parameters = [norm.weight, norm.bias] if is_trained else []
+        # Those that are trained are used as they are, without rounding to the model's dtype.
+        self._weights = [norm.weight, norm.bias] if is_trained else _widen(norm, wide)
         self._eps = norm.eps
-        self._gradient: Tensor = norm.weight
+        self._gradient: Tensor | None = None
 
-    def bind(self, gradient: Tensor) -> None:
-        self._gradient = gradient.view(2, -1)
+    def bind(self, values: Tensor, gradient: Tensor) -> None:
+        """Write the gradient of weight and bias to this flat place."""
+        self._gradient = gradient.view(2, -1) if self.parameters else None
 
     def forward(self, hidden: Tensor, delta: Tensor, context: _PassContext) -> _Normed:
-        keep, weight, bias = context.keep, *(p.data for p in self.parameters)
+        keep, weight, bias = context.keep, *(p.data for p in self._weights)
         total, x = (keep.empty(*hidden.shape, dtype=hidden.dtype) for _ in range(2))
         mean, inverse = (keep.empty(len(hidden), dtype=context.wide) for _ in range(2))
         context.ops.add_layer_norm(hidden, delta, weight, bias, self._eps, total, x, mean, inverse)
@@ -88,10 +92,11 @@ class _Norm:
     ) -> None:
         """Compute `grad`, that of the sum, and those of weight and bias."""
         total, _, mean, inverse = normed
-        ops, weight = context.ops, self.parameters[0].data
-        sums = torch.empty(2, len(weight), dtype=context.wide)
-        ops.layer_norm_weight_backward(grad_x, total, mean, inverse, sums[0], sums[1])
-        self._gradient.copy_(sums)
+        ops, weight = context.ops, self._weights[0].data
+        if self._gradient is not None:
+            sums = torch.empty(2, len(weight), dtype=context.wide)
+            ops.layer_norm_weight_backward(grad_x, total, mean, inverse, sums[0], sums[1])
+            self._gradient.copy_(sums)
         ops.layer_norm_backward(grad_x, total, weight, mean, inverse, grad)
 
 
@@ -100,46 +105,56 @@ class _LayerRun:
     """Tensors of a layer's forward pass, saved for its backward pass."""
 
     x: Tensor
+    qkv: Projection | None
     attention: Kept
     attended: Tensor
+    o: Projection | None
     attention_normed: _Normed
+    up: Projection | None
     inner: Tensor
+    down: Projection | None
     normed: _Normed
 
 
 class _EncoderLayer:
     """Weights of one layer, its forward and its backward pass."""
 
-    def __init__(self, layer: Any, ops: EncoderOps) -> None:
+    def __init__(self, layer: Any, ops: EncoderOps, wide: torch.dtype) -> None:
         attention = layer.attention
         projections = attention.self
-        self._qkv = TunedLinear([projections.query, projections.key, projections.value], ops)
-        self._o = TunedLinear([attention.output.dense], ops)
-        self._up = TunedLinear([layer.intermediate.dense], ops)
-        self._down = TunedLinear([layer.output.dense], ops)
-        self._attention_norm = _Norm(attention.output.LayerNorm)
-        self._norm = _Norm(layer.output.LayerNorm)
-        self.linears = (self._qkv, self._o, self._up, self._down)
-        self.norms = (self._attention_norm, self._norm)
+        self._qkv = _make_linear([projections.query, projections.key, projections.value], ops)
+        self._o = _make_linear([attention.output.dense], ops)
+        self._up = _make_linear([layer.intermediate.dense], ops)
+        self._down = _make_linear([layer.output.dense], ops)
+        self._attention_norm = _Norm(attention.output.LayerNorm, wide)
+        self._norm = _Norm(layer.output.LayerNorm, wide)
+        linears = (self._qkv, self._o, self._up, self._down)
+        self.has_dropout = any(linear.dropout for linear in linears)
+        self.parts = (*linears, self._attention_norm, self._norm)
 
-    def forward(self, x: Tensor, context: _PassContext) -> _LayerRun:
+    def forward(self, x: Tensor, context: _PassContext, seed: int | None) -> _LayerRun:
+        """Compute the layer's states of x [T, d]; inputs are dropped by masks of the `seed`."""
         keep, scratch, dtype = context.keep, context.scratch, x.dtype
+        dropout = None if seed is None else torch.Generator(x.device).manual_seed(seed)
         with scratch.released_after():
-            qkv = scratch.empty(len(x), len(self._qkv.weight), dtype=dtype)
-            self._qkv.forward(x, qkv, keep, None)
+            qkv = scratch.empty(len(x), self._qkv.weight.shape[0], dtype=dtype)
+            qkv_run = self._qkv.forward(x, qkv, keep, dropout)
             attended = keep.empty(len(x), self._o.weight.shape[1], dtype=dtype)
             attention = context.attention.forward(qkv, attended, records=False)
         with scratch.released_after():
             delta = scratch.empty(*x.shape, dtype=dtype)
-            self._o.forward(attended, delta, keep, None)
+            o_run = self._o.forward(attended, delta, keep, dropout)
             attention_normed = self._attention_norm.forward(x, delta, context)
-            inner = keep.empty(len(x), len(self._up.weight), dtype=dtype)
-            self._up.forward(attention_normed.x, inner, keep, None)
+            inner = keep.empty(len(x), self._up.weight.shape[0], dtype=dtype)
+            up_run = self._up.forward(attention_normed.x, inner, keep, dropout)
             activated = scratch.empty(*inner.shape, dtype=dtype)
             context.ops.gelu(inner, activated)
-            self._down.forward(activated, delta, keep, None)
+            down_run = self._down.forward(activated, delta, keep, dropout)
             normed = self._norm.forward(attention_normed.x, delta, context)
-        return _LayerRun(x, attention, attended, attention_normed, inner, normed)
+        return _LayerRun(
+            x, qkv_run, attention, attended, o_run,
+            attention_normed, up_run, inner, down_run, normed,
+        )  # fmt: skip
 
     def backward(
         self, grad: Tensor, run: _LayerRun, context: _PassContext, *, is_first: bool
@@ -155,23 +170,33 @@ class _EncoderLayer:
             activated, grad_activated, grad_inner = (
                 scratch.empty(*run.inner.shape, dtype=dtype) for _ in range(3)
             )
-            dz = self._down.backward(total, None, grad_activated, scratch)
+            dz = self._down.backward(total, run.down, grad_activated, scratch)
             context.ops.gelu_backward(run.inner, grad_activated, grad_inner, activated)
-            self._down.backward_a(dz, None, activated)
-            dz = self._up.backward(grad_inner, None, grad_x, scratch)
-            self._up.backward_a(dz, None, run.attention_normed.x)
+            self._down.backward_a(dz, run.down, activated)
+            dz = self._up.backward(grad_inner, run.up, grad_x, scratch)
+            self._up.backward_a(dz, run.up, run.attention_normed.x)
             torch.add(total, grad_x, out=grad)
         with scratch.released_after():
             total, grad_attended = (scratch.empty(*grad.shape, dtype=dtype) for _ in range(2))
             self._attention_norm.backward(grad, run.attention_normed, total, context)
-            dz = self._o.backward(total, None, grad_attended, scratch)
-            self._o.backward_a(dz, None, run.attended)
-            grad_qkv = scratch.empty(len(grad), len(self._qkv.weight), dtype=dtype)
+            dz = self._o.backward(total, run.o, grad_attended, scratch)
+            self._o.backward_a(dz, run.o, run.attended)
+            grad_qkv = scratch.empty(len(grad), self._qkv.weight.shape[0], dtype=dtype)
             context.attention.backward(grad_attended, run.attention, grad_qkv)
-            dz = self._qkv.backward(grad_qkv, None, None if is_first else grad, scratch)
-            self._qkv.backward_a(dz, None, run.x)
+            dz = self._qkv.backward(grad_qkv, run.qkv, None if is_first else grad, scratch)
+            self._qkv.backward_a(dz, run.qkv, run.x)
             if not is_first:
                 grad.add_(total)
+
+
+def _make_linear(modules: Sequence[Any], ops: EncoderOps) -> TunedLinear | AdaptedLinear:
+    """Merge layers with the same input, which are either trained or have adapters."""
+    is_trained = get_base_layer(modules[0]).weight.requires_grad
+    return TunedLinear(modules, ops) if is_trained else AdaptedLinear(modules)
+
+
+def _widen(norm: nn.LayerNorm, wide: torch.dtype) -> list[Tensor]:
+    return [norm.weight.detach().to(wide), norm.bias.detach().to(wide)]
 
 
 class _Step(torch.autograd.Function):
@@ -203,7 +228,7 @@ class _Run:
 
 
 class BertEncoder:
-    """Computes the states of a BERT-shaped backbone that is tuned in full.
+    """Computes the states of a BERT-shaped backbone that is tuned in full or has adapters.
 
     The backward pass of states must be run before others are computed: both use the same memory.
     """
@@ -216,23 +241,19 @@ class BertEncoder:
         heads = model.config.num_attention_heads
         self._shape = EncoderShape(heads, model.config.hidden_size // heads)
         self._ops = choose_encoder_ops(kernels, dtype, backbone.device)
-        self._layers = [_EncoderLayer(layer, self._ops) for layer in model.encoder.layer]
+        wide = torch.promote_types(dtype, torch.float32)
+        self._layers = [_EncoderLayer(layer, self._ops, wide) for layer in model.encoder.layer]
         self._keep, self._scratch = Workspace(backbone.device), Workspace(backbone.device)
         self._run: _Run | None = None
         self._run_number = 0
-        parts: list[TunedLinear | _Norm] = []
-        for layer in self._layers:
-            parts += [*layer.linears, *layer.norms]
+        parts = [part for layer in self._layers for part in layer.parts]
         self._weights = FlatAdapter([p for part in parts for p in part.parameters])
         self._values = self._weights.values.to(dtype, copy=True)
         self._gradient = torch.empty_like(self._values)
         sizes = [sum(p.numel() for p in part.parameters) for part in parts]
         places = zip(self._values.split(sizes), self._gradient.split(sizes), strict=True)
         for part, (values, gradient) in zip(parts, places, strict=True):
-            if isinstance(part, TunedLinear):
-                part.bind(values, gradient)
-            else:
-                part.bind(gradient)
+            part.bind(values, gradient)
 
     def compute_states(self, texts: PaddedBatch) -> Tensor:
         """Compute the last layer's states [rows, length, width]; those of padding are zero."""
@@ -259,7 +280,7 @@ class BertEncoder:
         x[len(ids) :].zero_()
         layers = []
         for layer in self._layers:
-            layers.append(layer.forward(x, context))
+            layers.append(layer.forward(x, context, draw_seed(layer, records=records)))
             x = layers[-1].normed.x
         states = torch.zeros(texts.ids.numel(), x.shape[1], dtype=wide, device=x.device)
         states[slots] = x[: len(ids)].to(wide)

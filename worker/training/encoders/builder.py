@@ -187,13 +187,13 @@ def _build_model(
     )
     settings = choose_lora_settings(spec.hyperparameters)
     initial = load_adapter(folder.init_adapter) if folder.init_adapter.exists() else None
+    kernels = get_kernels_folder(Path(spec.model_cache)) if spec.native_kernels else None
     if inputs.task.tuning == "lora":
         if initial is not None:
             layers = list(find_linear_layers(encoder.backbone))
             settings = inherit_settings(settings, initial, layers)
-        add_lora(encoder, settings)
+        add_lora(encoder, settings, kernels)
     else:
-        kernels = get_kernels_folder(Path(spec.model_cache)) if spec.native_kernels else None
         enable_full_tuning(encoder, dtype, kernels)
     weights = EncoderWeights(encoder, spec.base_model, settings)
     if initial is not None:

@@ -23,37 +23,12 @@ from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, load_adap
 from worker.training.adapter_settings import find_targets
 from worker.training.encoders import bert
 from worker.training.encoders.bert import BertEncoder
-from worker.training.lora import lora_linear
+from worker.training.lora import LoraLinear
 
 # Prefix of all weight names in PEFT's adapters.
 PEFT_PREFIX = "base_model.model."
 HEAD_INIT_STD = 0.02
 HEAD_DROPOUT = 0.1
-
-
-class LoraLinear(nn.Module):
-    """A frozen linear layer with a trainable LoRA in float32. A is random, B is zero."""
-
-    def __init__(self, base: nn.Linear, *, rank: int, alpha: float, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.base = base
-        self.scaling = alpha / rank
-        self.dropout = nn.Dropout(dropout)
-        device = base.weight.device
-        self.a = nn.Parameter(torch.empty(rank, base.in_features, device=device))
-        self.b = nn.Parameter(torch.zeros(base.out_features, rank, device=device))
-        nn.init.kaiming_uniform_(self.a, a=5**0.5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [..., in] -> [..., out]"""
-        a, b = self.a.to(x.dtype), self.b.to(x.dtype)
-        if self.dropout.training and self.dropout.p:
-            delta = self.dropout(x) @ a.T @ b.T
-            dropped: Tensor = self.base(x) + self.scaling * delta
-            return dropped
-        flat = x.reshape(-1, x.shape[-1])
-        out = lora_linear(flat, self.base.weight, self.base.bias, a, b, self.scaling)
-        return out.view(*x.shape[:-1], out.shape[-1])
 
 
 class Encoder(nn.Module):
@@ -111,10 +86,11 @@ class Encoder(nn.Module):
         return self
 
 
-def add_lora(encoder: Encoder, settings: LoraSettings) -> None:
+def add_lora(encoder: Encoder, settings: LoraSettings, kernels: Path | None = None) -> None:
     """Add a new LoRA to the linear layers of the backbone, or to those that the settings name.
 
-    Raises TrainingError if the backbone has no layer of a name.
+    Native operations are used if there is a folder of `kernels`. Raises TrainingError if the
+    backbone has no layer of a name.
     """
     layers = find_linear_layers(encoder.backbone)
     for name in find_targets(settings.target_modules, list(layers)):
@@ -124,6 +100,7 @@ def add_lora(encoder: Encoder, settings: LoraSettings) -> None:
         parent = encoder.backbone.get_submodule(name.rpartition(".")[0])
         setattr(parent, name.rpartition(".")[2], adapter)
         encoder.adapters.append(adapter)
+    _choose_step(encoder, encoder.backbone.dtype, kernels)
 
 
 def enable_full_tuning(encoder: Encoder, dtype: torch.dtype, kernels: Path | None = None) -> None:
@@ -137,6 +114,10 @@ def enable_full_tuning(encoder: Encoder, dtype: torch.dtype, kernels: Path | Non
     trained_names = list_full_tuning_parameter_names(encoder.backbone)
     for name, parameter in encoder.backbone.named_parameters():
         parameter.requires_grad_(name in trained_names)
+    _choose_step(encoder, dtype, kernels)
+
+
+def _choose_step(encoder: Encoder, dtype: torch.dtype, kernels: Path | None) -> None:
     if bert.supports(encoder.backbone):
         encoder.step = BertEncoder(encoder.backbone, dtype, kernels)
 

@@ -32,7 +32,7 @@ from worker.model_sources import find_folder
 from worker.modeling import ADAPTER_CONFIG_FILE, choose_device, choose_dtype
 from worker.run_folder import RunFolder, RunSpec
 from worker.training.folder_state import read_state
-from worker.training.lora import has_adapter
+from worker.training.lora import find_adapter
 from worker.training.rendered_rows import list_code
 from worker.training.serving_check.errors import served_differently
 from worker.training.serving_check.rows import CheckRow, select_rows
@@ -120,7 +120,7 @@ def _compare_matrices(stored: Path, model: PeftModel) -> float:
     adapted: dict[str, Any] = {
         name.removeprefix(PEFT_PREFIX): module
         for name, module in model.named_modules()
-        if has_adapter(module)
+        if find_adapter(module)
     }
     sizes = {path: (layer.in_features, layer.out_features) for path, layer in adapted.items()}
     try:

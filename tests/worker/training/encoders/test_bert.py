@@ -9,10 +9,15 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoModel, BertConfig, BertModel, RobertaConfig
 
-from worker.encoding.backbone import compute_hidden_states, list_full_tuning_parameter_names
+from worker.encoding.backbone import (
+    compute_hidden_states,
+    find_linear_layers,
+    list_full_tuning_parameter_names,
+)
 from worker.encoding.tokenizer import PaddedBatch
 from worker.training.encoders import bert
 from worker.training.encoders.bert import BertEncoder
+from worker.training.lora import LoraLinear
 
 SHAPE = {
     "vocab_size": 90,
@@ -36,6 +41,17 @@ def make_backbone(dtype: torch.dtype) -> BertModel:
     return backbone
 
 
+def add_adapters(backbone: BertModel, *, dropout: float = 0.0) -> None:
+    """Freeze the model, and add random adapters to all linear layers but one."""
+    backbone.requires_grad_(False)
+    for name, layer in find_linear_layers(backbone).items():
+        if name.endswith("layer.1.attention.self.key"):
+            continue
+        adapter = LoraLinear(layer, rank=3, alpha=6, dropout=dropout).to(layer.weight.dtype)
+        adapter.b.data.normal_(std=0.1)
+        backbone.set_submodule(name, adapter)
+
+
 def make_batch(lengths: list[int]) -> PaddedBatch:
     random = np.random.default_rng(1)
     mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
@@ -53,9 +69,12 @@ def gradients(backbone: BertModel) -> dict[str, Tensor]:
     return found
 
 
+@pytest.mark.parametrize("has_adapters", [False, True])
 @pytest.mark.parametrize("lengths", [LENGTHS, [5], [16] * 3])
-def test_states_and_gradients_equal_autograds(lengths: list[int]) -> None:
+def test_states_and_gradients_equal_autograds(lengths: list[int], has_adapters: bool) -> None:
     backbone, batch = make_backbone(torch.float64), make_batch(lengths)
+    if has_adapters:
+        add_adapters(backbone)
     upstream = torch.randn(*batch.ids.shape, SHAPE["hidden_size"], dtype=torch.float64)
     upstream *= batch.mask[..., None]
     expected = compute_hidden_states(backbone, batch)
@@ -68,6 +87,24 @@ def test_states_and_gradients_equal_autograds(lengths: list[int]) -> None:
     assert found.keys() == expected_gradients.keys()
     for name, gradient in expected_gradients.items():
         torch.testing.assert_close(found[name], gradient, msg=lambda text, n=name: f"{n}: {text}")
+
+
+def test_dropout_of_adapters_is_repeated_by_the_seed() -> None:
+    backbone, batch = make_backbone(torch.float64), make_batch(LENGTHS)
+    add_adapters(backbone, dropout=0.5)
+    encoder = BertEncoder(backbone, torch.float64, None)
+    results = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        states = encoder.compute_states(batch)
+        states.square().sum().backward()
+        results.append((states.detach(), gradients(backbone)))
+    (first, gradient), (again, gradient_again), (other, _) = results
+    assert torch.equal(first, again)
+    assert all(torch.equal(gradient[name], gradient_again[name]) for name in gradient)
+    assert not torch.equal(first, other)
+    with torch.no_grad():
+        assert not torch.equal(encoder.compute_states(batch), first)
 
 
 def test_native_operations_change_no_more_than_rounding(kernels_folder: Path) -> None:
