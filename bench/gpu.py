@@ -10,7 +10,9 @@ time limit cuts off does not take the rest with it. One that fails prints its er
     limits      matrix products and memory copies per second
     equality    loss and gradients of our forward pass beside transformers' own, in float32
     batches     greedy tokens of a sequence alone and in a batch
-    training    LoRA of rank 16, ours beside transformers and PEFT; MFU counts what the rows need
+    training    LoRA of rank 16, ours (also on 4-bit weights) beside transformers and PEFT; MFU
+                counts what the rows need
+    processes   ours in two processes, where there is a GPU for each
     peers       the same rows by TRL and Unsloth, where they are installed (`make bench-peers`)
     serving     prefill and decoding with many adapters in one batch
 
@@ -31,26 +33,29 @@ import torch
 from peft import PeftModel
 
 from bench.decoding import make_adapter
-from bench.gpu_models import CONTEXT_LENGTH, SHAPES, Shape, make_model, make_rows
+from bench.gpu_models import (
+    BATCH_SIZE,
+    CONTEXT_LENGTH,
+    SHAPES,
+    Shape,
+    make_model,
+    make_rows,
+    make_tunable,
+    synchronize,
+)
 from bench.gpu_peers import measure_peers
+from bench.gpu_ranks import can_measure, measure_ranks
 from bench.training.flops import FlopCount
 from bench.training.in_process import Arm, make_luthier_arm, make_padded_arm
 from worker.inference.decoder import PromptChunk
 from worker.inference.llama_decoder import LlamaDecoder
 from worker.inference.lora import LoraWeights
-from worker.modeling import add_adapter, choose_device, choose_dtype
+from worker.modeling import choose_device, choose_dtype
 from worker.training.batching import Row
 from worker.training.environment import get_environment_fingerprint
 
-LORA_RANK = 16
-BATCH_SIZE = 8
 RESULTS = Path(__file__).parent / "results"
 MEGABYTE = 2**20
-
-
-def synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def time_call(call: Callable[[], object]) -> float:
@@ -87,11 +92,6 @@ def measure_limits(dtype: torch.dtype) -> dict[str, Any]:
         "matrix_tflops": round(2 * size**3 / seconds / 1e12, 2),
         "copy_gb_per_second": round(2 * source.numel() / copy_seconds / 1e9, 1),
     }
-
-
-def make_tunable(shape: Shape, dtype: torch.dtype, *, layers: int | None = None) -> PeftModel:
-    base = make_model(shape, dtype, layers=layers)
-    return add_adapter(base, rank=LORA_RANK, alpha=2 * LORA_RANK, base_model="bench", seed=0)
 
 
 def make_peer_arm(model: PeftModel) -> Arm:
@@ -131,18 +131,24 @@ def train(arm: Arm, batches: Sequence[Sequence[Row]]) -> float:
 
 
 def measure_training(
-    make: Callable[[PeftModel], Arm], shape: Shape, dtype: torch.dtype, *, steps: int, tflops: float
+    make: Callable[[PeftModel], Arm],
+    shape: Shape,
+    dtype: torch.dtype,
+    *,
+    steps: int,
+    tflops: float,
+    quantize: bool = False,
 ) -> dict[str, Any]:
     rows = make_rows((steps + 2) * BATCH_SIZE, shape.vocab_size)
     batches = [rows[start : start + BATCH_SIZE] for start in range(0, len(rows), BATCH_SIZE)]
     reset_peak_memory()
-    model = make_tunable(shape, dtype)
+    model = make_tunable(shape, dtype, quantize=quantize)
     arm = make(model)
     seconds = train(arm, batches)
     timed = [row for batch in batches[2:] for row in batch]
     needed = FlopCount.of_model(model).for_rows(timed)
     return {
-        "arm": arm.name,
+        "arm": f"{arm.name}, nf4" if quantize else arm.name,
         "tokens_per_second": round(sum(len(row.ids) for row in timed) / seconds),
         "percent_of_limit": round(100 * needed / seconds / 1e12 / tflops, 1),
         "peak_mb": peak_megabytes(),
@@ -253,9 +259,15 @@ def measure_shape(
 ) -> None:
     shape = SHAPES[name]
     report.measure(lambda: compare_gradients(shape), measured="equality", shape=name)
-    for make in (make_luthier_arm, make_peer_arm):
-        training = partial(measure_training, make, shape, dtype, steps=steps, tflops=tflops)
+    arms = ((make_luthier_arm, False), (make_luthier_arm, True), (make_peer_arm, False))
+    for make, quantize in arms:
+        training = partial(
+            measure_training, make, shape, dtype, steps=steps, tflops=tflops, quantize=quantize
+        )
         report.measure(training, measured="training", shape=name)
+    if can_measure():
+        ranks = partial(measure_ranks, name, steps=steps)
+        report.measure(ranks, measured="processes", shape=name)
     rows = make_rows((steps + 2) * BATCH_SIZE, shape.vocab_size)
     report.measure(
         lambda: measure_peers(make_model(shape, dtype), rows, batch_size=BATCH_SIZE),

@@ -4,11 +4,15 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
+from peft import PeftModel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from worker.modeling import choose_device
+from worker.modeling import add_adapter, choose_device
 from worker.training.batching import Row
+from worker.training.nf4 import quantize_base
 
+LORA_RANK = 16
+BATCH_SIZE = 8
 CONTEXT_LENGTH = 2048
 MEAN_TOKENS = 380
 
@@ -61,3 +65,18 @@ def make_rows(count: int, vocab_size: int, *, max_tokens: int = CONTEXT_LENGTH) 
         ids = generator.integers(10, vocab_size, length, dtype=np.int32)
         rows.append(Row(ids, np.arange(length // 2, length, dtype=np.int32)))
     return rows
+
+
+def make_tunable(
+    shape: Shape, dtype: torch.dtype, *, layers: int | None = None, quantize: bool = False
+) -> PeftModel:
+    """Make it with an adapter, on 4-bit weights or full ones."""
+    base = make_model(shape, dtype, layers=layers)
+    if quantize:
+        quantize_base(base, choose_device())
+    return add_adapter(base, rank=LORA_RANK, alpha=2 * LORA_RANK, base_model="bench", seed=0)
+
+
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -39,8 +39,9 @@ class FlopCount:
     @classmethod
     def of_model(cls, model: PeftModel) -> "FlopCount":
         config: Any = model.get_base_model().config
-        named = dict(model.named_parameters())
-        linear = sum(p.numel() for name, p in named.items() if "base_layer.weight" in name)
+        layers: dict[str, Any] = dict(model.named_modules())
+        adapted = [layer for name, layer in layers.items() if name.endswith(".base_layer")]
+        linear = sum(layer.in_features * layer.out_features for layer in adapted)
         lora = sum(p.numel() for p in adapter_parameters(model).values())
         width = config.num_attention_heads * head_size(config) * config.num_hidden_layers
         return cls(linear, lora, width, config.vocab_size * config.hidden_size)

@@ -13,6 +13,7 @@ from worker.training.batching import Row
 from worker.training.forward import choose_causal_lm
 from worker.training.objective_building import MAX_TOKENS
 from worker.training.objectives.supervised import SupervisedObjective
+from worker.training.ranks import ALONE, Ranks
 
 Step = Callable[[Sequence[Row]], None]
 
@@ -41,7 +42,8 @@ def make_arm(name: str, model: PeftModel, backward: Step) -> Arm:
     return Arm(name, backward, parameters, optimizer)
 
 
-def make_luthier_arm(model: PeftModel) -> Arm:
+def make_luthier_arm(model: PeftModel, ranks: Ranks = ALONE) -> Arm:
+    """Make our arm; as one of several `ranks`, it computes its share of a batch."""
     device = choose_device()
     objective = SupervisedObjective(
         choose_causal_lm(model), device, max_tokens=MAX_TOKENS[device.type], max_rows=None
@@ -49,8 +51,9 @@ def make_luthier_arm(model: PeftModel) -> Arm:
 
     def backward(rows: Sequence[Row]) -> None:
         total = objective.num_items(rows)
-        for part in objective.split(rows):
+        for part in objective.split(ranks.select(rows, objective.num_tokens)):
             (objective.compute_loss(part).loss / total).backward()
+        ranks.add_gradients(list(adapter_parameters(model).values()))
 
     return make_arm("luthier", model, backward)
 
