@@ -177,6 +177,11 @@ class Settings(BaseSettings):
         description="Processes that train one chat or preference job together, each on a GPU of "
         "its own, or on a share of the cores",
     )
+    training_sharded: bool = Field(
+        False,
+        description="Divide the base model among the processes of a job, for models that do not "
+        "fit into one GPU, instead of keeping it whole in each",
+    )
     max_running_jobs_per_project: int = Field(
         0, ge=0, description="Jobs of one project that train at a time; 0 means no limit"
     )
@@ -498,6 +503,16 @@ class Settings(BaseSettings):
         if self.oidc_issuer is not None and self.oidc_client_id is None:
             raise PydanticCustomError(
                 "missing_client", "LUTHIER_OIDC_ISSUER needs LUTHIER_OIDC_CLIENT_ID."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _require_processes_to_shard(self) -> Self:
+        if self.training_sharded and self.training_processes == 1:
+            raise PydanticCustomError(
+                "missing_processes",
+                "LUTHIER_TRAINING_SHARDED divides the base model among the processes of a job: set "
+                "LUTHIER_TRAINING_PROCESSES to 2 or more.",
             )
         return self
 

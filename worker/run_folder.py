@@ -72,6 +72,8 @@ class RunSpec:
     threads: int = 0
     # Processes that train together, each on a GPU of its own, or on a share of the threads.
     processes: int = 1
+    # True if each of them keeps a share of the base model alone.
+    sharded: bool = False
     # False if a GPU may use kernels that add in another order each time. A CPU never does.
     deterministic: bool = True
     # False if engines of this installation compute by torch alone.

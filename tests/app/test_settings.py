@@ -80,6 +80,12 @@ def test_values_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, name: str, 
         Settings()
 
 
+def test_a_model_is_divided_among_several_processes_alone() -> None:
+    with pytest.raises(ValidationError, match="set LUTHIER_TRAINING_PROCESSES to 2 or more"):
+        Settings(training_sharded=True)
+    assert Settings(training_sharded=True, training_processes=2).training_sharded
+
+
 def test_secrets_are_not_shown(tmp_path: Path) -> None:
     settings = Settings(
         home=tmp_path,

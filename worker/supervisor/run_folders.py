@@ -174,6 +174,7 @@ def _make_spec(
         base_model=assignment.base_model,
         threads=settings.torch_threads or divide_cores(settings.trainer_concurrency),
         processes=settings.training_processes if is_generative else 1,
+        sharded=settings.training_sharded and is_generative,
         deterministic=settings.deterministic_training,
         native_kernels=settings.native_kernels,
         micro_batch=assignment.micro_batch_size,

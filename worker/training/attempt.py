@@ -56,6 +56,7 @@ def _train(
     gc.freeze()
     try:
         exit_code = replace(loop, data_warnings=warnings).run()
+        ranks.finish()
     finally:
         gc.unfreeze()
     if exit_code != ExitCode.DONE or not ranks.is_first:

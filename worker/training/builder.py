@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
@@ -70,10 +71,18 @@ from worker.training.sampler import EpochSampler
 from worker.training.serving_check.bounds import is_rounded, name_precision
 from worker.training.serving_check.full_weights import FullWeights
 from worker.training.serving_check.stored import check_stored
-from worker.training.serving_check.trained import measure_rows
+from worker.training.serving_check.trained import TrainedRows, measure_rows
+from worker.training.sharding import shard_base
 from worker.training.start_comparison import StartComparison
 from worker.training.validation import Validation
 from worker.training.weights import AdapterWeights
+
+# Reasons for which something is not done with a base that is divided among processes.
+SHARDED = "the base model is divided among several processes, and an engine would need all of it"
+SHARDED_QUANTIZATION = (
+    "This service divides base models among GPUs, and weights in 4 bits cannot be divided. Omit "
+    "quantization."
+)
 
 Objective = SupervisedObjective | DpoObjective
 
@@ -84,7 +93,7 @@ class _ChatMethod:
 
     read_rows: Callable[..., ChatData[Any]]
     choose_recipe: Callable[..., Recipe]
-    build_objective: Callable[[RunSpec, Recipe, PeftModel, Sequence[Any]], Objective]
+    build_objective: Callable[[RunSpec, Recipe, PeftModel, Sequence[Any], Ranks], Objective]
 
 
 def build_training_loop(
@@ -99,6 +108,8 @@ def build_training_loop(
         from worker.training.encoders import builder
 
         return builder.build_training_loop(folder, spec, stop)
+    if spec.sharded and _is_quantized(spec):
+        raise user_error("invalid_quantization", SHARDED_QUANTIZATION, "quantization")
     if spec.method not in CHAT_METHODS:
         raise user_error("invalid_method", f"Unknown method {spec.method!r}.", "method")
     method = CHAT_METHODS[spec.method]
@@ -129,7 +140,10 @@ def build_training_loop(
     # No rank takes memory before that.
     ranks.wait()
     load = load_quantized_base if _is_quantized(spec) else load_base
-    base = load(model_folder, dtype=choose_dtype(device), device=device)
+    is_sharded = spec.sharded and ranks.count > 1
+    # The whole of a base that is divided among GPUs is on none.
+    at = torch.device("cpu") if is_sharded else device
+    base = load(model_folder, dtype=choose_dtype(device), device=at)
     hidden_size = base.config.get_text_config().hidden_size
     rows = _pack(spec, data.rows, renderer.context_length)
     recipe = method.choose_recipe(
@@ -139,6 +153,8 @@ def build_training_loop(
         model_type=base.config.get_text_config().model_type,
     )
     model, lora = _build_model(folder, spec, base)
+    if is_sharded:
+        shard_base(model, ranks, device)
     reported = {
         **lora.report(),
         **_report_rows(spec, renderer, long_rows, validation_rows),
@@ -151,6 +167,8 @@ def build_training_loop(
     precision = name_precision(choose_dtype(device), quantization)
     full = FullWeights(model_folder, model) if _is_quantized(spec) else None
     loop = _with_comparison(loop, folder, model, renderer, precision, full)
+    if is_sharded:
+        loop = replace(loop, measure=lambda: TrainedRows(not_measured=SHARDED))
     # Last: this phase reads and writes checkpoints before the loop does.
     if isinstance(loop.objective, DpoObjective):
         return _with_ref_logprobs(loop, loop.objective)
@@ -212,7 +230,7 @@ def _build_loop(
     weights = AdapterWeights(model)
     optimizer = build_optimizer(parameters, weight_decay=recipe.weight_decay)
     objective = CHAT_METHODS[spec.method].build_objective(
-        spec, recipe, model, [*rows, *validation_rows]
+        spec, recipe, model, [*rows, *validation_rows], ranks
     )
     training_objective: Any = objective
     if recipe.extra.get("packing"):
@@ -287,6 +305,8 @@ def _plan_memory(spec: RunSpec, model: PeftModel, rows: Sequence[Any]) -> dict[s
     """Keep no activations if the model's device has too little memory, and nobody decided."""
     if "gradient_checkpointing" in drop_auto(spec.hyperparameters):
         return {}
+    if spec.sharded:
+        return {"gradient_checkpointing": True}
     longest = max(row.num_tokens for row in rows)
     return {"gradient_checkpointing": True} if must_recompute(model, longest) else {}
 

@@ -9,24 +9,26 @@ from peft import PeftModel
 from app.recipes.chat import Recipe
 from worker.inference.native.build import get_kernels_folder
 from worker.run_folder import RunSpec
-from worker.training.forward import CausalLM, choose_causal_lm
+from worker.training.forward import CausalLM, TransformersCausalLM, choose_causal_lm
 from worker.training.memory_plan import limit_tokens
 from worker.training.micro_batch_limits import MicroBatchLimits, reduce_limits
 from worker.training.objectives.dpo import DpoObjective
 from worker.training.objectives.supervised import SupervisedObjective
+from worker.training.ranks import Ranks
 from worker.training.ref_logprobs import RefLogprobs
+from worker.training.sharding import ShardedCausalLM
 
 # Tokens per micro-batch: enough to keep the matrix units busy, few enough for caches and memory.
 MAX_TOKENS = {"cpu": 2048, "cuda": 8192}
 
 
 def build_supervised(
-    spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[Any]
+    spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[Any], ranks: Ranks
 ) -> SupervisedObjective:
     """Build the objective of supervised training."""
     limits = _choose_limits(spec, recipe, model)
     return SupervisedObjective(
-        _choose_causal_lm(spec, recipe, model),
+        _choose_causal_lm(spec, recipe, model, ranks),
         model.device,
         label_smoothing=recipe.extra["label_smoothing"],
         max_tokens=limits.max_tokens,
@@ -34,11 +36,13 @@ def build_supervised(
     )
 
 
-def build_dpo(spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[Any]) -> DpoObjective:
+def build_dpo(
+    spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[Any], ranks: Ranks
+) -> DpoObjective:
     """Build the objective of DPO, whose reference log-probabilities are still to compute."""
     limits = _choose_limits(spec, recipe, model)
     return DpoObjective(
-        _choose_causal_lm(spec, recipe, model),
+        _choose_causal_lm(spec, recipe, model, ranks),
         model.device,
         RefLogprobs(rows),
         beta=recipe.extra["beta"],
@@ -48,11 +52,17 @@ def build_dpo(spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[An
     )
 
 
-def _choose_causal_lm(spec: RunSpec, recipe: Recipe, model: PeftModel) -> CausalLM:
+def _choose_causal_lm(spec: RunSpec, recipe: Recipe, model: PeftModel, ranks: Ranks) -> CausalLM:
+    options: dict[str, Any] = {
+        name: recipe.extra[name] for name in ("neftune_alpha", "gradient_checkpointing")
+    }
+    if spec.sharded and ranks.count > 1:
+        return ShardedCausalLM(model, ranks, **options)
+    if spec.sharded:
+        return TransformersCausalLM(model, **options)
     return choose_causal_lm(
         model,
-        neftune_alpha=recipe.extra["neftune_alpha"],
-        gradient_checkpointing=recipe.extra["gradient_checkpointing"],
+        **options,
         kernels=get_kernels_folder(Path(spec.model_cache)) if spec.native_kernels else None,
     )
 

@@ -12,8 +12,9 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from enum import IntEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
@@ -27,6 +28,14 @@ MAX_SUMS = 8
 TIMEOUT = timedelta(days=30)
 
 
+class Pass(IntEnum):
+    """Passes that ranks with shares of one model do together; the lowest that any needs first."""
+
+    FORWARD = 0
+    BACKWARD = 1
+    NONE = 2
+
+
 class Ranks:
     """The processes of an attempt, as one of them sees them: this one, the `rank`-th of `count`."""
 
@@ -35,6 +44,8 @@ class Ranks:
         self.rank = rank
         self.count = count
         self._seed = seed
+        # Takes part in a pass of other ranks, if each has a share of the model.
+        self.take_part: Callable[[Pass], None] | None = None
 
     @property
     def is_first(self) -> bool:
@@ -79,10 +90,34 @@ class Ranks:
             digest = hashlib.sha256(f"{self._seed}/{step}/{self.rank}".encode()).digest()
             torch.manual_seed(int.from_bytes(digest[:7]))
 
+    def begin(self, kind: Pass) -> None:
+        """Take part in the other ranks' passes until all that do any do one of this kind.
+
+        With NONE, until no rank does any more before it meets the others.
+        """
+        if self.take_part is None:
+            return
+        while (agreed := Pass(self._reduce(kind, distributed.ReduceOp.MIN))) != kind:
+            self.take_part(agreed)
+
+    def max(self, number: int) -> int:
+        """The largest number of all ranks, within a pass that they do together."""
+        return number if self.count == 1 else self._reduce(number, distributed.ReduceOp.MAX)
+
+    def finish(self) -> None:
+        """Stay until no other rank needs this one's share of the model."""
+        self.begin(Pass.NONE)
+
+    def _reduce(self, number: int, operation: Any) -> int:
+        values = torch.tensor(number)
+        distributed.all_reduce(values, operation)
+        return int(values)
+
     def add_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Set the gradients to their sums over all ranks."""
         if self.count == 1:
             return
+        self.begin(Pass.NONE)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         distributed.all_reduce(flat)
@@ -98,6 +133,7 @@ class Ranks:
             rows = [torch.stack([part[name].double() for name in names]) for part in parts]
             totals[: len(names)] = torch.stack(rows).sum(0)
         if self.count > 1:
+            self.begin(Pass.NONE)
             distributed.all_reduce(totals)
         return dict(zip(names, totals.tolist(), strict=False))
 
@@ -105,6 +141,7 @@ class Ranks:
         """True if the flag of any rank is."""
         if self.count == 1:
             return flag
+        self.begin(Pass.NONE)
         flags = torch.tensor([flag], dtype=torch.int32)
         distributed.all_reduce(flags, distributed.ReduceOp.MAX)
         return bool(flags.item())
@@ -113,6 +150,7 @@ class Ranks:
         """Fill in numbers that another rank has. Those that none has are not a number."""
         if self.count == 1:
             return values
+        self.begin(Pass.NONE)
         merged = values.nan_to_num(nan=-torch.inf)
         distributed.all_reduce(merged, distributed.ReduceOp.MAX)
         return merged.masked_fill(merged == -torch.inf, torch.nan)

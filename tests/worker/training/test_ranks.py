@@ -1,5 +1,6 @@
 """Several processes that train together, with gloo on the CPU: the result is that of one."""
 
+import json
 import os
 import signal
 import subprocess
@@ -136,6 +137,67 @@ class TestEquality:
         one, two = (load_file(folder.checkpoint(9) / REFERENCE) for folder in folders)
         torch.testing.assert_close(one, two, rtol=TOLERANCE, atol=TOLERANCE)
         assert one["log_probabilities"].isfinite().all()
+
+
+SHARDED = {"sharded": True, "hyperparameters": {**UNEVEN, "gradient_checkpointing": True}}
+
+
+@pytest.mark.training
+class TestSharding:
+    @pytest.mark.parametrize("processes", [2, 3])
+    def test_supervised(self, make_run: MakeRun, processes: int) -> None:
+        folders = []
+        for count in (1, processes):
+            folder = make_run(f"of{count}", processes=count, **SHARDED)
+            write_rows(folder.valid_file, [chat(number) for number in range(20, 27)])
+            train(folder)
+            folders.append(folder)
+        assert_equal_training(*folders)
+        shares = [line for line in folders[1].log.read_text().splitlines() if "own_bytes" in line]
+        assert len(shares) == processes
+        for line in map(json.loads, shares):
+            assert line["own_bytes"] < 1.1 * line["of_bytes"] / processes
+
+    def test_dpo(self, make_run: MakeRun) -> None:
+        folders = []
+        for count in (1, 2):
+            folder = make_run(
+                f"of{count}",
+                processes=count,
+                method="dpo",
+                sharded=True,
+                hyperparameters={**UNEVEN, "beta": 1.0},
+            )
+            write_rows(folder.train_file, [preference(number) for number in range(12)])
+            write_rows(folder.valid_file, [preference(number) for number in range(20, 25)])
+            train(folder)
+            folders.append(folder)
+        assert_equal_training(*folders)
+
+    def test_a_killed_rank_ends_all_and_the_next_attempt_gives_the_same_bits(
+        self, make_run: MakeRun
+    ) -> None:
+        hyperparameters = {**LONG, "n_epochs": 20}
+        folders = [
+            make_run(name, processes=2, sharded=True, hyperparameters=hyperparameters)
+            for name in ("uninterrupted", "killed")
+        ]
+        train(folders[0])
+        process = start(folders[1])
+        wait_until("it has a checkpoint", lambda: len(list_checkpoints(folders[1])) > 1)
+        os.kill(list_ranks(process.pid)[1], signal.SIGKILL)
+        assert process.wait(60) == -signal.SIGKILL, folders[1].log.read_text()
+        train(folders[1])
+        started = [event for event in events(folders[1]) if isinstance(event, Started)]
+        assert started[1].from_step > 0
+        assert hash_weights(folders[1]) == hash_weights(folders[0])
+
+    def test_weights_in_4_bits_are_refused(self, make_run: MakeRun) -> None:
+        folder = make_run(processes=2, sharded=True, hyperparameters={"quantization": "nf4"})
+        assert start(folder).wait(240) == ExitCode.USER_ERROR
+        (failed,) = events(folder)
+        assert isinstance(failed, Failed)
+        assert failed.code == "invalid_quantization"
 
 
 @pytest.mark.training
