@@ -223,7 +223,7 @@ class _Step(torch.autograd.Function):
 class _Run:
     """A forward pass, for its backward pass.
 
-    hidden     [layers + 1, T, d]: the input of each layer, then the last one's output; T is padded
+    hidden     [T, d] each: the input of each layer, then the last one's output; T is padded
     layers     None for layers that are computed again
     seeds      of each layer's dropout
     last, gradient  [N, d], N padded: the last norm of each label's state, and the gradient of each
@@ -233,7 +233,7 @@ class _Run:
     number: int
     batch: MicroBatch
     context: _PassContext
-    hidden: Tensor
+    hidden: Sequence[Tensor]
     layers: Sequence[_LayerRun | None]
     seeds: Sequence[int | None]
     last: _Normed
@@ -322,7 +322,7 @@ class LlamaCausalLM:
         shape = (round_up(len(batch.ids), step=TOKENS_STEP), width)
         # Without a backward pass, two take turns.
         num_kept = len(self._layers) + 1 if records else 2
-        hidden = keep.empty(num_kept, *shape, dtype=self._dtype)
+        hidden = [keep.empty(*shape, dtype=self._dtype) for _ in range(num_kept)]
         _fill(hidden[0], self._embed(batch, adds_noise=records))
         layers: list[_LayerRun | None] = []
         seeds = [draw_seed(layer, records=records) for layer in self._layers]
@@ -363,7 +363,7 @@ class LlamaCausalLM:
         run.gradient[:num_labels].mul_(upstream[:, None])
         grad_labels = torch.zeros_like(run.gradient)
         context.norm_backward(run.gradient, run.last, grad_labels)
-        grad = keep.empty(*run.hidden.shape[1:], dtype=dtype).zero_()
+        grad = keep.empty(*run.hidden[0].shape, dtype=dtype).zero_()
         # In the prefix, a state may predict a label of each row.
         grad.index_add_(0, run.batch.logit_positions, grad_labels[:num_labels])
         for index in reversed(range(len(self._layers))):

@@ -42,13 +42,18 @@ class Workspace:
         return self._chunks[chunk][start : start + size].view(dtype).view(shape)
 
     def _find_room(self, size: int) -> tuple[int, int]:
+        """Find it in the chunk in use or the next one, else replace the latter by a larger one.
+
+        A later chunk may have room, but those before it would stay empty: what is allocated next
+        begins after it.
+        """
         chunk, start = self._place
-        while chunk < len(self._chunks):
-            if start + size <= len(self._chunks[chunk]):
-                return chunk, start
-            chunk, start = chunk + 1, 0
-        self._chunks.append(torch.empty(max(size, CHUNK_BYTES), dtype=torch.uint8))
-        return chunk, 0
+        for place in ((chunk, start), (chunk + 1, 0)):
+            if place[0] < len(self._chunks) and place[1] + size <= len(self._chunks[place[0]]):
+                return place
+        new = chunk + 1 if start else chunk
+        self._chunks[new : new + 1] = [torch.empty(max(size, CHUNK_BYTES), dtype=torch.uint8)]
+        return new, 0
 
     @contextmanager
     def released_after(self) -> Iterator[None]:

@@ -36,3 +36,15 @@ def test_what_is_released_is_used_again() -> None:
         (inner,) = addresses(workspace, 10)
     assert addresses(workspace, 10) == [inner]
     assert inner != kept
+
+
+def test_a_larger_step_does_not_add_to_the_memory_of_a_smaller_one() -> None:
+    workspace = Workspace(torch.device("cpu"))
+    # Numbers of four bytes: half a chunk each.
+    rest = [CHUNK_BYTES // 8] * 6
+    held = []
+    for chunks in (2, 3, 4, 3):
+        workspace.release_all()
+        addresses(workspace, 10, chunks * CHUNK_BYTES // 4, *rest)
+        held.append(workspace.num_bytes // CHUNK_BYTES)
+    assert held == [1 + 2 + 3, 1 + 3 + 3, 1 + 4 + 3, 1 + 4 + 3]
