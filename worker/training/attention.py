@@ -6,7 +6,6 @@ what FlashAttention's `bert_padding` does, and transposes and rotates in the sam
 that rows share is in the stream once, and is copied into each of them.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -15,13 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from worker.training.attention_products import Heads
 from worker.training.batching import MicroBatch, RowBounds
 from worker.training.fused_ops import FusedOps, Rope
 from worker.training.workspace import Workspace
-
-# Up to this length eager attention is 1.5 to 4 times as fast as torch's fused kernel on CPUs. It
-# would be faster beyond it too, but the attention weights kept for the backward pass get too large.
-MAX_EAGER_LENGTH = 1024
 
 
 class AttentionShape(Protocol):
@@ -116,9 +112,10 @@ class Recorded(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """Saved for the backward pass: the blocks' heads, and each one's attention weights."""
+    """Saved for the backward pass: heads, the output, and what was kept of each block."""
 
     heads: Tensor
+    out: Tensor
     of_blocks: Sequence[Tensor | Recorded]
 
 
@@ -134,6 +131,7 @@ class Attention:
         self._shape, self._rope, self._ops = shape, rope, ops
         self._keep, self._scratch = keep, scratch
         self._num_tokens = len(batch.ids)
+        self._device = batch.ids.device
 
     def forward(self, qkv: Tensor, out: Tensor, *, records: bool) -> Kept:
         """Attend: qkv [T, (query + 2 · kv heads) · head_dim] -> out [T, query heads · head_dim].
@@ -147,28 +145,38 @@ class Attention:
         outputs = self._scratch.empty(len(layout.to_outputs), size, dtype=qkv.dtype)
         of_blocks: list[Tensor | Recorded] = []
         for block in layout.blocks:
-            q, k, v = self._split(heads, block)
+            of_block = self._split(heads, block)
             attended = self._view_outputs(outputs, block)
-            is_eager = qkv.device.type == "cpu" and block.length <= MAX_EAGER_LENGTH
-            if is_eager and self._bounds is None:
-                of_blocks.append(self._attend(block, q, k, v, attended))
+            if self._uses_ops(block):
+                of_blocks.append(self._attend(block, of_block, attended))
             else:
-                of_blocks.append(_attend_by_torch(q, k, v, attended, self._bounds, records=records))
+                kept = _attend_by_torch(of_block, attended, self._bounds, records=records)
+                of_blocks.append(kept)
         self._ops.gather_heads(outputs, layout.outputs, None, self._cut(out).view(-1, size))
-        return Kept(heads, of_blocks)
+        return Kept(heads, out, of_blocks)
+
+    def _uses_ops(self, block: Block) -> bool:
+        """False if torch's fused kernel attends."""
+        is_short = block.length <= self._ops.max_attention_length
+        return self._device.type == "cpu" and self._bounds is None and is_short
 
     def backward(self, grad: Tensor, kept: Kept, grad_qkv: Tensor) -> None:
         """Compute the gradient of qkv of that of the output."""
         layout, size = self._layout, self._shape.head_dim
         grad_outputs = self._scratch.empty(len(layout.to_outputs), size, dtype=grad.dtype)
         self._ops.gather_heads(grad.view(-1, size), layout.to_outputs, None, grad_outputs)
+        outputs = grad_outputs
+        if any(map(self._needs_output, layout.blocks)):
+            outputs = self._scratch.empty(*grad_outputs.shape, dtype=grad.dtype)
+            out = kept.out[: self._num_tokens].view(-1, size)
+            self._ops.gather_heads(out, layout.to_outputs, None, outputs)
         grad_heads = self._scratch.empty(*kept.heads.shape, dtype=grad.dtype)
         for block, of_block in zip(layout.blocks, kept.of_blocks, strict=True):
             grads = self._split(grad_heads, block)
             upstream = self._view_outputs(grad_outputs, block)
             if isinstance(of_block, Tensor):
-                heads = self._split(kept.heads, block)
-                self._attend_backward(block, heads, of_block, upstream, grads)
+                heads, attended = self._split(kept.heads, block), self._view_outputs(outputs, block)
+                self._attend_backward(block, heads, attended, of_block, upstream, grads)
             else:
                 computed = torch.autograd.grad(of_block.out, of_block.inputs, upstream)
                 for target, of_part in zip(grads, computed, strict=True):
@@ -180,68 +188,42 @@ class Attention:
         rows = self._cut(grad_qkv).view(-1, size)
         self._ops.gather_heads_back(grad_heads, layout.from_blocks, self._rope, rows)
 
+    def _attend(self, block: Block, heads: Heads, out: Tensor) -> Tensor:
+        return self._ops.attend(heads, out, self._keep)
+
+    def _attend_backward(
+        self, block: Block, heads: Heads, out: Tensor, kept: Tensor, grad: Tensor, grads: Heads
+    ) -> None:
+        self._ops.attend_backward(heads, out, kept, grad, grads, self._scratch)
+
+    def _needs_output(self, block: Block) -> bool:
+        """True if a block's backward pass needs its output."""
+        return self._uses_ops(block) and block.length > self._ops.max_product_length
+
     def _cut(self, rows: Tensor) -> Tensor:
         """Cut off the rows of padding, after they were set to zero."""
         rows[self._num_tokens :].zero_()
         return rows[: self._num_tokens]
 
-    def _split(self, heads: Tensor, block: Block) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values [rows, heads, length, head_dim] of a block."""
+    def _split(self, heads: Tensor, block: Block) -> Heads:
         shape, rows, length = self._shape, block.rows, block.length
         counts = [shape.heads, shape.kv_heads, shape.kv_heads]
         of_block = heads[block.start : block.start + rows * length * sum(counts)]
         parts = of_block.split([rows * length * count for count in counts])
-        q, k, v = (part.view(rows, -1, length, shape.head_dim) for part in parts)
-        return q, k, v
+        return Heads(*(part.view(rows, -1, length, shape.head_dim) for part in parts))
 
     def _view_outputs(self, outputs: Tensor, block: Block) -> Tensor:
         size = block.rows * self._shape.heads * block.length
         of_block = outputs[block.out_start : block.out_start + size]
         return of_block.view(block.rows, -1, block.length, self._shape.head_dim)
 
-    def _group(self, x: Tensor) -> Tensor:
-        """Stack the heads that share a key: [rows · kv heads, heads of each · length, head_dim]."""
-        return x.view(len(x) * self._shape.kv_heads, -1, self._shape.head_dim)
-
-    def _attend(self, block: Block, q: Tensor, k: Tensor, v: Tensor, out: Tensor) -> Tensor:
-        """Attend by products; return weights [rows · kv heads, heads of each · length, keys]."""
-        queries, keys, values = self._group(q), self._group(k), self._group(v)
-        weights = self._keep.empty(*queries.shape[:2], keys.shape[1], dtype=q.dtype)
-        torch.bmm(queries, keys.transpose(1, 2), out=weights)
-        self._softmax(block, weights, 1 / math.sqrt(self._shape.head_dim))
-        torch.bmm(weights, values, out=self._group(out))
-        return weights
-
-    def _attend_backward(
-        self, block: Block, qkv: tuple[Tensor, Tensor, Tensor], weights: Tensor, grad: Tensor,
-        grads: tuple[Tensor, Tensor, Tensor],
-    ) -> None:  # fmt: skip
-        queries, keys, values = map(self._group, qkv)
-        grad_queries, grad_keys, grad_values = map(self._group, grads)
-        upstream = self._group(grad)
-        torch.bmm(weights.transpose(1, 2), upstream, out=grad_values)
-        grad_scores = self._scratch.empty(*weights.shape, dtype=weights.dtype)
-        torch.bmm(upstream, values.transpose(1, 2), out=grad_scores)
-        scale = 1 / math.sqrt(self._shape.head_dim)
-        self._softmax_backward(block, weights, grad_scores, scale)
-        torch.bmm(grad_scores, keys, out=grad_queries)
-        torch.bmm(grad_scores.transpose(1, 2), queries, out=grad_keys)
-
-    def _softmax(self, block: Block, scores: Tensor, scale: float) -> None:
-        """Turn a block's scores into weights, in place."""
-        self._ops.causal_softmax(scores, scale)
-
-    def _softmax_backward(self, block: Block, weights: Tensor, grad: Tensor, scale: float) -> None:
-        """Turn the gradient of the weights into that of the scores, in place."""
-        self._ops.causal_softmax_backward(weights, grad, scale)
-
 
 def _attend_by_torch(
-    q: Tensor, k: Tensor, v: Tensor, out: Tensor, bounds: RowBounds | None, *, records: bool
+    heads: Heads, out: Tensor, bounds: RowBounds | None, *, records: bool
 ) -> Recorded:
     """Attend by torch's fused kernels, recorded by autograd if `records`."""
     # Not `detach`: autograd would take writes to other parts of the memory for changes of these.
-    q, k, v = (part.data.requires_grad_(records) for part in (q, k, v))
+    q, k, v = (part.data.requires_grad_(records) for part in heads)
     with torch.set_grad_enabled(records):
         attended = _attend_causally(q, k, v, bounds)
     out.copy_(attended.detach())

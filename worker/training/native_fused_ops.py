@@ -1,6 +1,10 @@
-"""Fused operations of a training step in native code, `worker/inference/native/training.h`."""
+"""Fused operations of a training step in native code.
+
+`worker/inference/native/training.h` and `training_attention.h`.
+"""
 
 import ctypes
+import sys
 from collections.abc import Callable
 from ctypes import c_float, c_int64, c_void_p
 from pathlib import Path
@@ -9,11 +13,27 @@ import torch
 from torch import Tensor
 
 from worker.inference.native.library import Kernels, load_kernels
+from worker.inference.native.structs import PANEL
+from worker.training.attention_products import (
+    Heads,
+    attend_by_products,
+    attend_by_products_backward,
+)
 from worker.training.fused_ops import FusedOps, Rope, TorchFusedOps
+from worker.training.rounded_sizes import round_up
+from worker.training.workspace import Workspace
+
+# Keys and queries of a tile.
+ATTENTION_TILE = 64
 
 
 class NativeFusedOps:
     """Implements `FusedOps` for contiguous tensors of the kernels' dtype on a CPU."""
+
+    # Up to this length products, which compute all scores, are as fast as tiles, which leave out
+    # those of later keys. At 1,000 tokens tiles are 1.7 times as fast, and keep no weights.
+    max_product_length = 192
+    max_attention_length = sys.maxsize
 
     def __init__(self, kernels: Kernels) -> None:
         self._kernels = kernels
@@ -25,6 +45,8 @@ class NativeFusedOps:
         self._gather = self._declare("gather_heads", *pointers[:5], *[c_int64] * 3)
         self._softmax = self._declare("causal_softmax", c_float, *pointers[:1])
         self._softmax_backward = self._declare("causal_softmax_backward", c_float, *pointers[:2])
+        self._attend = self._declare_attention("attend_rows", 5)
+        self._attend_backward = self._declare_attention("attend_rows_backward", 10)
         self._cross_entropy = self._declare("cross_entropy", c_float, *pointers[:5], c_int64)
 
     def _declare(self, name: str, *types: type) -> Callable[..., None]:
@@ -35,6 +57,20 @@ class NativeFusedOps:
             values = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
             threads = self._kernels.get_threads()
             run(ctypes.addressof(threads), x.numel() // x.shape[-1], x.shape[-1], *values)
+
+        return call
+
+    def _declare_attention(self, name: str, num_pointers: int) -> Callable[..., None]:
+        """Declare a function of threads, the shape of heads, and pointers."""
+        run = self._kernels.declare(name, c_void_p, *[c_int64] * 4, *[c_void_p] * num_pointers)
+
+        def call(heads: Heads, *arguments: Tensor) -> None:
+            rows, kv_heads, length, head_dim = heads.k.shape
+            group = heads.q.shape[1] // kv_heads
+            pointers = [argument.data_ptr() for argument in arguments]
+            threads = self._kernels.get_threads()
+            address = ctypes.addressof(threads)
+            run(address, rows * kv_heads, length, group, head_dim, *pointers)
 
         return call
 
@@ -69,10 +105,32 @@ class NativeFusedOps:
         else:
             self._gather(out, x, index, out, rope.cos, rope.sin, rope.heads, rope.rotated, 1)
 
-    def causal_softmax(self, scores: Tensor, scale: float) -> None:
+    def attend(self, heads: Heads, out: Tensor, keep: Workspace) -> Tensor:
+        """Returns weights, or the logarithm of each query's sum of e^score if rows are long."""
+        if heads.k.shape[2] <= self.max_product_length:
+            return attend_by_products(heads, out, keep, self._causal_softmax)
+        lse = keep.empty(*out.shape[:3], dtype=torch.float32)
+        self._attend(heads, *heads, out, lse)
+        return lse
+
+    def attend_backward(
+        self, heads: Heads, out: Tensor, kept: Tensor, grad: Tensor, grads: Heads,
+        scratch: Workspace,
+    ) -> None:  # fmt: skip
+        rows, kv_heads, length, head_dim = heads.k.shape
+        if length <= self.max_product_length:
+            softmax_backward = self._causal_softmax_backward
+            attend_by_products_backward(heads, kept, grad, grads, scratch, softmax_backward)
+            return
+        padded = round_up(length, step=ATTENTION_TILE), round_up(head_dim, step=PANEL)
+        # Of keys and values, and the keys in another order.
+        sums = scratch.empty(rows * kv_heads, 3, *padded, dtype=torch.float32)
+        self._attend_backward(heads, *heads, out, kept, grad, *grads, sums)
+
+    def _causal_softmax(self, scores: Tensor, scale: float) -> None:
         self._softmax(scores, scale, scores)
 
-    def causal_softmax_backward(self, weights: Tensor, grad: Tensor, scale: float) -> None:
+    def _causal_softmax_backward(self, weights: Tensor, grad: Tensor, scale: float) -> None:
         self._softmax_backward(grad, scale, weights, grad)
 
     def cross_entropy(

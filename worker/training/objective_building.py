@@ -19,7 +19,7 @@ from worker.training.ref_logprobs import RefLogprobs
 from worker.training.sharding import ShardedCausalLM
 
 # Tokens per micro-batch: enough to keep the matrix units busy, few enough for caches and memory.
-MAX_TOKENS = {"cpu": 2048, "cuda": 8192}
+MAX_TOKENS = {"cpu": 1024, "cuda": 8192}
 
 
 def build_supervised(

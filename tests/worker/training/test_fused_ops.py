@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, rms_norm, silu
+from torch.nn.functional import cross_entropy, rms_norm, scaled_dot_product_attention, silu
 
 from tests.worker.training.fused_op_cases import F64, Case, leaf
+from worker.training.attention_products import Heads
 from worker.training.fused_ops import FusedOps, Rope, TorchFusedOps
 from worker.training.native_fused_ops import NativeFusedOps, choose_fused_ops
+from worker.training.workspace import Workspace
 
 CPU = torch.device("cpu")
 
@@ -102,19 +104,45 @@ def test_heads_are_gathered_and_rotated(case: Case[FusedOps]) -> None:
     case.check(grad, inputs.grad)
 
 
-@pytest.mark.parametrize("length", [1, 19])
-def test_causal_softmax(case: Case[FusedOps], length: int) -> None:
-    scores, upstream = case.random(3, 2 * length, length), case.random(3, 2 * length, length)
-    inputs = leaf(scores)
-    later = torch.ones(length, length, dtype=torch.bool).triu(1).repeat(2, 1)
-    expected = (inputs * 0.3).masked_fill(later, -torch.inf).softmax(-1)
-    case.ops.causal_softmax(scores, 0.3)
-    case.check(scores, expected)
-    assert not scores[:, later].any()
-    expected.backward(upstream.to(F64))
-    case.ops.causal_softmax_backward(scores, upstream, 0.3)
-    assert inputs.grad is not None
-    case.check(upstream, inputs.grad)
+@pytest.mark.parametrize("max_product_length", [0, 192])
+# Rows within a tile of keys, that end with one, and that have several.
+@pytest.mark.parametrize(
+    ("rows", "num_heads", "kv_heads", "length", "head_dim"),
+    [
+        (1, 1, 1, 1, 32),
+        (2, 4, 2, 19, 48),
+        (1, 3, 3, 64, 64),
+        (2, 6, 2, 150, 32),
+        (1, 7, 1, 129, 16),
+    ],
+)
+def test_attention(
+    case: Case[FusedOps],
+    rows: int,
+    num_heads: int,
+    kv_heads: int,
+    length: int,
+    head_dim: int,
+    max_product_length: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(NativeFusedOps, "max_product_length", max_product_length)
+    q, grad = (case.random(rows, num_heads, length, head_dim) for _ in range(2))
+    k, v = (case.random(rows, kv_heads, length, head_dim) for _ in range(2))
+    # Padding at the end of the first row: its outputs have no gradient.
+    grad[0, :, length - length // 8 :] = 0
+    inputs = leaf(q), leaf(k), leaf(v)
+    expected = scaled_dot_product_attention(*inputs, is_causal=True, enable_gqa=True)
+    expected.backward(grad.to(F64))
+    memory = Workspace(CPU)
+    out = case.empty(*q.shape)
+    heads, grads = Heads(q, k, v), Heads(*(case.empty(*x.shape) for x in (q, k, v)))
+    kept = case.ops.attend(heads, out, memory)
+    case.check(out, expected)
+    case.ops.attend_backward(heads, out, kept, grad, grads, memory)
+    for found, of_input in zip(grads, inputs, strict=True):
+        assert of_input.grad is not None
+        case.check(found, of_input.grad)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])

@@ -5,8 +5,9 @@ import torch
 from transformers import PretrainedConfig
 
 from tests.worker.training.test_forward import LLAMA, QWEN3, model_with_adapter, rows
-from worker.training import attention, memory_plan, workspace
+from worker.training import memory_plan, workspace
 from worker.training.batching import collate
+from worker.training.fused_ops import TorchFusedOps
 from worker.training.llama import LlamaCausalLM
 from worker.training.memory_plan import TokenBytes, count_fitting, limit_tokens, must_recompute
 
@@ -19,7 +20,7 @@ def test_a_step_allocates_about_as_much_as_is_counted(
     config: PretrainedConfig, recomputes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The kernel that GPUs use, which keeps no attention weights; memory by the byte.
-    monkeypatch.setattr(attention, "MAX_EAGER_LENGTH", 0)
+    monkeypatch.setattr(TorchFusedOps, "max_attention_length", 0)
     monkeypatch.setattr(workspace, "CHUNK_BYTES", 2**14)
     model = model_with_adapter(config)
     causal_lm = LlamaCausalLM(model, gradient_checkpointing=recomputes)

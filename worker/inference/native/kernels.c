@@ -53,6 +53,7 @@ typedef struct {
 #include "prompt_attention.h"
 #include "training.h"
 #include "encoder_training.h"
+#include "training_attention.h"
 
 /* --- what follows each product ------------------------------------------------------------- */
 

@@ -50,7 +50,7 @@ typedef struct {
     const T *x;       /* [rows, in] */
     row_block *blocks; /* [rows, in / BLOCK], if the matrix is int8 */
     float *out;       /* [rows, out] */
-    int rows;
+    int rows, adds;   /* adds: to what is in `out` */
 } product_task;
 
 #define UNROLL _Pragma("GCC unroll 16")
@@ -89,8 +89,10 @@ INLINE void tile(const product_task *t, int panel, int first_row, const int rows
     const uint32_t *from = (const uint32_t *)t->m->panels + (int64_t)panel * n * PANEL;
     const uint32_t *x = (const uint32_t *)(t->x + (int64_t)first_row * t->m->in);
     floats sums[TILE_ROWS][VECTORS];
+    float *out = t->out + (int64_t)first_row * t->m->out + panel * PANEL;
     UNROLL for (int r = 0; r < rows; r++)
-        load_bias(sums[r], t->m->bias ? t->m->bias + panel * PANEL : 0);
+        load_bias(sums[r], t->adds ? out + (int64_t)r * t->m->out
+                           : t->m->bias ? t->m->bias + panel * PANEL : 0);
     for (int i = 0; i < n; i++, from += PANEL) {
         words w[VECTORS];
         __builtin_prefetch((const char *)from + AHEAD);
@@ -100,7 +102,6 @@ INLINE void tile(const product_task *t, int panel, int first_row, const int rows
             UNROLL for (int v = 0; v < VECTORS; v++)
                 sums[r][v] = multiply_add(sums[r][v], w[v], (words){0} + x[(int64_t)r * n + i]);
     }
-    float *out = t->out + (int64_t)first_row * t->m->out + panel * PANEL;
     UNROLL for (int r = 0; r < rows; r++)
         memcpy(out + (int64_t)r * t->m->out, sums[r], sizeof sums[r]);
 }
@@ -220,6 +221,6 @@ static void product_pass(team *t, const void *pass) {
 /* The product alone. */
 void product(const threads *pool, const matrix *m, const T *x, row_block *blocks, float *out,
              int64_t rows) {
-    product_task task = {m, x, blocks, out, rows};
+    product_task task = {m, x, blocks, out, rows, 0};
     run_pass(pool, product_pass, &task);
 }

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from worker.training.attention import Attention, Block
+from worker.training.attention_products import (
+    Heads,
+    attend_by_products,
+    attend_by_products_backward,
+)
 from worker.training.batching import MicroBatch
 from worker.training.encoders.fused_ops import EncoderOps
 from worker.training.workspace import Workspace
@@ -34,9 +39,19 @@ class EncoderAttention(Attention):
         self._encoder_ops = ops
         self._lengths = batch.ids.new_tensor(lengths)
 
-    def _softmax(self, block: Block, scores: Tensor, scale: float) -> None:
+    def _attend(self, block: Block, heads: Heads, out: Tensor) -> Tensor:
         lengths = self._lengths[block.first_row :][: block.rows]
-        self._encoder_ops.masked_softmax(scores, lengths, scale)
 
-    def _softmax_backward(self, block: Block, weights: Tensor, grad: Tensor, scale: float) -> None:
-        self._encoder_ops.softmax_backward(weights, grad, scale)
+        def softmax(scores: Tensor, scale: float) -> None:
+            self._encoder_ops.masked_softmax(scores, lengths, scale)
+
+        return attend_by_products(heads, out, self._keep, softmax)
+
+    def _attend_backward(
+        self, block: Block, heads: Heads, out: Tensor, kept: Tensor, grad: Tensor, grads: Heads
+    ) -> None:
+        softmax_backward = self._encoder_ops.softmax_backward
+        attend_by_products_backward(heads, kept, grad, grads, self._scratch, softmax_backward)
+
+    def _needs_output(self, block: Block) -> bool:
+        return False

@@ -17,11 +17,12 @@ from transformers import BertModel, PreTrainedModel
 
 from worker.encoding.tokenizer import PaddedBatch
 from worker.training.adapted_linear import AdaptedLinear, FlatAdapter, Projection, draw_seed
-from worker.training.attention import MAX_EAGER_LENGTH, Kept
+from worker.training.attention import Kept
 from worker.training.batching import MicroBatch, collate_texts
 from worker.training.encoders.attention import EncoderAttention, EncoderShape
 from worker.training.encoders.fused_ops import EncoderOps, choose_encoder_ops
 from worker.training.encoders.tuned_linear import TunedLinear
+from worker.training.fused_ops import TorchFusedOps
 from worker.training.lora import get_base_layer
 from worker.training.rounded_sizes import round_up
 from worker.training.workspace import Workspace
@@ -38,7 +39,7 @@ def supports(backbone: PreTrainedModel) -> bool:
         and backbone.device.type == "cpu"
         and config.hidden_act == "gelu"
         and not config.is_decoder
-        and config.max_position_embeddings <= MAX_EAGER_LENGTH
+        and config.max_position_embeddings <= TorchFusedOps.max_attention_length
     )
 
 
