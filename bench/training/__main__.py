@@ -7,12 +7,12 @@
         --epochs 3 --train FILE --valid FILE --rows 2000
 
 All train the same rows in the same order and batches from the same adapter, with AdamW at the same
-constant rate and clipping. Each turn is a process of its own, the peers' in their own environments
-(requirements/bench); ours is that of a job, with its settings. Turns alternate, our own before each
-peer's: a ratio compares neighbours in time. `--arms` chooses among the trainers and their settings
-(bench/training/arms.py); `--held-out` scores the adapters of the first round on the held-out rows,
-in float32 by transformers, the same for all. Encoders evaluate themselves after each epoch, within
-their time.
+constant rate and clipping. Each turn is a process of its own: TRL's and Unsloth's in environments
+of their own (requirements/bench), Trainer's in ours, and ours as a job's, with its settings. Turns
+alternate, our own before each peer's: a ratio compares neighbours in time. `--arms` chooses among
+the trainers and their settings (bench/training/arms.py); `--held-out` scores the adapters of the
+first round on the held-out rows, in float32 by transformers, the same for all. Encoders evaluate
+themselves after each epoch, within their time.
 
 Prints JSON lines: one for each turn, one for the machine in each round, then one for each peer.
 `tokens_per_second` is by the clock, of training alone, first step included; tokens are those of the

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+OWN = Path(sys.executable)
 TRL = ROOT / ".venv-trl/bin/python"
 UNSLOTH = ROOT / ".venv-unsloth/bin/python"
 TRL_MODULE = "bench.training.peers.trl"
@@ -46,7 +47,7 @@ def _micro_batches(rows: int) -> dict[str, Any]:
     return {"per_device_train_batch_size": rows, "gradient_accumulation_steps": 8 // rows}
 
 
-LUTHIER = Arm(Path(sys.executable), "bench.training.luthier")
+LUTHIER = Arm(OWN, "bench.training.luthier")
 ARMS: dict[str, dict[str, Arm]] = {
     "supervised": {
         "luthier": LUTHIER,
@@ -71,7 +72,7 @@ ARMS: dict[str, dict[str, Arm]] = {
     },
     "classification": {
         "luthier": LUTHIER,
-        "trainer": Arm(TRL, TRAINER_MODULE),
-        "trainer-bf16": Arm(TRL, TRAINER_MODULE, {"config": {"bf16": True}}),
+        "trainer": Arm(OWN, TRAINER_MODULE),
+        "trainer-bf16": Arm(OWN, TRAINER_MODULE, {"config": {"bf16": True}}),
     },
 }
