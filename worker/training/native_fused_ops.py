@@ -26,6 +26,10 @@ from worker.training.workspace import Workspace
 # Keys and queries of a tile.
 ATTENTION_TILE = 64
 
+# A pass over fewer numbers is one thread's: it takes less time than to wake another one, which on a
+# busy machine is not scheduled at once. Its result is the same.
+MIN_SHARED_NUMBERS = 2**18
+
 
 class NativeFusedOps:
     """Implements `FusedOps` for contiguous tensors of the kernels' dtype on a CPU."""
@@ -56,6 +60,8 @@ class NativeFusedOps:
         def call(x: Tensor, *arguments: Tensor | float | None) -> None:
             values = [a.data_ptr() if isinstance(a, Tensor) else a for a in arguments]
             threads = self._kernels.get_threads()
+            if x.numel() < MIN_SHARED_NUMBERS:
+                threads.count = 1
             run(ctypes.addressof(threads), x.numel() // x.shape[-1], x.shape[-1], *values)
 
         return call

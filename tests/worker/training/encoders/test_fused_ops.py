@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import gelu, layer_norm
 
 from tests.worker.training.fused_op_cases import Case, leaf
+from worker.training import native_fused_ops
 from worker.training.encoders.fused_ops import (
     EncoderOps,
     NativeEncoderOps,
@@ -86,3 +87,21 @@ def test_columns_are_summed_in_float32(case: Case[EncoderOps]) -> None:
     grad, sums = case.random(300, 130), torch.empty(130, dtype=case.wide)
     case.ops.sum_columns(grad, sums)
     torch.testing.assert_close(sums.to(F64), grad.to(F64).sum(0), rtol=1e-4, atol=1e-4)
+
+
+def test_sums_do_not_depend_on_the_number_of_threads(
+    kernels_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ops = choose_encoder_ops(kernels_folder, torch.float32, CPU)
+    if not isinstance(ops, NativeEncoderOps):
+        pytest.skip("this machine has no C compiler")
+    grad, (one, shared) = torch.randn(300, 1000), torch.empty(2, 1000)
+    ops.sum_columns(grad, one)
+    monkeypatch.setattr(native_fused_ops, "MIN_SHARED_NUMBERS", 0)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        ops.sum_columns(grad, shared)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(one, shared)
