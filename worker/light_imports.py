@@ -1,24 +1,23 @@
-"""Imports transformers' models without packages that they import only for other purposes.
+"""Imports transformers' models; in training without packages that they need for other purposes.
 
 SciPy is for the losses of object detection, boto3 for the settings of a cloud service: a tenth of
 the time that a process takes to start, and 30 MB of its memory. Training processes import this
-module first, engines when they need a model's class. Both packages can be imported afterwards, as
-the metrics of encoders do with SciPy.
+module first. Both packages can be imported afterwards, as the metrics of encoders do with SciPy.
+An engine imports it when it needs a model's class; by then transformers knows what is installed.
 """
 
 import sys
-import threading
+from importlib import import_module
 
-# A thread of an engine may import boto3 while another one imports this.
-IS_ALONE = threading.current_thread() is threading.main_thread()
-UNUSED = ("boto3", "scipy") if IS_ALONE else ("scipy",)
+MODULES = ("transformers.modeling_utils", "transformers.models.auto.modeling_auto")
+UNUSED = ("boto3", "scipy")
 
-if not sys.modules.keys() & {*UNUSED, "transformers.modeling_utils"}:
-    # Importing a module that is None here fails as if it were not installed.
-    sys.modules.update(dict.fromkeys(UNUSED))  # type: ignore[arg-type]
-    try:
-        import transformers.modeling_utils
-        import transformers.models.auto.modeling_auto  # noqa: F401
-    finally:
-        for name in UNUSED:
-            del sys.modules[name]
+left_out = () if sys.modules.keys() & {*UNUSED, "transformers"} else UNUSED
+# Importing a module that is None here fails as if it were not installed.
+sys.modules.update(dict.fromkeys(left_out))  # type: ignore[arg-type]
+try:
+    for module in MODULES:
+        import_module(module)
+finally:
+    for name in left_out:
+        del sys.modules[name]

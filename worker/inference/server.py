@@ -115,7 +115,11 @@ async def _warm_up(state: ServerState) -> None:
     await state.models.warm_up()
     if state.encoders.list_names():
         # Encoders are transformers' models, and importing those takes seconds.
-        await run_in_thread(partial(import_module, "worker.light_imports"))
+        try:
+            await run_in_thread(partial(import_module, "worker.light_imports"))
+        except ImportError as error:
+            # Causal models are served without them.
+            log.error("engine.models_not_imported", reason=str(error))
 
 
 def _stop_if_failed(warm_up: asyncio.Task[None], thread: EngineThread) -> None:
