@@ -222,6 +222,11 @@ class Settings(BaseSettings):
         description="Whether the engine and training use native kernels on a CPU; `false` leaves "
         "all to torch, which is slower",
     )
+    training_int8: bool = Field(
+        False,
+        description="Whether training of chat models on a CPU multiplies by the base model's "
+        "weights in 8 bits, where the processor and native kernels can",
+    )
     speculative_decoding: bool = Field(
         True,
         description="Whether single streams decode several tokens in a step, where native kernels "

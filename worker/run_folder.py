@@ -78,6 +78,8 @@ class RunSpec:
     deterministic: bool = True
     # False if engines of this installation compute by torch alone.
     native_kernels: bool = True
+    # True if products with frozen weights may be computed in int8.
+    int8: bool = False
     # Maximum rows per forward pass, reduced after attempts that ran out of memory. The tokens per
     # pass are reduced in proportion.
     micro_batch: int | None = None

@@ -177,6 +177,7 @@ def _make_spec(
         sharded=settings.training_sharded and is_generative,
         deterministic=settings.deterministic_training,
         native_kernels=settings.native_kernels,
+        int8=settings.training_int8,
         micro_batch=assignment.micro_batch_size,
         test_metrics=list(assignment.test_metrics),
         rendered_at=assignment.created_at.astimezone(UTC).replace(tzinfo=None).isoformat(),

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from worker.training.frozen_product import Int8Kernels, make_product
 from worker.training.lora import find_adapter, get_base_layer
 from worker.training.nf4 import Nf4Linear, Nf4Weight
 from worker.training.workspace import Workspace
@@ -63,11 +64,13 @@ class _Part(NamedTuple):
 class AdaptedLinear:
     """Layers with the same input as one: their weights and A's are stacked, each has its own B."""
 
-    def __init__(self, modules: Sequence[Any]) -> None:
+    def __init__(self, modules: Sequence[Any], int8: Int8Kernels | None = None) -> None:
+        """Weights are multiplied in int8 if there are kernels for it."""
         layers = [get_base_layer(module) for module in modules]
         self.weight = _merge_weights(layers)
         biases = [layer.bias for layer in layers]
-        self._bias = None if biases[0] is None else torch.cat(biases)
+        bias = None if biases[0] is None else torch.cat(biases)
+        self._product = make_product(self.weight, bias, int8)
         adapters = [adapter for adapter in map(find_adapter, modules) if adapter is not None]
         self._scaling = adapters[0].scaling if adapters else 0.0
         self.dropout = adapters[0].dropout if adapters else 0.0
@@ -95,12 +98,7 @@ class AdaptedLinear:
         self, x: Tensor, out: Tensor, memory: Workspace, dropout: torch.Generator | None
     ) -> Projection | None:
         """Compute `out` [T, out] of x [T, in]; inputs are dropped if there is a generator."""
-        # Quantized, or of another dtype where a model computes in float32; else the same tensor.
-        weight = self.weight.to(x.dtype)
-        if self._bias is None:
-            torch.mm(x, weight.T, out=out)
-        else:
-            torch.addmm(self._bias.to(x.dtype), x, weight.T, out=out)
+        self._product.forward(x, out)
         if not self._parts:
             return None
         z = memory.empty(len(x), self._num_ranks, dtype=x.dtype)
@@ -119,7 +117,7 @@ class AdaptedLinear:
     ) -> Tensor | None:
         """Compute dB and `grad_x`, if that is needed, of dy = `grad`; return dz."""
         if grad_x is not None:
-            torch.mm(grad, self.weight.to(grad.dtype), out=grad_x)
+            self._product.backward(grad, grad_x)
         if projection is None:
             return None
         z, mask = projection

@@ -136,6 +136,7 @@ def build_training_loop(
             device,
             processes=ranks.count,
             is_quantized=_is_quantized(spec),
+            multiplies_int8=spec.int8,
         )
     # No rank takes memory before that.
     ranks.wait()
@@ -252,7 +253,7 @@ def _build_loop(
             weights,
             optimizer,
             get_environment_fingerprint(
-                model.device, choose_dtype(model.device), processes=ranks.count
+                model.device, choose_dtype(model.device), processes=ranks.count, int8=spec.int8
             ),
             best_weights,
             recipe=recipe.report(),

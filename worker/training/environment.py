@@ -59,7 +59,7 @@ def make_deterministic() -> None:
 
 
 def get_environment_fingerprint(
-    device: torch.device, dtype: torch.dtype, *, processes: int = 1
+    device: torch.device, dtype: torch.dtype, *, processes: int = 1, int8: bool = False
 ) -> dict[str, str]:
     """Describe the versions and hardware that bit-exact results depend on, besides the job."""
     on_cuda = device.type == "cuda"
@@ -71,4 +71,5 @@ def get_environment_fingerprint(
         "threads": str(torch.get_num_threads()),
         "dtype": str(dtype),
         **({"processes": str(processes)} if processes > 1 else {}),
+        **({"int8": "allowed"} if int8 else {}),
     }

@@ -133,10 +133,12 @@ def choose_causal_lm(
     neftune_alpha: float = 0.0,
     gradient_checkpointing: bool = False,
     kernels: Path | None = None,
+    multiplies_int8: bool = False,
 ) -> CausalLM:
     """Choose the step written by hand if it supports the model, else the model's own.
 
-    The former uses native operations if there is a folder of `kernels`.
+    The former uses native operations if there is a folder of `kernels`, and products in int8 if
+    these have some.
     """
     if not llama.supports(model):
         return TransformersCausalLM(
@@ -147,4 +149,5 @@ def choose_causal_lm(
         neftune_alpha=neftune_alpha,
         gradient_checkpointing=gradient_checkpointing,
         kernels=kernels,
+        multiplies_int8=multiplies_int8,
     )

@@ -21,9 +21,10 @@ from worker.model.llama import LlamaShape, unsupported_reason
 from worker.training.adapted_linear import AdaptedLinear, FlatAdapter, Projection, draw_seed
 from worker.training.attention import Attention, Kept, supports_rows_end_to_end
 from worker.training.batching import MicroBatch
+from worker.training.frozen_product import Int8Kernels, find_int8
 from worker.training.fused_ops import FusedOps, Rope, TorchFusedOps
 from worker.training.losses import linear_cross_entropy
-from worker.training.native_fused_ops import choose_fused_ops
+from worker.training.native_fused_ops import choose_fused_ops, find_kernels
 from worker.training.neftune import add_embedding_noise, row_lengths
 from worker.training.rounded_sizes import round_up
 from worker.training.workspace import Workspace
@@ -96,13 +97,13 @@ class _LayerRun:
 class _DecoderLayer:
     """Weights of one decoder layer, its forward and its backward pass."""
 
-    def __init__(self, layer: Any, shape: LlamaShape) -> None:
+    def __init__(self, layer: Any, shape: LlamaShape, int8: Int8Kernels | None) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self._shape = shape
-        self._qkv = AdaptedLinear([attention.q_proj, attention.k_proj, attention.v_proj])
-        self._o = AdaptedLinear([attention.o_proj])
-        self._gate_up = AdaptedLinear([mlp.gate_proj, mlp.up_proj])
-        self._down = AdaptedLinear([mlp.down_proj])
+        self._qkv = AdaptedLinear([attention.q_proj, attention.k_proj, attention.v_proj], int8)
+        self._o = AdaptedLinear([attention.o_proj], int8)
+        self._gate_up = AdaptedLinear([mlp.gate_proj, mlp.up_proj], int8)
+        self._down = AdaptedLinear([mlp.down_proj], int8)
         self.linears = (self._qkv, self._o, self._gate_up, self._down)
         self.has_dropout = any(linear.dropout for linear in self.linears)
         self._input_norm = layer.input_layernorm
@@ -254,8 +255,9 @@ class LlamaCausalLM:
         neftune_alpha: float = 0.0,
         gradient_checkpointing: bool = False,
         kernels: Path | None = None,
+        multiplies_int8: bool = False,
     ) -> None:
-        """Native ops are used if there is a folder of `kernels`."""
+        """Native ops are used if there is a folder of `kernels`; products in int8, if possible."""
         base: Any = model.get_base_model()
         self._neftune_alpha = neftune_alpha
         self._recomputes = gradient_checkpointing
@@ -264,12 +266,14 @@ class LlamaCausalLM:
         self._shape = LlamaShape.of(base.config)
         self._embedding: nn.Embedding = base.model.embed_tokens
         self._rotary = base.model.rotary_emb
-        self._layers = [_DecoderLayer(layer, self._shape) for layer in base.model.layers]
-        self._linears = [linear for layer in self._layers for linear in layer.linears]
-        self._norm = base.model.norm
         self._head: Tensor = base.lm_head.weight
         self._dtype = self._head.dtype
-        self._ops = choose_fused_ops(kernels, self._dtype, self._head.device)
+        native = find_kernels(kernels, self._dtype, self._head.device)
+        self._ops = choose_fused_ops(native)
+        int8 = find_int8(native) if multiplies_int8 else None
+        self._layers = [_DecoderLayer(layer, self._shape, int8) for layer in base.model.layers]
+        self._linears = [linear for layer in self._layers for linear in layer.linears]
+        self._norm = base.model.norm
         self._keep, self._scratch = Workspace(self._head.device), Workspace(self._head.device)
         self._run_number = 0
         self._adapter = FlatAdapter([p for linear in self._linears for p in linear.parameters])

@@ -12,6 +12,8 @@ from worker.training.errors import TrainingError
 
 # Memory of the process itself: Python, torch, and the training file's rows.
 PROCESS_BYTES = 500_000_000
+# Products in int8 hold a weight twice, for both passes, with a scale in float32 for 32.
+INT8_BYTES_PER_WEIGHT = 2 * (1 + 4 / 32)
 
 
 def check_memory(
@@ -21,9 +23,12 @@ def check_memory(
     *,
     processes: int = 1,
     is_quantized: bool = False,
+    multiplies_int8: bool = False,
     memory: HostMemory | None = None,
 ) -> None:
-    """Raise TrainingError if the weights in `dtype`, or in 4 bits, alone exceed the host's memory.
+    """Raise TrainingError if the weights alone exceed the host's memory, as they are held.
+
+    In `dtype`, in 4 bits if that `is_quantized`, or in int8 for both passes.
 
     Each of `processes` has its own. The kernel would kill the process without a word, and again on
     each retry.
@@ -35,6 +40,8 @@ def check_memory(
     weights = counts.total * dtype.itemsize
     if is_quantized:
         weights -= int(counts.in_layers * (dtype.itemsize - NF4_BYTES_PER_WEIGHT))
+    elif multiplies_int8 and dtype == torch.bfloat16:
+        weights += int(counts.in_layers * (INT8_BYTES_PER_WEIGHT - dtype.itemsize))
     needed = processes * (weights + PROCESS_BYTES)
     total, available = host.total_bytes(), host.available_bytes()
     if total is not None and needed > total:

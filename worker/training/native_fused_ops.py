@@ -155,7 +155,6 @@ def find_kernels(folder: Path | None, dtype: torch.dtype, device: torch.device) 
     return load_kernels(folder, dtype)
 
 
-def choose_fused_ops(folder: Path | None, dtype: torch.dtype, device: torch.device) -> FusedOps:
+def choose_fused_ops(kernels: Kernels | None) -> FusedOps:
     """Choose native operations if there are kernels, else torch's."""
-    kernels = find_kernels(folder, dtype, device)
     return TorchFusedOps() if kernels is None else NativeFusedOps(kernels)

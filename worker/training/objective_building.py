@@ -64,6 +64,7 @@ def _choose_causal_lm(spec: RunSpec, recipe: Recipe, model: PeftModel, ranks: Ra
         model,
         **options,
         kernels=get_kernels_folder(Path(spec.model_cache)) if spec.native_kernels else None,
+        multiplies_int8=spec.int8,
     )
 
 

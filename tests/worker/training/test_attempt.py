@@ -10,10 +10,13 @@ from peft import PeftModel
 
 from app.manifests import file_sha256, read_manifest
 from tests.worker.training.conftest import MakeRun, chat, events, write_rows
+from worker.inference.native.build import get_kernels_folder
+from worker.inference.native.library import load_kernels
 from worker.modeling import load_adapter, load_base
 from worker.run_folder import CheckpointWritten, ExitCode, Failed, Metrics, RunFolder, Started
 from worker.training.attempt import run_attempt
 from worker.training.divergence import DivergenceDetector
+from worker.training.frozen_product import find_int8
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_settings")]
 
@@ -156,6 +159,20 @@ class TestBitExactness:
             e.step for e in events(folder) if isinstance(e, CheckpointWritten) and e.servable
         }
         assert servable == {3, 6, 9}, "a stop within an epoch does not end it"
+
+    def test_resuming_with_products_in_int8_changes_no_bit(
+        self, make_run: MakeRun, uninterrupted: RunFolder, tmp_path: Path, kernels_folder: Path
+    ) -> None:
+        if find_int8(load_kernels(kernels_folder, torch.bfloat16)) is None:
+            pytest.skip("this machine has no instructions for products of bytes, or no C compiler")
+        shutil.copytree(kernels_folder, get_kernels_folder(tmp_path / "cache"), dirs_exist_ok=True)
+        whole, stopped = (make_run(name, int8=True) for name in ("whole", "stopped"))
+        assert run_attempt(whole) == ExitCode.DONE
+        assert adapter_bits(whole) != adapter_bits(uninterrupted)
+        stopped.stop_file.touch()
+        while run_attempt(stopped) == ExitCode.YIELDED:
+            pass
+        assert adapter_bits(stopped) == adapter_bits(whole)
 
     def test_resuming_in_another_folder_changes_no_bit(
         self, make_run: MakeRun, uninterrupted: RunFolder

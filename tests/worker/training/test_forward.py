@@ -53,6 +53,10 @@ LLAMA3 = LlamaConfig(
     },
 )  # fmt: skip
 QWEN2 = Qwen2Config(**SHAPE)
+# Of whole blocks of 32, which products in int8 need; Qwen 2 has biases.
+WIDE_SHAPE = {**SHAPE, "hidden_size": 96, "intermediate_size": 160, "head_dim": 16}
+WIDE_LLAMA = LlamaConfig(**WIDE_SHAPE)
+WIDE_QWEN2 = Qwen2Config(**WIDE_SHAPE)
 QWEN3 = Qwen3Config(**SHAPE)
 GPT2 = GPT2Config(vocab_size=120, n_embd=48, n_layer=2, n_head=4)
 GEMMA3 = Gemma3TextConfig(**SHAPE, sliding_window=16)
@@ -210,6 +214,29 @@ def test_fused_ops_compute_the_same(
         error = (native_gradients[name] - gradient).norm() / gradient.norm()
         torch_error = (torch_gradients[name] - gradient).norm() / gradient.norm()
         assert error < 1.3 * torch_error + tolerance / 10, name
+
+
+@pytest.mark.parametrize("config", [WIDE_LLAMA, WIDE_QWEN2], ids=["llama", "qwen2"])
+def test_products_in_int8_compute_nearly_the_same(
+    config: PretrainedConfig, kernels_folder: Path
+) -> None:
+    batch = rows([12, 20, 21, 90], shared=9)
+    exact, exact_gradients = run_transformers(model_with_adapter(config), batch)
+    results = []
+    for multiplies_int8 in (False, True):
+        model = model_with_adapter(config)
+        model.get_base_model().to(torch.bfloat16)
+        for parameter in adapter_parameters(model).values():
+            parameter.data = parameter.data.float()
+        causal_lm = LlamaCausalLM(model, kernels=kernels_folder, multiplies_int8=multiplies_int8)
+        results.append(run_causal_lm(causal_lm, model, batch))
+    (bfloat16, bfloat16_gradients), (int8, int8_gradients) = results
+    torch.testing.assert_close(int8, bfloat16, rtol=0.03, atol=0.03)
+    torch.testing.assert_close(int8.mean(), exact.mean(), rtol=0.003, atol=0.003)
+    for name, gradient in exact_gradients.items():
+        error = (int8_gradients[name] - gradient).norm() / gradient.norm()
+        bfloat16_error = (bfloat16_gradients[name] - gradient).norm() / gradient.norm()
+        assert error < bfloat16_error + 0.04, name
 
 
 def attend_row_by_row(

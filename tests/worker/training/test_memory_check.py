@@ -38,3 +38,11 @@ def test_a69_a_model_that_fits_is_loaded(tiny_folder: Path, tmp_path: Path) -> N
     needed = 4 * count_weights(tiny_folder).total + PROCESS_BYTES
     host = make_host(tmp_path, total=needed + 2048, available=needed + 2048)
     check_memory(tiny_folder, torch.float32, CPU, memory=host)
+
+
+def test_a69_weights_in_int8_are_counted_for_both_passes(tiny_folder: Path, tmp_path: Path) -> None:
+    enough_for_bfloat16 = 2 * count_weights(tiny_folder).total + PROCESS_BYTES + 1024
+    host = make_host(tmp_path, total=enough_for_bfloat16, available=enough_for_bfloat16)
+    check_memory(tiny_folder, torch.bfloat16, CPU, memory=host)
+    with pytest.raises(TrainingError, match="memory"):
+        check_memory(tiny_folder, torch.bfloat16, CPU, multiplies_int8=True, memory=host)

@@ -54,6 +54,7 @@ typedef struct {
 #include "training.h"
 #include "encoder_training.h"
 #include "training_attention.h"
+#include "hadamard_product.h"
 
 /* --- what follows each product ------------------------------------------------------------- */
 

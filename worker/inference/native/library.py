@@ -45,6 +45,10 @@ class Kernels:
         declared: Callable[..., None] = function
         return declared
 
+    def has(self, name: str) -> bool:
+        """True if this CPU's library has a function that not all have."""
+        return hasattr(self._library, name)
+
     def get_threads(self) -> Threads:
         """Threads of a call: as many as torch has in this thread."""
         return Threads(*self._openmp, torch.get_num_threads())

@@ -1,0 +1,128 @@
+"""Products with frozen weights, forward and backward: y = x · Wᵀ + bias and dx = dy · W."""
+
+import ctypes
+from ctypes import c_int64, c_void_p
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from worker.inference.native.library import Kernels
+from worker.training.nf4 import Nf4Weight
+
+
+class FrozenProduct(Protocol):
+    """Products with a frozen matrix."""
+
+    def forward(self, x: Tensor, out: Tensor) -> None:
+        """out [T, out] = x [T, in] · Wᵀ + bias"""
+        ...
+
+    def backward(self, grad: Tensor, grad_x: Tensor) -> None:
+        """grad_x [T, in] = grad [T, out] · W"""
+        ...
+
+
+class MatrixProduct:
+    """Implements `FrozenProduct` by torch, in the dtype of its operands."""
+
+    def __init__(self, weight: Tensor | Nf4Weight, bias: Tensor | None) -> None:
+        self._weight, self._bias = weight, bias
+
+    def forward(self, x: Tensor, out: Tensor) -> None:
+        # Quantized, or of another dtype where a model computes in float32; else the same tensor.
+        weight = self._weight.to(x.dtype)
+        if self._bias is None:
+            torch.mm(x, weight.T, out=out)
+        else:
+            torch.addmm(self._bias.to(x.dtype), x, weight.T, out=out)
+
+    def backward(self, grad: Tensor, grad_x: Tensor) -> None:
+        torch.mm(grad, self._weight.to(grad.dtype), out=grad_x)
+
+
+class Int8Kernels:
+    """Products of bfloat16 that native code computes in int8, `hadamard_product.h`."""
+
+    # Inputs of a block, and outputs of a panel.
+    BLOCK = 32
+    BYTES_OF_BLOCK = 8 + BLOCK
+    BYTES_OF_WEIGHTS = 4 * BLOCK + BLOCK * BLOCK
+
+    def __init__(self, kernels: Kernels) -> None:
+        self._kernels = kernels
+        sizes = [c_int64] * 3
+        self._product = kernels.declare("hadamard_product", c_void_p, *sizes, *[c_void_p] * 5)
+        self._pack = kernels.declare("pack_hadamard", c_void_p, *sizes[:2], c_void_p, c_void_p)
+        # Memory of quantized inputs, of the largest product until now.
+        self._blocks = torch.empty(0, dtype=torch.uint8)
+
+    def supports(self, weight: Tensor) -> bool:
+        """True if the matrix consists of whole blocks, of its rows and of its columns."""
+        return all(size % self.BLOCK == 0 for size in weight.shape)
+
+    def pack(self, weight: Tensor) -> Tensor:
+        """Quantize a matrix [out, in] in bfloat16: bytes [panels, blocks, bytes of both]."""
+        weight = weight.contiguous()
+        outputs, inputs = weight.shape
+        shape = outputs // self.BLOCK, inputs // self.BLOCK, self.BYTES_OF_WEIGHTS
+        panels = torch.empty(shape, dtype=torch.uint8)
+        threads = self._kernels.get_threads()
+        pointers = weight.data_ptr(), panels.data_ptr()
+        self._pack(ctypes.addressof(threads), outputs, inputs, *pointers)
+        return panels
+
+    def multiply(self, x: Tensor, panels: Tensor, bias: Tensor | None, out: Tensor) -> None:
+        """out [T, out] = x [T, in] · Wᵀ + bias, of contiguous matrices and a bias in float32."""
+        rows, inputs = x.shape
+        size = rows * (inputs // self.BLOCK) * self.BYTES_OF_BLOCK
+        if len(self._blocks) < size:
+            self._blocks = torch.empty(size, dtype=torch.uint8)
+        threads = self._kernels.get_threads()
+        self._product(
+            ctypes.addressof(threads),
+            *(rows, inputs, out.shape[1]),
+            panels.data_ptr(),
+            None if bias is None else bias.data_ptr(),
+            *(tensor.data_ptr() for tensor in (x, self._blocks, out)),
+        )
+
+
+class Int8Product:
+    """Implements `FrozenProduct` by int8 of blocks, which rounds about four times as much.
+
+    The weights themselves are used where something is computed in float32, and not read otherwise:
+    where they are pages of a file, they take no memory.
+    """
+
+    def __init__(self, kernels: Int8Kernels, weight: Tensor, bias: Tensor | None) -> None:
+        self._kernels = kernels
+        self._forward_panels = kernels.pack(weight)
+        self._backward_panels = kernels.pack(weight.T)
+        self._bias = None if bias is None else bias.float()
+        self._exact = MatrixProduct(weight, bias)
+
+    def forward(self, x: Tensor, out: Tensor) -> None:
+        if x.dtype == torch.bfloat16:
+            self._kernels.multiply(x, self._forward_panels, self._bias, out)
+        else:
+            self._exact.forward(x, out)
+
+    def backward(self, grad: Tensor, grad_x: Tensor) -> None:
+        self._kernels.multiply(grad, self._backward_panels, None, grad_x)
+
+
+def find_int8(kernels: Kernels | None) -> Int8Kernels | None:
+    """Return the products in int8, if this processor multiplies bytes and has kernels that do."""
+    if kernels is None or not kernels.has("hadamard_product"):
+        return None
+    return Int8Kernels(kernels)
+
+
+def make_product(
+    weight: Tensor | Nf4Weight, bias: Tensor | None, int8: Int8Kernels | None = None
+) -> FrozenProduct:
+    """Make the product with a matrix [out, in], in int8 if there are kernels that support it."""
+    if int8 is None or not isinstance(weight, Tensor) or not int8.supports(weight):
+        return MatrixProduct(weight, bias)
+    return Int8Product(int8, weight, bias)
