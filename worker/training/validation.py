@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from worker.training.sampler import EpochSampler
 
 RowT = TypeVar("RowT")
 # Micro-batches with the outputs that their loss was computed from.
-Parts = Sequence[tuple[Sequence[RowT], Any]]
+Parts = Sequence[tuple[Sequence[RowT], Tensor | None]]
 TaskMetrics = Callable[[Parts[RowT]], Mapping[str, float]]
 
 # Sampled evaluations per run. Each costs a third of a training step.
@@ -65,9 +65,10 @@ class Validation(Generic[RowT]):
             rows = self.sampler.batch(
                 1 + (step // self.sample_interval_steps) % self.sampler.steps_per_epoch
             )
-            values |= self._mean_loss("valid", rows, None)[0]
+            values |= self._mean_loss("valid", rows, None, collects=False)[0]
         if full:
-            losses, parts = self._mean_loss("full_valid", self.rows, stop)
+            collects = self.task_metrics is not None
+            losses, parts = self._mean_loss("full_valid", self.rows, stop, collects=collects)
             values |= losses
             if self.task_metrics is not None and not stop:
                 metrics = self.task_metrics(parts)
@@ -76,11 +77,11 @@ class Validation(Generic[RowT]):
 
     @torch.no_grad()
     def _mean_loss(
-        self, name: str, rows: Sequence[RowT], stop: StopSignal | None
+        self, name: str, rows: Sequence[RowT], stop: StopSignal | None, *, collects: bool
     ) -> tuple[dict[str, float], Parts[RowT]]:
-        """Compute the mean loss of the rows, and their outputs if metrics are computed of them."""
+        """Compute the mean loss of the rows, and their outputs if it `collects` them."""
         sums: list[dict[str, Tensor]] = []
-        parts: list[tuple[Sequence[RowT], Any]] = []
+        parts: list[tuple[Sequence[RowT], Tensor | None]] = []
         is_stopped = False
         for part in self.objective.split(self.ranks.select(rows, self.objective.num_tokens)):
             if stop:
@@ -88,8 +89,8 @@ class Validation(Generic[RowT]):
                 break
             output = self.objective.compute_loss(part)
             sums.append(output.to_sums())
-            if self.task_metrics is not None:
-                parts.append((part, output.outputs))
+            if collects:
+                parts.append((part, output.take_outputs()))
         if self.ranks.any(is_stopped):
             return {}, ()
         return mean_metrics(self.ranks.add(sums), self.objective.num_items(rows), name), parts

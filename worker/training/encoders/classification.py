@@ -105,7 +105,7 @@ class ClassificationObjective(LengthGroupedObjective[TextRow]):
 
     def measure(self, parts: Parts[TextRow]) -> EvaluationReport:
         ordered_rows = [row for part, _ in parts for row in part]
-        logits = torch.cat([logits for _, logits in parts])
+        logits = torch.cat([logits for _, logits in parts if logits is not None])
         is_multi_label = self.encoder.task.multi_label
         probabilities = logits.sigmoid() if is_multi_label else logits.softmax(1)
         return self.score(ordered_rows, probabilities.cpu().numpy())

@@ -26,6 +26,9 @@ class ContrastiveObjective(LengthGroupedObjective[RowT]):
         """Keep a batch whole; a validation file is split into batches of `MAX_ROWS`."""
         return [rows[start : start + MAX_ROWS] for start in range(0, len(rows), MAX_ROWS)]
 
+    def evaluate(self, rows: Sequence[RowT]) -> EvaluationReport:
+        raise NotImplementedError
+
     def measure(self, parts: Parts[RowT]) -> EvaluationReport:
         """Embed again: texts are compared within the whole file, each once."""
         return self.evaluate(list(chain.from_iterable(rows for rows, _ in parts)))

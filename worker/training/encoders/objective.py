@@ -87,7 +87,9 @@ class LengthGroupedObjective(Generic[RowT]):
 
     @torch.no_grad()
     def evaluate(self, rows: Sequence[RowT]) -> EvaluationReport:
-        return self.measure([(part, self.compute_loss(part).outputs) for part in self.split(rows)])
+        return self.measure(
+            [(part, self.compute_loss(part).take_outputs()) for part in self.split(rows)]
+        )
 
     def compute_loss(self, rows: Sequence[RowT]) -> LossOutput:
         raise NotImplementedError

@@ -122,7 +122,8 @@ def _list_rows_with_scores(parts: Parts[TextRow]) -> list[tuple[TextRow, Array]]
     """List the rows in the order of the file, with the log-probabilities of start and end."""
     scored: list[tuple[TextRow, Array]] = []
     for part, scores in parts:
-        scored += zip(part, scores.cpu().numpy(), strict=True)
+        assert scores is not None
+        scored += zip(part, scores.numpy(), strict=True)
     return sorted(scored, key=lambda pair: pair[0].example_index)
 
 

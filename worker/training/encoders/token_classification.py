@@ -75,19 +75,18 @@ class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
         return max(1, sum(int((row.target >= 0).sum()) for row in rows))
 
     def compute_loss(self, rows: Sequence[TextRow]) -> LossOutput:
-        outputs = self._compute_logits(rows)
+        of_units = self._compute_logits(rows)
         targets = torch.from_numpy(np.concatenate([_unit_targets(row) for row in rows]))
         is_learned = (targets >= 0).to(self.encoder.device)
-        logits, targets = outputs[is_learned], targets.to(self.encoder.device)[is_learned]
+        logits, targets = of_units[is_learned], targets.to(self.encoder.device)[is_learned]
         # In training only, so that validation losses compare.
         smoothing = self._label_smoothing if torch.is_grad_enabled() else 0.0
         losses = functional.cross_entropy(
             logits, targets, self._weights, reduction="none", label_smoothing=smoothing
         )
-        correct = (logits.argmax(1) == targets).sum()
-        return LossOutput(
-            loss=losses.sum(), num_items=len(targets), correct=correct, outputs=outputs.detach()
-        )
+        tags = of_units.detach().argmax(1)
+        correct = (tags[is_learned] == targets).sum()
+        return LossOutput(loss=losses.sum(), num_items=len(targets), correct=correct, outputs=tags)
 
     def measure(self, parts: Parts[TextRow]) -> EvaluationReport:
         tagged = _list_rows_with_tags(parts)
@@ -146,10 +145,10 @@ def list_wrong(
 def _list_rows_with_tags(parts: Parts[TextRow]) -> list[tuple[TextRow, Array]]:
     """List the rows in the order of the file, with the index of each unit's tag."""
     tagged: list[tuple[TextRow, Array]] = []
-    for part, logits in parts:
-        tags = logits.argmax(1).cpu().numpy()
+    for part, tags in parts:
+        assert tags is not None
         ends = np.cumsum([len(_unit_targets(row)) for row in part])
-        tagged += zip(part, np.split(tags, ends[:-1]), strict=True)
+        tagged += zip(part, np.split(tags.numpy(), ends[:-1]), strict=True)
     return sorted(tagged, key=lambda pair: pair[0].example_index)
 
 

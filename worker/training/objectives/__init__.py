@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from torch import Tensor
 
@@ -15,14 +15,19 @@ class LossOutput:
 
     `correct` is the number of items predicted correctly, or None where that is undefined.
     `metrics` are further sums over the same items, without a graph; their means are reported under
-    these names. `outputs` of the model, without a graph, are for metrics of the method's own.
+    these names. `outputs` of the model, without a graph, are for metrics of the method's own; None
+    if it has none, or computes other outputs for them.
     """
 
     loss: Tensor
     num_items: int
     correct: Tensor | None = None
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
-    outputs: Any = None
+    outputs: Tensor | None = None
+
+    def take_outputs(self) -> Tensor | None:
+        """Copy the outputs into the host's memory, where those of a whole file have room."""
+        return None if self.outputs is None else self.outputs.cpu()
 
     def to_sums(self) -> dict[str, Tensor]:
         """List loss, accuracy and metrics as sums, on the device: nothing waits for it."""
