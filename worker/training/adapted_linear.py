@@ -18,8 +18,8 @@ from worker.training.nf4 import Nf4Linear, Nf4Weight
 from worker.training.workspace import Workspace
 
 
-class FlatAdapter:
-    """All weights of an adapter in one tensor, and their gradient in another.
+class FlatWeights:
+    """All trained weights in one tensor, and their gradient in another.
 
     The parameters and their gradients are views of both.
     """
@@ -136,7 +136,7 @@ class AdaptedLinear:
             grad_x.addcmul_(dz @ self._a, mask)
         return dz
 
-    def backward_a(self, dz: Tensor | None, projection: Projection | None, x: Tensor) -> None:
+    def backward_weights(self, dz: Tensor | None, projection: Projection | None, x: Tensor) -> None:
         """Compute dA of the layer's input, which is not needed for anything else."""
         if dz is not None and projection is not None:
             dropped = x if projection.mask is None else x * projection.mask

@@ -18,7 +18,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from worker.model.llama import LlamaShape, unsupported_reason
-from worker.training.adapted_linear import AdaptedLinear, FlatAdapter, Projection, draw_seed
+from worker.training.adapted_linear import AdaptedLinear, FlatWeights, Projection, draw_seed
 from worker.training.attention import Attention, Kept, supports_rows_end_to_end
 from worker.training.batching import MicroBatch
 from worker.training.frozen_product import Int8Kernels, find_int8
@@ -156,21 +156,21 @@ class _DecoderLayer:
             dz = self._down.backward(grad, run.down, grad_activated, scratch)
             grad_gate_up = scratch.empty(*run.gate_up_out.shape, dtype=grad.dtype)
             context.ops.swiglu_backward(run.gate_up_out, grad_activated, grad_gate_up, activated)
-            self._down.backward_a(dz, run.down, activated)
+            self._down.backward_weights(dz, run.down, activated)
             grad_x = scratch.empty(*grad.shape, dtype=grad.dtype)
             dz = self._gate_up.backward(grad_gate_up, run.gate_up, grad_x, scratch)
-            self._gate_up.backward_a(dz, run.gate_up, run.mlp_inputs.x)
+            self._gate_up.backward_weights(dz, run.gate_up, run.mlp_inputs.x)
             context.norm_backward(grad_x, run.mlp_inputs, grad)
         with scratch.released_after():
             grad_attended = scratch.empty(*run.attended.shape, dtype=grad.dtype)
             dz = self._o.backward(grad, run.o, grad_attended, scratch)
-            self._o.backward_a(dz, run.o, run.attended)
+            self._o.backward_weights(dz, run.o, run.attended)
             grad_qkv = scratch.empty(len(grad), self._qkv.weight.shape[0], dtype=grad.dtype)
             context.attention.backward(grad_attended, run.attention, grad_qkv)
             self._norm_heads_backward(grad_qkv, run.head_norms, context)
             grad_x = scratch.empty(*grad.shape, dtype=grad.dtype)
             dz = self._qkv.backward(grad_qkv, run.qkv, None if is_first else grad_x, scratch)
-            self._qkv.backward_a(dz, run.qkv, run.inputs.x)
+            self._qkv.backward_weights(dz, run.qkv, run.inputs.x)
             if not is_first:
                 context.norm_backward(grad_x, run.inputs, grad)
 
@@ -276,7 +276,7 @@ class LlamaCausalLM:
         self._norm = base.model.norm
         self._keep, self._scratch = Workspace(self._head.device), Workspace(self._head.device)
         self._run_number = 0
-        self._adapter = FlatAdapter([p for linear in self._linears for p in linear.parameters])
+        self._adapter = FlatWeights([p for linear in self._linears for p in linear.parameters])
         self._bind()
 
     @property

@@ -48,16 +48,18 @@ class TunedLinear:
     def backward(
         self, grad: Tensor, projection: Projection | None, grad_x: Tensor | None, memory: Workspace
     ) -> Tensor:
-        """Compute `grad_x` of dy = `grad`, if that is needed; return what `backward_a` takes."""
+        """Compute `grad_x` of dy = `grad`, if needed; return what `backward_weights` takes."""
         if grad_x is not None:
             torch.mm(grad, self.weight, out=grad_x)
         return grad
 
-    def backward_a(self, dz: Tensor | None, projection: Projection | None, x: Tensor) -> None:
-        """Compute the gradients of weights and biases, of dy = `dz` and the layer's input."""
-        assert dz is not None
-        torch.mm(dz.T, x, out=self._weight_gradient)
-        wide = torch.promote_types(dz.dtype, torch.float32)
-        sums = torch.empty(dz.shape[1], dtype=wide, device=dz.device)
-        self._ops.sum_columns(dz, sums)
+    def backward_weights(
+        self, grad: Tensor | None, projection: Projection | None, x: Tensor
+    ) -> None:
+        """Compute the gradients of weights and biases, of dy = `grad` and the layer's input."""
+        assert grad is not None
+        torch.mm(grad.T, x, out=self._weight_gradient)
+        wide = torch.promote_types(grad.dtype, torch.float32)
+        sums = torch.empty(grad.shape[1], dtype=wide, device=grad.device)
+        self._ops.sum_columns(grad, sums)
         self._bias_gradient.copy_(sums)
