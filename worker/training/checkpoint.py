@@ -2,8 +2,9 @@
 
     adapter_config.json, adapter_model.safetensors   the adapter, ready to be served
     optimizer.safetensors                            AdamW's moments; the last checkpoint needs none
-    state.json                                       step, RNG states, environment fingerprint,
-                                                     resolved hyperparameters, rows' digest
+    state.json                                       step, whether it is the last, RNG states,
+                                                     environment fingerprint, resolved
+                                                     hyperparameters, rows' digest
     losses.json                                      what divergence is judged by
     start.json                                       the loss before training, on some rows
     best.json, best.safetensors                      the best weights so far, with validation only
@@ -75,7 +76,8 @@ class Checkpointer:
             (partial / name).write_bytes(data)
         if not is_last:
             save_file(self._optimizer_tensors(), partial / OPTIMIZER_FILE)
-        (partial / STATE_FILE).write_text(json.dumps(self._trainer_state(step)), encoding="utf-8")
+        state = {**self._trainer_state(step), "is_last": is_last}
+        (partial / STATE_FILE).write_text(json.dumps(state), encoding="utf-8")
         for path in partial.iterdir():
             _fsync(path)
         write_manifest(partial)
@@ -125,9 +127,9 @@ class Checkpointer:
         self.weights.load(target)
         if self.best_weights is not None:
             self.best_weights.load(target)
-        if (target / OPTIMIZER_FILE).exists():
-            self._load_optimizer_tensors(load_file(target / OPTIMIZER_FILE))
         state = json.loads((target / STATE_FILE).read_bytes())
+        if not state.get("is_last", False):
+            self._load_optimizer_tensors(load_file(target / OPTIMIZER_FILE))
         torch.set_rng_state(_decode_rng_state(state["random"]["cpu"]))
         if torch.cuda.is_available() and "cuda" in state["random"]:
             torch.cuda.set_rng_state(_decode_rng_state(state["random"]["cuda"]))

@@ -109,6 +109,19 @@ class TestCheckpoint:
         assert not metrics(again), "no step is left to train"
         assert adapter_bits(again) == adapter_bits(folder)
 
+    def test_another_one_is_not_resumed_without_its_optimizer(self, make_run: MakeRun) -> None:
+        folder = make_run()
+        run_attempt(folder)
+        again = make_run("again")
+        shutil.copytree(folder.checkpoint(6), again.checkpoint(6))
+        (again.checkpoint(6) / "optimizer.safetensors").unlink()
+        manifest = again.checkpoint(6) / "manifest.json"
+        files = json.loads(manifest.read_bytes())["files"]
+        del files["optimizer.safetensors"]
+        manifest.write_text(json.dumps({"files": files}))
+        with pytest.raises(FileNotFoundError):
+            run_attempt(again)
+
     @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
     def test_peft_loads_the_adapter(self, make_run: MakeRun, tiny_folder: Path) -> None:
         folder = make_run()
