@@ -6,13 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
 from app.catalog import CatalogModel
 from app.recipes.chat import (
-    BaseQuantization,
     LoraSettings,
     Recipe,
     choose_dpo_recipe,
@@ -38,6 +36,10 @@ from worker.training.adapter_settings import (
     inherit_settings,
     list_linear_layers,
 )
+from worker.training.base_loading import (
+    load_base_as_wanted,
+    wants_sharded_base,
+)
 from worker.training.best_weights import BestWeights
 from worker.training.chat_data import (
     OTHER_DATA_WARNING,
@@ -47,42 +49,26 @@ from worker.training.chat_data import (
     make_progress_reporter,
 )
 from worker.training.checkpoint import Checkpointer
+from worker.training.comparison_building import with_comparison
 from worker.training.divergence import DivergenceDetector
 from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.errors import user_error
 from worker.training.loop import TrainingLoop
-from worker.training.memory_check import check_memory
 from worker.training.memory_plan import must_recompute
 from worker.training.objective_building import build_dpo, build_supervised
 from worker.training.objectives.dpo import DpoObjective, read_pairs
 from worker.training.objectives.supervised import SupervisedObjective, read_rows
 from worker.training.optimizer import build_optimizer
 from worker.training.packing import PackedObjective, pack_rows
-from worker.training.preloading import (
-    add_adapter,
-    load_base,
-    load_quantized_base,
-    make_renderer,
-)
+from worker.training.preloading import add_adapter, make_renderer
 from worker.training.ranks import ALONE, Ranks
 from worker.training.ref_logprobs import RefLogprobsPrecomputer
 from worker.training.rendered_rows import compute_key, read_files
 from worker.training.sampler import EpochSampler
-from worker.training.serving_check.bounds import is_rounded, name_precision
-from worker.training.serving_check.full_weights import FullWeights
-from worker.training.serving_check.stored import check_stored
-from worker.training.serving_check.trained import TrainedRows, measure_rows
 from worker.training.sharding import shard_base
 from worker.training.start_comparison import StartComparison
 from worker.training.validation import Validation
 from worker.training.weights import AdapterWeights
-
-# Reasons for which something is not done with a base that is divided among processes.
-SHARDED = "the base model is divided among several processes, and an engine would need all of it"
-SHARDED_QUANTIZATION = (
-    "This service divides base models among GPUs, and weights in 4 bits cannot be divided. Omit "
-    "quantization."
-)
 
 Objective = SupervisedObjective | DpoObjective
 
@@ -108,8 +94,6 @@ def build_training_loop(
         from worker.training.encoders import builder
 
         return builder.build_training_loop(folder, spec, stop)
-    if spec.sharded and _is_quantized(spec):
-        raise user_error("invalid_quantization", SHARDED_QUANTIZATION, "quantization")
     if spec.method not in CHAT_METHODS:
         raise user_error("invalid_method", f"Unknown method {spec.method!r}.", "method")
     method = CHAT_METHODS[spec.method]
@@ -129,22 +113,7 @@ def build_training_loop(
     key = compute_key(model_folder, renderer, method=spec.method, long_rows=long_rows)
     data, validation_rows = ranks.in_turn(lambda: read_files(folder, renderer, read, key))
     device = choose_device()
-    if ranks.is_first:
-        check_memory(
-            model_folder,
-            choose_dtype(device),
-            device,
-            processes=ranks.count,
-            is_quantized=_is_quantized(spec),
-            multiplies_int8=spec.int8,
-        )
-    # No rank takes memory before that.
-    ranks.wait()
-    load = load_quantized_base if _is_quantized(spec) else load_base
-    is_sharded = spec.sharded and ranks.count > 1
-    # The whole of a base that is divided among GPUs is on none.
-    at = torch.device("cpu") if is_sharded else device
-    base = load(model_folder, dtype=choose_dtype(device), device=at)
+    base = load_base_as_wanted(spec, model_folder, device, ranks)
     hidden_size = base.config.get_text_config().hidden_size
     rows = _pack(spec, data.rows, renderer.context_length)
     recipe = method.choose_recipe(
@@ -154,7 +123,7 @@ def build_training_loop(
         model_type=base.config.get_text_config().model_type,
     )
     model, lora = _build_model(folder, spec, base)
-    if is_sharded:
+    if wants_sharded_base(spec, ranks):
         shard_base(model, ranks, device)
     reported = {
         **lora.report(),
@@ -164,39 +133,11 @@ def build_training_loop(
     recipe = replace(recipe, extra={**recipe.extra, **reported})
     loop = _build_loop(folder, spec, stop, ranks, recipe, model, rows, validation_rows)
     loop = _with_rendering(loop, model, renderer, data)
-    quantization = CatalogModel.from_json(spec.model).quantization
-    precision = name_precision(choose_dtype(device), quantization)
-    full = FullWeights(model_folder, model) if _is_quantized(spec) else None
-    loop = _with_comparison(loop, folder, model, renderer, precision, full)
-    if is_sharded:
-        loop = replace(loop, measure=lambda: TrainedRows(not_measured=SHARDED))
+    loop = with_comparison(loop, folder, spec, model_folder, model, renderer)
     # Last: this phase reads and writes checkpoints before the loop does.
     if isinstance(loop.objective, DpoObjective):
         return _with_ref_logprobs(loop, loop.objective)
     return loop
-
-
-def _with_comparison(
-    loop: TrainingLoop[Any],
-    folder: RunFolder,
-    model: PeftModel,
-    renderer: Renderer,
-    precision: str,
-    full: FullWeights | None,
-) -> TrainingLoop[Any]:
-    """Check the stored adapter after training, and measure rows for the comparison."""
-    measure = partial(
-        measure_rows,
-        folder,
-        renderer,
-        loop.objective,
-        loop.parameters,
-        with_scaled=is_rounded(precision),
-        full=full,
-    )
-    return replace(
-        loop, check_stored=partial(check_stored, folder, model, renderer), measure=measure
-    )
 
 
 def _with_rendering(
@@ -273,10 +214,6 @@ def _build_loop(
         if ranks.is_first
         else None,
     )
-
-
-def _is_quantized(spec: RunSpec) -> bool:
-    return spec.hyperparameters.get("quantization") == BaseQuantization.NF4
 
 
 def _max_seq_length(spec: RunSpec) -> int:

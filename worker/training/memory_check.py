@@ -24,16 +24,17 @@ def check_memory(
     processes: int = 1,
     is_quantized: bool = False,
     multiplies_int8: bool = False,
+    on_host: bool = False,
     memory: HostMemory | None = None,
 ) -> None:
     """Raise TrainingError if the weights alone exceed the host's memory, as they are held.
 
     In `dtype`, in 4 bits if that `is_quantized`, or in int8 for both passes.
 
-    Each of `processes` has its own. The kernel would kill the process without a word, and again on
-    each retry.
+    Each of `processes` has its own. For a device other than the CPU, only those are checked that
+    are `on_host` first. The kernel would kill the process without a word, and again on each retry.
     """
-    if device.type != "cpu":
+    if device.type != "cpu" and not on_host:
         return
     host = memory or HostMemory()
     counts = count_weights(model_folder)

@@ -2,8 +2,8 @@
 
 Computed from the shape of a Llama-shaped model and the memory that is free once it is loaded. The
 counts follow `llama.py`: what a layer keeps for the backward pass, and what the backward pass of
-one layer needs in addition, the widest weight restored from 4 bits among it. Other models have the
-fixed limits, and smaller ones if these fail.
+one layer needs in addition, the widest weight dequantized from 4 bits among it. Other models have
+the fixed limits, and smaller ones if these fail.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from peft import PeftModel
 from worker.model.llama import LlamaShape
 from worker.modeling import adapter_parameters
 from worker.training import llama
-from worker.training.nf4 import RESTORING_BYTES, is_quantized
+from worker.training.nf4 import INDEX_BYTES, is_quantized
 
 # Left to the allocator, whose blocks never fit exactly, to the loss's logits, and to libraries.
 RESERVED_SHARE = 0.1
@@ -69,9 +69,10 @@ def count_fitting(token_bytes: TokenBytes, free: int, trained: int) -> Sequence[
     return [max(0, int(room / each)) for each in (token_bytes.keeping, token_bytes.recomputing)]
 
 
-def count_restoring(config: Any) -> int:
-    """Count the bytes that restoring the widest weight, gate and up, takes."""
-    return int(RESTORING_BYTES * 2 * config.intermediate_size * config.hidden_size)
+def count_dequantizing(config: Any, dtype: torch.dtype) -> int:
+    """Count the bytes that dequantizing the widest weight, gate and up, takes."""
+    width = INDEX_BYTES + dtype.itemsize
+    return int(width * 2 * config.intermediate_size * config.hidden_size)
 
 
 def _count_fitting(model: PeftModel) -> Sequence[int] | None:
@@ -83,7 +84,7 @@ def _count_fitting(model: PeftModel) -> Sequence[int] | None:
     unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     free = torch.cuda.mem_get_info()[0] + unused
     if is_quantized(model):
-        free -= count_restoring(base.config)
+        free -= count_dequantizing(base.config, base.dtype)
     trained = sum(parameter.numel() for parameter in adapter_parameters(model).values())
     lora: Any = model.peft_config["default"]
     token_bytes = TokenBytes.of(base.config, lora.r, base.dtype)

@@ -2,7 +2,7 @@
 
 A block of 64 weights has a scale, its largest magnitude in bfloat16, and each weight the nearest of
 16 levels, quantiles of the normal distribution: 4.25 bits per weight. Products use weights of the
-model's dtype, restored for each anew: those of one layer at a time.
+model's dtype, dequantized for each anew: those of one layer at a time.
 
 Dettmers et al. 2023, "QLoRA: Efficient Finetuning of Quantized LLMs", arXiv:2305.14314; the levels
 are those of its appendix E.
@@ -22,8 +22,8 @@ from worker.training.adapter_settings import list_linear_layers
 from worker.training.errors import user_error
 
 BLOCK = 64
-# Memory that a restored weight takes per number: its bytes as indices, and itself in bfloat16.
-RESTORING_BYTES = 4
+# Bytes per weight that dequantizing takes beside the result: those of two weights as an index.
+INDEX_BYTES = 2
 LEVELS = (
     *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
     *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
@@ -70,7 +70,7 @@ class Nf4Weight:
         return self.shape[0] * self.shape[1]
 
     def to(self, dtype: torch.dtype) -> Tensor:
-        """Restore the weight, rounded to the levels, in bfloat16, float32 or a wider dtype."""
+        """Dequantize the weight, in bfloat16, float32 or a wider dtype."""
         computed = dtype if dtype == torch.bfloat16 else torch.float32
         pairs = _list_pairs(computed, self.codes.device).index_select(0, self.codes.int())
         values = pairs.view(computed).view(-1, BLOCK).mul_(self.scales[:, None].to(computed))
@@ -89,7 +89,7 @@ def _list_pairs(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 class _Product(torch.autograd.Function):
-    """x·Wᵀ + bias, which keeps no restored weight for its backward pass."""
+    """x·Wᵀ + bias, which keeps no dequantized weight for its backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Nf4Weight, bias: Tensor | None) -> Tensor:

@@ -9,7 +9,7 @@ from peft import PeftModel
 from app.recipes.chat import Recipe
 from worker.inference.native.build import get_kernels_folder
 from worker.run_folder import RunSpec
-from worker.training.forward import CausalLM, TransformersCausalLM, choose_causal_lm
+from worker.training.forward import CausalLM, choose_causal_lm
 from worker.training.memory_plan import limit_tokens
 from worker.training.micro_batch_limits import MicroBatchLimits, reduce_limits
 from worker.training.objectives.dpo import DpoObjective
@@ -58,8 +58,6 @@ def _choose_causal_lm(spec: RunSpec, recipe: Recipe, model: PeftModel, ranks: Ra
     }
     if spec.sharded and ranks.count > 1:
         return ShardedCausalLM(model, ranks, **options)
-    if spec.sharded:
-        return TransformersCausalLM(model, **options)
     return choose_causal_lm(
         model,
         **options,

@@ -142,9 +142,10 @@ def load_quantized_base(
 ) -> PreTrainedModel:
     """Load it with 4-bit weights, and the rest in `dtype`. Raises TrainingError.
 
-    The full weights are never on the device: they stay the pages of their files.
+    The full weights are never on the device: they stay the pages of their files, or are converted
+    to `dtype` in the host's memory if these have another one.
     """
-    stored = next((each for each in DTYPES if _is_stored_in(folder, each)), dtype)
+    stored = find_stored_dtype(folder) or dtype
     # That of the fork server stays as it is, and so do the layers that it has wrapped.
     base = _copy_layers(load_base(folder, dtype=stored, device=CPU))
     quantize_base(base, device)
@@ -157,6 +158,11 @@ def load_quantized_base(
 def _find(folder: Path) -> _Preloaded | None:
     is_same = _preloaded is not None and _preloaded.state == read_state(folder)
     return _preloaded if is_same else None
+
+
+def find_stored_dtype(folder: Path) -> torch.dtype | None:
+    """Find the dtype of all of a model's weights, if it has one that can stay in their files."""
+    return next((dtype for dtype in DTYPES if _is_stored_in(folder, dtype)), None)
 
 
 def _is_stored_in(folder: Path, dtype: torch.dtype) -> bool:

@@ -46,3 +46,13 @@ def test_a69_weights_in_int8_are_counted_for_both_passes(tiny_folder: Path, tmp_
     check_memory(tiny_folder, torch.bfloat16, CPU, memory=host)
     with pytest.raises(TrainingError, match="memory"):
         check_memory(tiny_folder, torch.bfloat16, CPU, multiplies_int8=True, memory=host)
+
+
+def test_a69_weights_for_a_gpu_are_counted_if_they_are_on_the_host_first(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    host = make_host(tmp_path, total=100_000, available=90_000)
+    gpu = torch.device("cuda")
+    check_memory(tiny_folder, torch.float32, gpu, memory=host)
+    with pytest.raises(TrainingError):
+        check_memory(tiny_folder, torch.float32, gpu, on_host=True, memory=host)

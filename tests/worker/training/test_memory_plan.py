@@ -75,8 +75,10 @@ def test_activations_are_kept_if_enough_tokens_and_the_longest_row_fit(
     assert limit_tokens(model, 8192, recomputes=recomputes) == max_tokens
 
 
-def test_the_widest_weight_of_an_8b_model_is_restored_into_less_than_half_a_gigabyte() -> None:
-    assert 2 * 14336 * 4096 * 2 < memory_plan.count_restoring(Llama8b) < 0.5 * 10**9
+def test_the_widest_weight_of_an_8b_model_is_dequantized_into_less_than_half_a_gigabyte() -> None:
+    assert (
+        2 * 14336 * 4096 * 2 < memory_plan.count_dequantizing(Llama8b, torch.bfloat16) < 0.5 * 10**9
+    )
 
 
 def test_a_cpu_has_no_plan() -> None:

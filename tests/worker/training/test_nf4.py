@@ -15,6 +15,7 @@ from app.recipes.chat import NF4_BYTES_PER_WEIGHT, LoraSettings
 from tests.polling import wait_until
 from tests.worker.training.conftest import MakeRun, events, write_rows
 from tests.worker.training.conftest import chat as make_chat
+from tests.worker.training.test_dpo import preference
 from tests.worker.training.test_forward import (
     CPU,
     GPT2,
@@ -207,8 +208,13 @@ class TestJobs:
         assert losses[-1] < 0.95 * losses[0]
         assert starts[0].hyperparameters["quantization"] == "nf4"
 
-    def test_the_served_model_is_compared_on_the_full_weights(self, make_run: MakeRun) -> None:
-        folder = make_run(hyperparameters=NF4)
+    @pytest.mark.parametrize("method", ["supervised", "dpo"])
+    def test_the_served_model_is_compared_on_the_full_weights(
+        self, make_run: MakeRun, method: str
+    ) -> None:
+        folder = make_run(hyperparameters=NF4, method=method)
+        if method == "dpo":
+            write_rows(folder.train_file, [preference(number) for number in range(12)])
         assert start(folder).wait(240) == ExitCode.DONE, folder.log.read_text()
         notes = {event.key: event for event in events(folder) if isinstance(event, Noted)}
         assert "trained on quantized weights" in notes["quantization"].message

@@ -46,9 +46,14 @@ UNEVEN = {"n_epochs": 3, "batch_size": 5, "learning_rate_multiplier": 0.05}
 LONG = {"n_epochs": 50, "batch_size": 4, "lora_dropout": 0.1}
 
 
+# By transformers' own code, as with a base model that is divided.
+OWN_CODE = "from worker.training import llama; llama.supports = lambda model: False"
+
+
 def start(folder: RunFolder) -> subprocess.Popen[bytes]:
+    code = f"{OWN_CODE}{IN_FLOAT32}" if folder.read_spec().sharded else IN_FLOAT32
     with folder.log.open("ab") as log:
-        command = [sys.executable, "-c", IN_FLOAT32, str(folder.path)]
+        command = [sys.executable, "-c", code, str(folder.path)]
         return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
 

@@ -37,6 +37,15 @@ class FullWeights:
         return choose_causal_lm(self.model)
 
 
+def describe_missing(reason: str) -> Noted:
+    """Describe why log-probabilities with full weights were not computed."""
+    message = (
+        "The adapter was trained on quantized weights, and is served on the full ones. What that "
+        f"changes was not measured: {reason}"
+    )
+    return Noted(key="quantization", message=message, is_warning=True)
+
+
 def describe_quantization(
     rounded: Sequence[NDArray[np.float32]], full: Sequence[NDArray[np.float32]], file: str
 ) -> Noted:

@@ -23,7 +23,11 @@ from worker.training.batching import Row
 from worker.training.errors import is_out_of_memory
 from worker.training.forward import CausalLM, collate_for
 from worker.training.packing import PackedObjective
-from worker.training.serving_check.full_weights import FullWeights, describe_quantization
+from worker.training.serving_check.full_weights import (
+    FullWeights,
+    describe_missing,
+    describe_quantization,
+)
 from worker.training.serving_check.rows import MAX_EXAMPLES, CheckRow, select_rows
 from worker.training.serving_check.stored import StoredAdapter, find_answers
 
@@ -93,7 +97,7 @@ def measure_rows(
         return TrainedRows(not_measured=NO_ROWS)
     chat: Any = objective.objective if isinstance(objective, PackedObjective) else objective
     if not _fits_into_memory(chat, full):
-        return TrainedRows(not_measured=TOO_LITTLE_MEMORY)
+        return _leave_out(folder, full)
     try:
         rounded = [] if full is None else compute_logprobs(rows, chat)
         if full is not None:
@@ -105,11 +109,17 @@ def measure_rows(
         if not is_out_of_memory(error):
             raise
         log.warning("serving_check.out_of_memory", exc_info=error)
-        return TrainedRows(not_measured=TOO_LITTLE_MEMORY)
+        return _leave_out(folder, full)
     name = "validation file" if file == folder.valid_file else "training file"
     if rounded:
         folder.append_event(describe_quantization(rounded, logprobs, name))
     return TrainedRows(name, rows, logprobs, scaled)
+
+
+def _leave_out(folder: RunFolder, full: FullWeights | None) -> TrainedRows:
+    if full is not None:
+        folder.append_event(describe_missing(TOO_LITTLE_MEMORY))
+    return TrainedRows(not_measured=TOO_LITTLE_MEMORY)
 
 
 def _fits_into_memory(objective: ChatObjective, full: FullWeights | None) -> bool:
