@@ -28,6 +28,7 @@ from app.jobs.schemas import CreateJob
 from app.jobs.service import CheckedRequest
 from app.jobs.wandb_policy import WandbPolicy
 from app.recipes.chat import (
+    CPU_MICRO_BATCH_TOKENS,
     NF4_BYTES_PER_WEIGHT,
     BaseQuantization,
     Recipe,
@@ -53,7 +54,6 @@ from app.wire.training_rows import ModelFacts
 # Of the training process without a model, and of a token of a micro-batch: the activations that a
 # layer keeps for the backward pass, per unit of the model's width. Measured on CPUs.
 PROCESS_BYTES = 600 * 2**20
-MICRO_BATCH_TOKENS = 2048
 ACTIVATION_BYTES_PER_UNIT = 24
 # The last tokens of a reference model's pass over the pairs of DPO, before the first step.
 REFERENCE_PASS_SHARE = 1 / 3
@@ -272,6 +272,6 @@ def estimate_memory(
     # Gradients, and both moments of Adam, in float32.
     trained = 12 * facts.layer_parameters if trains_all_weights else 0
     longest = 0 if sequences is None else sequences.maximum
-    tokens = max(MICRO_BATCH_TOKENS, longest)
+    tokens = max(CPU_MICRO_BATCH_TOKENS, longest)
     activations = tokens * facts.num_layers * facts.hidden_size * ACTIVATION_BYTES_PER_UNIT
     return PROCESS_BYTES + weights + trained + activations

@@ -45,6 +45,8 @@ LORA_RANK = 16
 LORA_ALPHA = 32
 ALL_LINEAR = "all-linear"
 MAX_GRAD_NORM = 1.0
+# Tokens of a forward pass on a CPU.
+CPU_MICRO_BATCH_TOKENS = 1024
 ADAM_BETAS = (0.9, 0.999)
 
 

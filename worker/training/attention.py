@@ -112,7 +112,10 @@ class Recorded(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """Saved for the backward pass: heads, the output, and what was kept of each block."""
+    """Saved for the backward pass: heads, the output, and what was kept of each block.
+
+    That is what the ops returned, or autograd's record of torch's kernel.
+    """
 
     heads: Tensor
     out: Tensor
@@ -165,7 +168,7 @@ class Attention:
         layout, size = self._layout, self._shape.head_dim
         grad_outputs = self._scratch.empty(len(layout.to_outputs), size, dtype=grad.dtype)
         self._ops.gather_heads(grad.view(-1, size), layout.to_outputs, None, grad_outputs)
-        outputs = grad_outputs
+        outputs = None
         if any(map(self._needs_output, layout.blocks)):
             outputs = self._scratch.empty(*grad_outputs.shape, dtype=grad.dtype)
             out = kept.out[: self._num_tokens].view(-1, size)
@@ -175,7 +178,8 @@ class Attention:
             grads = self._split(grad_heads, block)
             upstream = self._view_outputs(grad_outputs, block)
             if isinstance(of_block, Tensor):
-                heads, attended = self._split(kept.heads, block), self._view_outputs(outputs, block)
+                heads = self._split(kept.heads, block)
+                attended = None if outputs is None else self._view_outputs(outputs, block)
                 self._attend_backward(block, heads, attended, of_block, upstream, grads)
             else:
                 computed = torch.autograd.grad(of_block.out, of_block.inputs, upstream)
@@ -192,12 +196,13 @@ class Attention:
         return self._ops.attend(heads, out, self._keep)
 
     def _attend_backward(
-        self, block: Block, heads: Heads, out: Tensor, kept: Tensor, grad: Tensor, grads: Heads
-    ) -> None:
+        self, block: Block, heads: Heads, out: Tensor | None, kept: Tensor, grad: Tensor,
+        grads: Heads,
+    ) -> None:  # fmt: skip
         self._ops.attend_backward(heads, out, kept, grad, grads, self._scratch)
 
     def _needs_output(self, block: Block) -> bool:
-        """True if a block's backward pass needs its output."""
+        """True if the backward pass of a block needs its output."""
         return self._uses_ops(block) and block.length > self._ops.max_product_length
 
     def _cut(self, rows: Tensor) -> Tensor:

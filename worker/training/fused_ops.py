@@ -22,8 +22,8 @@ from worker.training.workspace import Workspace
 class FusedOps(Protocol):
     """Operations on contiguous tensors of one dtype; outputs are the last arguments.
 
-    Rows longer than `max_attention_length` are for torch's fused kernel. Of those longer than
-    `max_product_length` the output is needed in the backward pass.
+    Attention of rows longer than `max_attention_length` is left to torch's fused kernel. The
+    backward pass of rows longer than `max_product_length` needs the output.
     """
 
     max_product_length: int
@@ -72,20 +72,20 @@ class FusedOps(Protocol):
     def attend(self, heads: Heads, out: Tensor, keep: Workspace) -> Tensor:
         """Attend causally, scaled by 1 / √n; `out` has the queries' shape.
 
-        Returns what the backward pass needs: memory of `keep`.
+        Returns memory of `keep` that the backward pass needs.
         """
         ...
 
     def attend_backward(
         self,
         heads: Heads,
-        out: Tensor,
+        out: Tensor | None,
         kept: Tensor,
         grad: Tensor,
         grads: Heads,
         scratch: Workspace,
     ) -> None:
-        """Compute the gradients of `heads` from that of `out`."""  # fmt: skip
+        """Compute the gradients of `heads`; long rows need `out` for that."""  # fmt: skip
         ...
 
     def cross_entropy(
@@ -166,7 +166,7 @@ class TorchFusedOps:
         return attend_by_products(heads, out, keep, _causal_softmax)
 
     def attend_backward(
-        self, heads: Heads, out: Tensor, kept: Tensor, grad: Tensor, grads: Heads,
+        self, heads: Heads, out: Tensor | None, kept: Tensor, grad: Tensor, grads: Heads,
         scratch: Workspace,
     ) -> None:  # fmt: skip
         attend_by_products_backward(heads, kept, grad, grads, scratch, _causal_softmax_backward)

@@ -324,7 +324,7 @@ class LlamaCausalLM:
         context = self._make_context(batch, records=records)
         keep, width = self._keep, self._embedding.embedding_dim
         shape = (round_up(len(batch.ids), step=TOKENS_STEP), width)
-        # Without a backward pass, two take turns.
+        # Without a backward pass, two buffers alternate.
         num_kept = len(self._layers) + 1 if records else 2
         hidden = [keep.empty(*shape, dtype=self._dtype) for _ in range(num_kept)]
         _fill(hidden[0], self._embed(batch, adds_noise=records))

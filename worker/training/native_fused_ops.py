@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from worker.inference.native.library import Kernels, load_kernels
-from worker.inference.native.structs import PANEL
+from worker.inference.native.structs import KEYS, PANEL
 from worker.training.attention_products import (
     Heads,
     attend_by_products,
@@ -22,9 +22,6 @@ from worker.training.attention_products import (
 from worker.training.fused_ops import FusedOps, Rope, TorchFusedOps
 from worker.training.rounded_sizes import round_up
 from worker.training.workspace import Workspace
-
-# Keys and queries of a tile.
-ATTENTION_TILE = 64
 
 # A pass over fewer numbers is one thread's: it takes less time than to wake another one, which on a
 # busy machine is not scheduled at once. Its result is the same.
@@ -112,7 +109,7 @@ class NativeFusedOps:
             self._gather(out, x, index, out, rope.cos, rope.sin, rope.heads, rope.rotated, 1)
 
     def attend(self, heads: Heads, out: Tensor, keep: Workspace) -> Tensor:
-        """Returns weights, or the logarithm of each query's sum of e^score if rows are long."""
+        """Return weights, or the logarithm of each query's sum of e^score if rows are long."""
         if heads.k.shape[2] <= self.max_product_length:
             return attend_by_products(heads, out, keep, self._causal_softmax)
         lse = keep.empty(*out.shape[:3], dtype=torch.float32)
@@ -120,7 +117,7 @@ class NativeFusedOps:
         return lse
 
     def attend_backward(
-        self, heads: Heads, out: Tensor, kept: Tensor, grad: Tensor, grads: Heads,
+        self, heads: Heads, out: Tensor | None, kept: Tensor, grad: Tensor, grads: Heads,
         scratch: Workspace,
     ) -> None:  # fmt: skip
         rows, kv_heads, length, head_dim = heads.k.shape
@@ -128,8 +125,9 @@ class NativeFusedOps:
             softmax_backward = self._causal_softmax_backward
             attend_by_products_backward(heads, kept, grad, grads, scratch, softmax_backward)
             return
-        padded = round_up(length, step=ATTENTION_TILE), round_up(head_dim, step=PANEL)
-        # Of keys and values, and the keys in another order.
+        assert out is not None
+        padded = round_up(length, step=KEYS), round_up(head_dim, step=PANEL)
+        # For the gradients of keys and values, then the keys transposed.
         sums = scratch.empty(rows * kv_heads, 3, *padded, dtype=torch.float32)
         self._attend_backward(heads, *heads, out, kept, grad, *grads, sums)
 

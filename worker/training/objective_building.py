@@ -6,7 +6,7 @@ from typing import Any
 
 from peft import PeftModel
 
-from app.recipes.chat import Recipe
+from app.recipes.chat import CPU_MICRO_BATCH_TOKENS, Recipe
 from worker.inference.native.build import get_kernels_folder
 from worker.run_folder import RunSpec
 from worker.training.forward import CausalLM, choose_causal_lm
@@ -19,7 +19,7 @@ from worker.training.ref_logprobs import RefLogprobs
 from worker.training.sharding import ShardedCausalLM
 
 # Tokens per micro-batch: enough to keep the matrix units busy, few enough for caches and memory.
-MAX_TOKENS = {"cpu": 1024, "cuda": 8192}
+MAX_TOKENS = {"cpu": CPU_MICRO_BATCH_TOKENS, "cuda": 8192}
 
 
 def build_supervised(

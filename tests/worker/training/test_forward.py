@@ -193,10 +193,16 @@ def test_the_step_by_hand_equals_autograd_in_float64(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("config", [LLAMA, QWEN3], ids=["llama", "qwen3"])
+# Of products alone, and with rows and a shared prefix that attend in tiles.
+@pytest.mark.parametrize(("lengths", "shared"), [([12, 20, 21, 90], 9), ([215, 230, 430], 210)])
 def test_fused_ops_compute_the_same(
-    config: PretrainedConfig, dtype: torch.dtype, kernels_folder: Path
+    config: PretrainedConfig,
+    dtype: torch.dtype,
+    lengths: list[int],
+    shared: int,
+    kernels_folder: Path,
 ) -> None:
-    batch = rows([12, 20, 21, 90], shared=9)
+    batch = rows(lengths, shared=shared)
     exact, exact_gradients = run_transformers(model_with_adapter(config), batch)
     results = []
     for kernels in (None, kernels_folder):

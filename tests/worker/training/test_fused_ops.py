@@ -145,6 +145,26 @@ def test_attention(
         case.check(found, of_input.grad)
 
 
+def test_attention_in_tiles_has_the_same_bits_for_any_threads(kernels_folder: Path) -> None:
+    ops = choose_fused_ops(kernels_folder, torch.bfloat16, CPU)
+    if not isinstance(ops, NativeFusedOps):
+        pytest.skip("this machine has no C compiler")
+    q, grad = (torch.randn(2, 6, 300, 32).bfloat16() for _ in range(2))
+    k, v = (torch.randn(2, 2, 300, 32).bfloat16() for _ in range(2))
+    found, threads = [], torch.get_num_threads()
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            memory, out = Workspace(CPU), torch.empty_like(q)
+            grads = Heads(*map(torch.empty_like, (q, k, v)))
+            kept = ops.attend(Heads(q, k, v), out, memory)
+            ops.attend_backward(Heads(q, k, v), out, kept, grad, grads, memory)
+            found.append((out, *grads))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(map(torch.equal, *found))
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_cross_entropy(case: Case[FusedOps], smoothing: float) -> None:
     logits = case.random(9, 70) * 4

@@ -1,4 +1,5 @@
-/* Forward pass of Llama-shaped models over rows, each of which is a token of some sequence.
+/* Forward pass of Llama-shaped models over rows, each of which is a token of some sequence, and
+   passes of training.
 
    Every row is computed alone, in a fixed order of sums, so that its numbers do not depend on the
    rest of the batch. The residual stream, norms, RoPE, attention, LoRA and the products' outputs
@@ -224,10 +225,10 @@ void prefill(const step *s, const layer *layers, int64_t num_layers) {
     run_pass(&s->pool, prefill_pass, &task);
 }
 
-/* Sizes of the structs, and of T: what was compiled must be what structs.py expects. */
+/* Sizes of the structs, of T and of tiles: what was compiled must be what structs.py expects. */
 int64_t layout(void) {
     int64_t sizes[] = {sizeof(step), sizeof(layer), sizeof(row_group), sizeof(lora_pair)};
-    int64_t digest = sizeof(T) + sizeof(row_block);
+    int64_t digest = sizeof(T) + sizeof(row_block) + KEYS;
     for (int i = 0; i < 4; i++) digest = digest * 1000 + sizes[i];
     return digest;
 }

@@ -50,7 +50,7 @@ typedef struct {
     const T *x;       /* [rows, in] */
     row_block *blocks; /* [rows, in / BLOCK], if the matrix is int8 */
     float *out;       /* [rows, out] */
-    int rows, adds;   /* adds: to what is in `out` */
+    int rows, adds;   /* adds: to what is in `out`, only for floats */
 } product_task;
 
 #define UNROLL _Pragma("GCC unroll 16")

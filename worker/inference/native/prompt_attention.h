@@ -4,7 +4,8 @@
    Tiles begin at multiples of KEYS: a row's numbers depend on its position, not on the chunk that it
    is computed in, nor on what is computed with it. */
 
-enum { KEYS = 64 };
+/* As in structs.py. */
+enum { KEYS = 64, QUERIES = 192 };
 
 /* Queries go to `s->queries`, keys and values to the cache. */
 static void rotate_unit(const void *task, int unit) {

@@ -11,7 +11,9 @@ ROWS_PER_GROUP = 4
 MAX_PARTS = 3
 # Rows of inputs and outputs of products are padded to a multiple of this.
 PANEL = 32
-# Queries of prompts that are computed together; a thread holds their sums on its stack.
+# Keys of a tile in attention, which are padded to a multiple of this.
+KEYS = 64
+# Queries that are computed together; a thread holds their sums on its stack.
 MAX_QUERIES = 192
 # Inputs that are quantized together.
 BLOCK = 32
@@ -117,7 +119,7 @@ class Step(Structure):
 
 def compute_layout(itemsize: int) -> int:
     """Compute what `layout` of a library for numbers of this size must return."""
-    digest = itemsize + ctypes.sizeof(RowBlock)
+    digest = itemsize + ctypes.sizeof(RowBlock) + KEYS
     for kind in (Step, Layer, RowGroup, LoraPair):
         digest = digest * 1000 + ctypes.sizeof(kind)
     return digest

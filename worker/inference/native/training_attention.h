@@ -1,7 +1,7 @@
 /* Causal attention of whole rows for training: forward pass, and backward pass that computes the
    probabilities again from each query's log-sum-exp (FlashAttention, Dao et al. 2022, algorithm 4).
 
-   A unit has one row's kv head to itself in the backward pass, so that sums have a fixed order. */
+   In the backward pass a unit is one kv head of one row, so that sums have a fixed order. */
 
 typedef struct {
     const T *q, *k, *v;       /* [rows, heads, length, n], [rows, kv heads, length, n] */
@@ -16,15 +16,15 @@ typedef struct {
 static void attend_row_unit(const void *task, int unit) {
     const attention_task *t = task;
     int n = t->n, group = t->group, length = t->length, blocks = (length + t->span - 1) / t->span;
-    int64_t kv = unit / blocks, head = kv * group;
+    int64_t kv_head = unit / blocks, head = kv_head * group;
     int first = unit % blocks * t->span;
     int count = length - first < t->span ? length - first : t->span, rows = count * group;
     T q[rows][n];
     float sums[rows][padded(n)], max[rows], total[rows];
     for (int r = 0; r < rows; r++)
         memcpy(q[r], t->q + ((head + r % group) * length + first + r / group) * n, n * sizeof(T));
-    attend_tiles(q[0], rows, group, first, n, t->k + kv * length * n, t->v + kv * length * n,
-                 sums[0], max, total);
+    attend_tiles(q[0], rows, group, first, n, t->k + kv_head * length * n,
+                 t->v + kv_head * length * n, sums[0], max, total);
     for (int r = 0; r < rows; r++) {
         int64_t place = (head + r % group) * length + first + r / group;
         for (int i = 0; i < n; i++) t->out[place * n + i] = put(sums[r][i] / total[r]);
@@ -34,20 +34,21 @@ static void attend_row_unit(const void *task, int unit) {
 
 typedef struct {
     const attention_task *t;
-    int64_t kv;
+    int64_t kv_heads; /* of all rows */
 } attention_pass;
 
 static void attend_rows_pass(team *t, const void *pass) {
     const attention_pass *p = pass;
-    run_units(t, attend_row_unit, p->t, p->kv * ((p->t->length + p->t->span - 1) / p->t->span));
+    int blocks = (p->t->length + p->t->span - 1) / p->t->span;
+    run_units(t, attend_row_unit, p->t, p->kv_heads * blocks);
 }
 
-void attend_rows(const threads *pool, int64_t kv, int64_t length, int64_t group, int64_t n,
-                 const T *q, const T *k, const T *v, T *out, float *lse) {
-    int span = KEYS * 3 / group;
+void attend_rows(const threads *pool, int64_t kv_heads, int64_t length, int64_t group,
+                 int64_t n, const T *q, const T *k, const T *v, T *out, float *lse) {
+    int span = QUERIES / group;
     attention_task task = {q, k, v, out, lse, .length = length, .group = group, .n = n,
                            .span = span ? span : 1};
-    attention_pass pass = {&task, kv};
+    attention_pass pass = {&task, kv_heads};
     run_pass(pool, attend_rows_pass, &pass);
 }
 
@@ -55,11 +56,11 @@ void attend_rows(const threads *pool, int64_t kv, int64_t length, int64_t group,
 typedef struct {
     uint32_t *q_by_n, *grad_by_n;
     T *q_by_row, *grad_by_row;
-    float lse[KEYS], mean[KEYS]; /* mean: the sum of each row of probabilities times gradients */
+    float lse[KEYS], delta[KEYS]; /* delta: the sum of probabilities times their gradients */
     int first, count;
 } query_tile;
 
-static __attribute__((noinline)) void pack_queries(const attention_task *t, int64_t place, query_tile *tile) {
+static void pack_queries(const attention_task *t, int64_t place, query_tile *tile) {
     int n = t->n;
     const T *q = t->q + place * n, *grad = t->grad + place * n, *out = t->out + place * n;
     pack_keys(tile->q_by_n, q, tile->count, n);
@@ -67,28 +68,28 @@ static __attribute__((noinline)) void pack_queries(const attention_task *t, int6
     pack_values(tile->q_by_row, q, tile->count, n);
     pack_values(tile->grad_by_row, grad, tile->count, n);
     for (int c = 0; c < KEYS; c++) {
-        tile->lse[c] = 1e30f, tile->mean[c] = 0; /* no probability for what is not there */
+        tile->lse[c] = 1e30f, tile->delta[c] = 0; /* missing queries have no gradient */
         if (c >= tile->count) continue;
         float a[n], b[n];
         widen(a, grad + c * n, n);
         widen(b, out + c * n, n);
-        tile->lse[c] = t->lse[place + c], tile->mean[c] = dot(a, b, n);
+        tile->lse[c] = t->lse[place + c], tile->delta[c] = dot(a, b, n);
     }
 }
 
 /* Of a tile of keys and one of queries: probabilities, and gradients of scores, [keys, queries]. */
-static __attribute__((noinline)) void differentiate(const query_tile *tile, int first_key, int count, float scale,
+static void differentiate(const query_tile *tile, int first_key, int count, float scale,
                           const float *restrict scores, const float *restrict upstream,
                           T *restrict p, T *restrict grad) {
     for (int key = 0; key < count; key++) {
-        int hidden = first_key + key - tile->first; /* queries before this do not see the key */
+        int first = first_key + key - tile->first; /* the first query that sees the key */
         const float *s = scores + key * KEYS, *u = upstream + key * KEYS;
         T *to = p + key * KEYS, *to_grad = grad + key * KEYS;
 #pragma omp simd
         for (int c = 0; c < KEYS; c++) {
-            float share = c < hidden ? 0 : exponential(s[c] * scale - tile->lse[c]);
+            float share = c < first ? 0 : exponential(s[c] * scale - tile->lse[c]);
             to[c] = put(share);
-            to_grad[c] = put(share * (u[c] - tile->mean[c]) * scale);
+            to_grad[c] = put(share * (u[c] - tile->delta[c]) * scale);
         }
     }
 }
@@ -124,8 +125,10 @@ static void attend_row_backward_unit(const void *task, int unit) {
                 multiply_panels(tile.q_by_n, k + first * n, scores[0], count, n, KEYS, 0);
                 multiply_panels(tile.grad_by_n, v + first * n, upstream[0], count, n, KEYS, 0);
                 differentiate(&tile, first, count, scale, scores[0], upstream[0], p[0], grad[0]);
-                multiply_panels(tile.grad_by_row, p[0], sums_v + first * width, count, KEYS, width, 1);
-                multiply_panels(tile.q_by_row, grad[0], sums_k + first * width, count, KEYS, width, 1);
+                multiply_panels(tile.grad_by_row, p[0], sums_v + first * width, count, KEYS,
+                                width, 1);
+                multiply_panels(tile.q_by_row, grad[0], sums_k + first * width, count, KEYS,
+                                width, 1);
                 pack_values((T *)packed_grad, grad[0], count, KEYS);
                 multiply_panels(packed_grad, by_n + first * n, grad_q[0], n, KEYS, KEYS, first > 0);
             }
@@ -143,14 +146,14 @@ static void attend_row_backward_unit(const void *task, int unit) {
 
 static void attend_rows_backward_pass(team *t, const void *pass) {
     const attention_pass *p = pass;
-    run_units(t, attend_row_backward_unit, p->t, p->kv);
+    run_units(t, attend_row_backward_unit, p->t, p->kv_heads);
 }
 
-void attend_rows_backward(const threads *pool, int64_t kv, int64_t length, int64_t group, int64_t n,
-                          const T *q, const T *k, const T *v, T *out, float *lse, const T *grad,
+void attend_rows_backward(const threads *pool, int64_t kv_heads, int64_t length, int64_t group,
+                          int64_t n, const T *q, const T *k, const T *v, T *out, float *lse, const T *grad,
                           T *grad_q, T *grad_k, T *grad_v, float *sums) {
     attention_task task = {q, k, v, out, lse, grad, grad_q, grad_k, grad_v, sums,
                            .length = length, .group = group, .n = n};
-    attention_pass pass = {&task, kv};
+    attention_pass pass = {&task, kv_heads};
     run_pass(pool, attend_rows_backward_pass, &pass);
 }

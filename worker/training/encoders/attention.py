@@ -48,8 +48,9 @@ class EncoderAttention(Attention):
         return attend_by_products(heads, out, self._keep, softmax)
 
     def _attend_backward(
-        self, block: Block, heads: Heads, out: Tensor, kept: Tensor, grad: Tensor, grads: Heads
-    ) -> None:
+        self, block: Block, heads: Heads, out: Tensor | None, kept: Tensor, grad: Tensor,
+        grads: Heads,
+    ) -> None:  # fmt: skip
         softmax_backward = self._encoder_ops.softmax_backward
         attend_by_products_backward(heads, kept, grad, grads, self._scratch, softmax_backward)
 
