@@ -18,7 +18,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from worker.training.attention_products import Heads
-from worker.training.native_fused_ops import NativeFusedOps, choose_fused_ops
+from worker.training.native_fused_ops import NativeFusedOps, choose_fused_ops, find_kernels
 from worker.training.workspace import Workspace
 
 ROWS, HEADS, KV_HEADS, HEAD_DIM = 2, 9, 3, 64
@@ -33,7 +33,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as folder:
-        ops = choose_fused_ops(Path(folder), torch.bfloat16, CPU)
+        ops = choose_fused_ops(find_kernels(Path(folder), torch.bfloat16, CPU))
         if not isinstance(ops, NativeFusedOps):
             raise SystemExit("this machine has no C compiler")
         for length in LENGTHS:

@@ -146,7 +146,7 @@ def test_attention(
 
 
 def test_attention_in_tiles_has_the_same_bits_for_any_threads(kernels_folder: Path) -> None:
-    ops = choose_fused_ops(kernels_folder, torch.bfloat16, CPU)
+    ops = choose_fused_ops(find_kernels(kernels_folder, torch.bfloat16, CPU))
     if not isinstance(ops, NativeFusedOps):
         pytest.skip("this machine has no C compiler")
     q, grad = (torch.randn(2, 6, 300, 32).bfloat16() for _ in range(2))
