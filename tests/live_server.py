@@ -90,7 +90,7 @@ class FakeEngine:
         return app
 
     async def render_rows(self, request: Request) -> Response:
-        """Each row is one sequence of 7 tokens, of which 3 carry loss."""
+        """Each row is one sequence of 7 tokens, 3 with loss; "left out" is not learned."""
         body = await request.json()
         self.bodies.append(body)
         if not self.healthy:
@@ -102,7 +102,8 @@ class FakeEngine:
         ]
         sequence = {"role": "row", "token_count": 7, "loss_token_count": 3, "is_truncated": False}
         row = {"is_learned": True, "sequences": [{**sequence, "segments": segments}]}
-        data = [row] * len(body["rows"])
+        left_out = {"is_learned": False, "note": "It is longer than a row may be."}
+        data = [left_out if "left out" in json.dumps(each) else row for each in body["rows"]]
         facts = {"model_type": "llama", "hidden_size": 576, "num_layers": 30}
         facts |= {"num_parameters": 10**8, "layer_parameters": 10**8}
         facts |= {"bytes_per_parameter": 2, "gigaflops": 100.0}

@@ -93,7 +93,9 @@ async def estimate(
     else:
         async with cache.slots.slot():
             measured = await _measure(state, engines, cache, request, method)
-        training = await _estimate_training(state, project_id, request, method, measured)
+        problem = find_nothing_learned(measured, method)
+        if problem is None:
+            training = await _estimate_training(state, project_id, request, method, measured)
     return JobEstimate(
         model=request.start_model or request.base.id,
         method=method,
@@ -222,6 +224,19 @@ async def _estimate_training(
             is_quantized=recipe.extra.get("quantization") == BaseQuantization.NF4,
         ),
         warnings=tokens.warnings,
+    )
+
+
+def find_nothing_learned(measured: MeasuredRows, method: str) -> EstimateProblem | None:
+    """A problem if the whole file was measured, and training would find nothing to learn in it."""
+    if measured.scale > 1 or count_rows(measured, method):
+        return None
+    reason = next((f" Of the first: {row.note}" for row in measured.rows if row.note), "")
+    return EstimateProblem(
+        code="invalid_training_file",
+        message=f"None of the training file's {len(measured.rows)} examples can be learned: the "
+        f"job would fail. Change them, or how long rows may be.{reason}",
+        param="training_file",
     )
 
 

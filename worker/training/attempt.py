@@ -8,6 +8,7 @@ import torch
 from app.logs import get_logger
 from worker.comparison_notes import verified
 from worker.run_folder import ComparisonBegan, ExitCode, Failed, RunFolder, RunSpec
+from worker.training.base_loading import wants_quantized_base
 from worker.training.builder import build_training_loop
 from worker.training.environment import StopSignal, make_deterministic, set_threads
 from worker.training.errors import classify_error
@@ -64,8 +65,9 @@ def _train(
     if loop.check_stored is None or loop.measure is None:
         return exit_code, None
     stored = loop.check_stored()
-    # The report on a test file has what the engine computed of this model.
-    if stored.is_covered(spec.compared) and not folder.test_file.exists():
+    # The report on a test file, and what 4-bit weights change, is of what the engine computes.
+    is_reported = folder.test_file.exists() or wants_quantized_base(spec)
+    if stored.is_covered(spec.compared) and not is_reported:
         folder.append_event(verified())
         return exit_code, None
     folder.append_event(ComparisonBegan())

@@ -230,3 +230,17 @@ def test_another_projects_file_is_unknown(training_file: str, other_tenant: http
     body = {"model": "base", "training_file": training_file}
     response = other_tenant.post("/v1/fine_tuning/jobs/estimate", json=body)
     assert (response.status_code, response.json()["error"]["param"]) == (400, "training_file")
+
+
+def test_files_of_which_nothing_can_be_learned_are_a_problem(
+    http: httpx.Client, openai: OpenAI, engine: FakeEngine
+) -> None:
+    lines = [chat(f"left out {number}") for number in range(10)]
+    body = estimate(http, training_file=upload(openai, lines))
+    assert body["training"] is None
+    problem = body["problem"]
+    assert (problem["code"], problem["param"]) == ("invalid_training_file", "training_file")
+    assert "10 examples" in problem["message"]
+    assert "It is longer than a row may be." in problem["message"]
+    body = estimate(http, training_file=upload(openai, [*lines, chat("learned")]))
+    assert (body["problem"], body["training"]["rows"]) == (None, 1)

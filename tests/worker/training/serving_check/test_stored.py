@@ -12,7 +12,7 @@ from tests.worker.training.conftest import MakeRun, chat, events, write_rows
 from tests.worker.training.serving_check.conftest import SHORT, find_note, write_strong_adapter
 from worker.comparison_notes import ComparisonNote
 from worker.modeling import save_adapter
-from worker.run_folder import ComparisonBegan, EngineCompared, ExitCode, Failed, RunFolder
+from worker.run_folder import ComparisonBegan, EngineCompared, ExitCode, Failed, Noted, RunFolder
 from worker.training import weights
 from worker.training.attempt import run_attempt
 from worker.training.serving_check import check
@@ -51,6 +51,16 @@ def test_an_adapter_of_a_compared_kind_needs_no_engine(
     key, message, is_warning = find_note(folder)
     assert (key, is_warning) == (ComparisonNote.VERIFIED, False)
     assert "stored as it was trained" in message
+
+
+def test_training_on_4_bit_weights_is_compared_each_time(make_run: MakeRun) -> None:
+    hyperparameters = {**SHORT, "quantization": "nf4"}
+    earlier = make_run("earlier", hyperparameters=hyperparameters)
+    assert run_attempt(earlier) == ExitCode.DONE
+    (found,) = [event for event in events(earlier) if isinstance(event, EngineCompared)]
+    folder = make_run(hyperparameters=hyperparameters)
+    assert EngineCompared in train_after(found, folder)
+    assert "quantization" in {event.key for event in events(folder) if isinstance(event, Noted)}
 
 
 def test_a_stronger_adapter_is_compared(compared: EngineCompared, make_run: MakeRun) -> None:
