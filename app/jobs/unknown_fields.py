@@ -89,7 +89,8 @@ def explain_hyperparameter(name: str, request: CreateJob) -> str:
     suggestion = EXPLANATIONS.get(name) or _suggest(name, known)
     if not suggestion and not owners:
         suggestion = f"The method has {', '.join(known)}."
-    belongs = f"It belongs to method {' and '.join(owners)}." if owners else ""
+    methods = "methods" if len(owners) > 1 else "method"
+    belongs = f"It belongs to {methods} {' and '.join(owners)}." if owners else ""
     return f"{belongs} {suggestion}".strip()
 
 

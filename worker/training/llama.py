@@ -1,11 +1,9 @@
 """A training step of Llama-shaped models with LoRA, forward and backward pass, written by hand.
 
 Equivalent to transformers with PEFT on the same weights (tests compare losses and gradients), but
-without padding, and with the layers that share an input merged: query, key and value into one
-product, gate and up into another. To autograd, the model is one operation: it would keep and copy
-more, and allocate all of it anew in each step, which on a CPU takes half as long as the products.
-
-Names: `hidden` is the residual stream, `grad_x` the gradient of the loss with respect to `x`.
+without padding. To autograd, the model is one operation: it would keep and copy more, and allocate
+all of it anew in each step, which on a CPU takes half as long as the products. The passes of one
+layer are in `llama_layer`.
 """
 
 from collections.abc import Sequence
@@ -18,11 +16,12 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from worker.model.llama import LlamaShape, unsupported_reason
-from worker.training.adapted_linear import AdaptedLinear, FlatWeights, Projection, draw_seed
-from worker.training.attention import Attention, Kept, supports_rows_end_to_end
+from worker.training.adapted_linear import FlatWeights, draw_seed
+from worker.training.attention import Attention, supports_rows_end_to_end
 from worker.training.batching import MicroBatch
-from worker.training.frozen_product import Int8Kernels, find_int8
-from worker.training.fused_ops import FusedOps, Rope, TorchFusedOps
+from worker.training.frozen_product import find_int8
+from worker.training.fused_ops import Rope, TorchFusedOps
+from worker.training.llama_layer import DecoderLayer, LayerRun, Normed, PassContext
 from worker.training.losses import linear_cross_entropy
 from worker.training.native_fused_ops import choose_fused_ops, find_kernels
 from worker.training.neftune import add_embedding_noise, row_lengths
@@ -38,168 +37,6 @@ def supports(model: PeftModel) -> bool:
     """True if this module computes exactly what `model` does."""
     base: Any = model.get_base_model()
     return unsupported_reason(base, base.config.max_position_embeddings) is None
-
-
-@dataclass(frozen=True, slots=True)
-class _PassContext:
-    """Context that the layers share: `keep` has what the backward pass needs, `scratch` the rest.
-
-    `wide` is the dtype of statistics: float32, or float64 for models in float64.
-    """
-
-    attention: Attention
-    ops: FusedOps
-    keep: Workspace
-    scratch: Workspace
-    records: bool
-    wide: torch.dtype
-
-    def norm(self, hidden: Tensor, delta: Tensor | None, norm: Any) -> "_Normed":
-        """RMSNorm of `hidden + delta`."""
-        total = hidden if delta is None else self.keep.empty(*hidden.shape, dtype=hidden.dtype)
-        x = self.keep.empty(*hidden.shape, dtype=hidden.dtype)
-        inverse = self.keep.empty(len(hidden), dtype=self.wide)
-        weight = norm.weight.to(hidden.dtype)
-        self.ops.add_norm(hidden, delta, weight, norm.variance_epsilon, total, x, inverse)
-        return _Normed(total, x, inverse, weight)
-
-    def norm_backward(self, grad_x: Tensor, normed: "_Normed", grad: Tensor) -> None:
-        """Add the gradient of the norm's input to `grad`."""
-        self.ops.norm_backward(grad_x, normed.total, normed.weight, normed.inverse, grad)
-
-
-@dataclass(frozen=True, slots=True)
-class _Normed:
-    """A norm's input, output, and 1 / rms of each row."""
-
-    total: Tensor
-    x: Tensor
-    inverse: Tensor
-    weight: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class _LayerRun:
-    """Tensors of a layer's forward pass, saved for its backward pass."""
-
-    inputs: _Normed
-    qkv: Projection | None
-    head_norms: Sequence[_Normed]
-    attention: Kept
-    attended: Tensor
-    o: Projection | None
-    mlp_inputs: _Normed
-    gate_up: Projection | None
-    gate_up_out: Tensor
-    down: Projection | None
-
-
-class _DecoderLayer:
-    """Weights of one decoder layer, its forward and its backward pass."""
-
-    def __init__(self, layer: Any, shape: LlamaShape, int8: Int8Kernels | None) -> None:
-        attention, mlp = layer.self_attn, layer.mlp
-        self._shape = shape
-        self._qkv = AdaptedLinear([attention.q_proj, attention.k_proj, attention.v_proj], int8)
-        self._o = AdaptedLinear([attention.o_proj], int8)
-        self._gate_up = AdaptedLinear([mlp.gate_proj, mlp.up_proj], int8)
-        self._down = AdaptedLinear([mlp.down_proj], int8)
-        self.linears = (self._qkv, self._o, self._gate_up, self._down)
-        self.has_dropout = any(linear.dropout for linear in self.linears)
-        self._input_norm = layer.input_layernorm
-        self._mlp_norm = layer.post_attention_layernorm
-        norms = (getattr(attention, "q_norm", None), getattr(attention, "k_norm", None))
-        self._head_norms = [norm for norm in norms if norm is not None]
-
-    def forward(
-        self, hidden: Tensor, out: Tensor, context: _PassContext, seed: int | None
-    ) -> _LayerRun:
-        """Compute `out` [T, d] of `hidden` [T, d]; inputs are dropped by masks of the `seed`."""
-        keep, scratch, dtype = context.keep, context.scratch, hidden.dtype
-        dropout = None if seed is None else torch.Generator(hidden.device).manual_seed(seed)
-        inputs = context.norm(hidden, None, self._input_norm)
-        with scratch.released_after():
-            qkv = scratch.empty(len(hidden), self._qkv.weight.shape[0], dtype=dtype)
-            qkv_run = self._qkv.forward(inputs.x, qkv, keep, dropout)
-            head_norms = self._norm_heads(qkv, context)
-            attended = keep.empty(len(hidden), self._o.weight.shape[1], dtype=dtype)
-            attention = context.attention.forward(qkv, attended, records=context.records)
-        with scratch.released_after():
-            delta = scratch.empty(*hidden.shape, dtype=dtype)
-            o_run = self._o.forward(attended, delta, keep, dropout)
-            mlp_inputs = context.norm(hidden, delta, self._mlp_norm)
-        gate_up = keep.empty(len(hidden), self._gate_up.weight.shape[0], dtype=dtype)
-        gate_up_run = self._gate_up.forward(mlp_inputs.x, gate_up, keep, dropout)
-        with scratch.released_after():
-            activated = scratch.empty(len(hidden), self._down.weight.shape[1], dtype=dtype)
-            context.ops.swiglu(gate_up, activated)
-            down_run = self._down.forward(activated, out, keep, dropout)
-        out.add_(mlp_inputs.total)
-        return _LayerRun(
-            inputs, qkv_run, head_norms, attention, attended, o_run,
-            mlp_inputs, gate_up_run, gate_up, down_run,
-        )  # fmt: skip
-
-    def backward(
-        self, grad: Tensor, run: _LayerRun, context: _PassContext, *, is_first: bool
-    ) -> None:
-        """Turn `grad` [T, d], that of the layer's output, into that of its input, in place.
-
-        The first layer's input is the frozen embedding, which needs none.
-        """
-        scratch = context.scratch
-        with scratch.released_after():
-            activated, grad_activated = (
-                scratch.empty(len(grad), self._down.weight.shape[1], dtype=grad.dtype)
-                for _ in range(2)
-            )
-            dz = self._down.backward(grad, run.down, grad_activated, scratch)
-            grad_gate_up = scratch.empty(*run.gate_up_out.shape, dtype=grad.dtype)
-            context.ops.swiglu_backward(run.gate_up_out, grad_activated, grad_gate_up, activated)
-            self._down.backward_weights(dz, run.down, activated)
-            grad_x = scratch.empty(*grad.shape, dtype=grad.dtype)
-            dz = self._gate_up.backward(grad_gate_up, run.gate_up, grad_x, scratch)
-            self._gate_up.backward_weights(dz, run.gate_up, run.mlp_inputs.x)
-            context.norm_backward(grad_x, run.mlp_inputs, grad)
-        with scratch.released_after():
-            grad_attended = scratch.empty(*run.attended.shape, dtype=grad.dtype)
-            dz = self._o.backward(grad, run.o, grad_attended, scratch)
-            self._o.backward_weights(dz, run.o, run.attended)
-            grad_qkv = scratch.empty(len(grad), self._qkv.weight.shape[0], dtype=grad.dtype)
-            context.attention.backward(grad_attended, run.attention, grad_qkv)
-            self._norm_heads_backward(grad_qkv, run.head_norms, context)
-            grad_x = scratch.empty(*grad.shape, dtype=grad.dtype)
-            dz = self._qkv.backward(grad_qkv, run.qkv, None if is_first else grad_x, scratch)
-            self._qkv.backward_weights(dz, run.qkv, run.inputs.x)
-            if not is_first:
-                context.norm_backward(grad_x, run.inputs, grad)
-
-    def _split_normed(self, qkv: Tensor) -> Sequence[Tensor]:
-        """Views of the queries and the keys [T, heads, head_dim], if this layer norms them."""
-        if not self._head_norms:
-            return ()
-        shape = self._shape
-        heads = qkv.view(len(qkv), -1, shape.head_dim)
-        parts: Sequence[Tensor] = heads.split([shape.heads, shape.kv_heads, shape.kv_heads], dim=1)
-        return parts[:2]
-
-    def _norm_heads(self, qkv: Tensor, context: _PassContext) -> Sequence[_Normed]:
-        """Norm queries and keys in place, as Qwen 3 does."""
-        runs = []
-        for part, norm in zip(self._split_normed(qkv), self._head_norms, strict=True):
-            rows = context.keep.empty(*part.shape, dtype=qkv.dtype).copy_(part)
-            run = context.norm(rows.flatten(0, 1), None, norm)
-            part.copy_(run.x.view_as(part))
-            runs.append(run)
-        return runs
-
-    def _norm_heads_backward(
-        self, grad_qkv: Tensor, runs: Sequence[_Normed], context: _PassContext
-    ) -> None:
-        for part, run in zip(self._split_normed(grad_qkv), runs, strict=True):
-            grad = torch.zeros_like(run.total)
-            context.norm_backward(part.flatten(0, 1).contiguous(), run, grad)
-            part.copy_(grad.view_as(part))
 
 
 class _Step(torch.autograd.Function):
@@ -233,11 +70,11 @@ class _Run:
 
     number: int
     batch: MicroBatch
-    context: _PassContext
+    context: PassContext
     hidden: Sequence[Tensor]
-    layers: Sequence[_LayerRun | None]
+    layers: Sequence[LayerRun | None]
     seeds: Sequence[int | None]
-    last: _Normed
+    last: Normed
     gradient: Tensor
 
 
@@ -271,7 +108,7 @@ class LlamaCausalLM:
         native = find_kernels(kernels, self._dtype, self._head.device)
         self._ops = choose_fused_ops(native)
         int8 = find_int8(native) if multiplies_int8 else None
-        self._layers = [_DecoderLayer(layer, self._shape, int8) for layer in base.model.layers]
+        self._layers = [DecoderLayer(layer, self._shape, int8) for layer in base.model.layers]
         self._linears = [linear for layer in self._layers for linear in layer.linears]
         self._norm = base.model.norm
         self._keep, self._scratch = Workspace(self._head.device), Workspace(self._head.device)
@@ -328,7 +165,7 @@ class LlamaCausalLM:
         num_kept = len(self._layers) + 1 if records else 2
         hidden = [keep.empty(*shape, dtype=self._dtype) for _ in range(num_kept)]
         _fill(hidden[0], self._embed(batch, adds_noise=records))
-        layers: list[_LayerRun | None] = []
+        layers: list[LayerRun | None] = []
         seeds = [draw_seed(layer, records=records) for layer in self._layers]
         for index, (layer, seed) in enumerate(zip(self._layers, seeds, strict=True)):
             states = hidden[index % num_kept], hidden[(index + 1) % num_kept]
@@ -379,7 +216,7 @@ class LlamaCausalLM:
                 layer.backward(grad, layer_run, context, is_first=index == 0)
         self._adapter.add_gradient(self._gradient)
 
-    def _make_context(self, batch: MicroBatch, *, records: bool) -> _PassContext:
+    def _make_context(self, batch: MicroBatch, *, records: bool) -> PassContext:
         wide = torch.promote_types(self._dtype, torch.float32)
         like = torch.empty(0, dtype=wide, device=batch.ids.device)
         tables = self._rotary(like, batch.positions[None])
@@ -388,7 +225,7 @@ class LlamaCausalLM:
         heads = shape.heads + 2 * shape.kv_heads
         rope = Rope(cos, sin, heads, heads - shape.kv_heads)
         attention = Attention(batch, shape, rope, self._ops, self._keep, self._scratch)
-        return _PassContext(attention, self._ops, self._keep, self._scratch, records, wide)
+        return PassContext(attention, self._ops, self._keep, self._scratch, records, wide)
 
     def _embed(self, batch: MicroBatch, *, adds_noise: bool) -> Tensor:
         embedded: Tensor = self._embedding(batch.ids).to(self._dtype)
