@@ -34,7 +34,7 @@ RUINOUS = {
     "keep": "last",
 }  # fmt: skip
 # Epochs of one step, far too large: the first is the best one.
-OVERFITTING = {"n_epochs": 4, "batch_size": 12, "learning_rate_multiplier": 200.0}
+OVERFITTING = {"n_epochs": 4, "batch_size": 12, "learning_rate_multiplier": 2000.0}
 
 
 def train(make_run: MakeRun, name: str = "run", *, valid: bool = False, **spec: Any) -> RunFolder:

@@ -10,7 +10,7 @@ from tests.worker.training.conftest import MakeRun, chat, events, write_rows
 from tests.worker.training.test_dpo import preference
 from worker.model.rendering import Renderer
 from worker.run_folder import ExitCode, RunFolder, RunSpec, Started
-from worker.training import builder
+from worker.training import comparison_building
 from worker.training.attempt import run_attempt
 from worker.training.builder import build_training_loop
 from worker.training.chat_data import digest_rows
@@ -54,7 +54,7 @@ def test_an_attempt_that_resumes_renders_nothing(
     rendered.clear()
     # The check of the stored adapter, and the comparison with the engine, render a client's rows.
     stored = StoredAdapter("kind", 0.0)
-    monkeypatch.setattr(builder, "check_stored", lambda *_arguments: stored)
+    monkeypatch.setattr(comparison_building, "check_stored", lambda *_arguments: stored)
     folder.write_spec(RunSpec(**{**vars_of(folder), "compare_with_engine": False}))
     assert run_attempt(folder) == ExitCode.DONE
     assert rendered == []

@@ -14,7 +14,7 @@ from worker.inference import loaded_model
 from worker.model_sources import materialize
 from worker.modeling import adapter_parameters, add_adapter, load_base, save_adapter
 from worker.run_folder import EngineCompared, ExitCode, Noted, RunFolder
-from worker.training import attempt, builder
+from worker.training import attempt, base_loading, builder, comparison_building
 from worker.training.attempt import run_attempt
 from worker.training.serving_check import TrainedRows, check, check_as_served
 
@@ -24,7 +24,7 @@ Measured = tuple[RunFolder, TrainedRows]
 
 
 def use_dtype(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
-    for module in (builder, loaded_model, check):
+    for module in (base_loading, builder, comparison_building, loaded_model, check):
         monkeypatch.setattr(module, "choose_dtype", lambda _device: dtype)
 
 

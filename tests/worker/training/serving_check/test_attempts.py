@@ -22,7 +22,7 @@ from worker.run_folder import (
     Metrics,
     RunFolder,
 )
-from worker.training import attempt, builder
+from worker.training import attempt, comparison_building
 from worker.training.attempt import run_attempt
 from worker.training.objectives.supervised import SupervisedObjective
 from worker.training.serving_check import TrainedRows, check
@@ -43,7 +43,7 @@ def test_an_attempt_that_ended_before_the_check_is_resumed_with_it(
         raise Killed
 
     alive: list[Callable[[], Any]] = []
-    measure, load = builder.measure_rows, check.load_model
+    measure, load = comparison_building.measure_rows, check.load_model
 
     def note_model(
         folder: RunFolder, renderer: Renderer, objective: Any, *arguments: Any, **options: Any
@@ -55,7 +55,7 @@ def test_an_attempt_that_ended_before_the_check_is_resumed_with_it(
         assert [model() for model in alive] == [None, None]
         return load(*arguments, **options)
 
-    monkeypatch.setattr(builder, "measure_rows", note_model)
+    monkeypatch.setattr(comparison_building, "measure_rows", note_model)
     monkeypatch.setattr(check, "load_model", require_released)
     folder = make_run(hyperparameters=SHORT)
     with monkeypatch.context() as patch:
@@ -134,7 +134,7 @@ def test_rows_are_measured_within_the_limits_of_a_training_step(
 ) -> None:
     """Of an attempt whose micro-batches were halved because memory ran out."""
     sizes: list[int] = []
-    measure = builder.measure_rows
+    measure = comparison_building.measure_rows
 
     def note_sizes(
         folder: RunFolder, renderer: Renderer, objective: Any, *arguments: Any, **options: Any
@@ -150,7 +150,7 @@ def test_rows_are_measured_within_the_limits_of_a_training_step(
             patch.setattr(SupervisedObjective, "split", split)
             return measure(folder, renderer, objective, *arguments, **options)
 
-    monkeypatch.setattr(builder, "measure_rows", note_sizes)
+    monkeypatch.setattr(comparison_building, "measure_rows", note_sizes)
     folder = make_run(hyperparameters={**SHORT, "packing": packing})
     folder.write_spec(replace(folder.read_spec(), micro_batch=1))
     assert run_attempt(folder) == ExitCode.DONE

@@ -31,7 +31,7 @@ from worker.inference.native.structs import Layer
 from worker.model.rendering import Renderer, RenderingError
 from worker.modeling import ADAPTER_CONFIG_FILE, Adapter
 from worker.run_folder import ExitCode, Failed, RunFolder, write_manifest
-from worker.training import builder
+from worker.training import comparison_building
 from worker.training.attempt import run_attempt
 from worker.training.errors import TrainingError
 from worker.training.serving_check import TrainedRows, check_as_served, select_rows
@@ -141,7 +141,7 @@ def test_modules_that_are_trained_but_not_served_are_noticed(
     make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A head that the adapter lacks, and one that it has but no engine reads."""
-    measure = builder.measure_rows
+    measure = comparison_building.measure_rows
 
     def with_trained_head(
         folder: RunFolder, renderer: Renderer, objective: Any, *arguments: Any, **options: Any
@@ -152,7 +152,7 @@ def test_modules_that_are_trained_but_not_served_are_noticed(
         return measure(folder, renderer, objective, *arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(builder, "measure_rows", with_trained_head)
+        patch.setattr(comparison_building, "measure_rows", with_trained_head)
         folder = make_run(hyperparameters=SHORT)
         assert run_attempt(folder) == ExitCode.USER_ERROR
     failed = events(folder)[-1]
