@@ -17,7 +17,7 @@ MAX_SIMILAR_JOBS = 5
 MAX_STEP_RATIO = 3.0
 # Share of the rate of large products that training reaches: attention, pointwise operations and
 # products of adapters take the rest. Measured on CPUs.
-UTILIZATION = 0.45
+UTILIZATION = 0.55
 # Operations per parameter of a layer and token: 2 forward, 2 for the gradients of activations; as
 # many for those of the weights, if all are trained.
 OPERATIONS_OF_ADAPTERS = 4
