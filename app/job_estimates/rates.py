@@ -14,7 +14,7 @@ from app.wire.training_rows import ModelFacts
 MAX_RECENT_JOBS = 20
 MAX_SIMILAR_JOBS = 5
 # A step of few tokens takes nearly as long as one of more: jobs with other steps say little.
-MAX_STEP_RATIO = 3.0
+MAX_STEP_RATIO = 2.0
 # Share of the rate of large products that training reaches: attention, pointwise operations and
 # products of adapters take the rest. Measured on CPUs.
 UTILIZATION = 0.55
@@ -23,7 +23,7 @@ UTILIZATION = 0.55
 OPERATIONS_OF_ADAPTERS = 4
 OPERATIONS_OF_ALL_WEIGHTS = 6
 # Of a job: start of the process and uploads; load of the model and comparison with the engine.
-OVERHEAD_SECONDS = 2.0
+OVERHEAD_SECONDS = 1.0
 OVERHEAD_SECONDS_PER_BILLION_PARAMETERS = 30.0
 # Of a step of any size: the weights are read twice at this rate, and each layer calls operations.
 MEMORY_BYTES_PER_SECOND = 10e9
