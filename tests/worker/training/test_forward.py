@@ -121,6 +121,16 @@ def run_causal_lm(
     return losses.detach(), gradients(model)
 
 
+def require_step_by_hand_equals_transformers(model: PeftModel, batch: list[Row]) -> None:
+    expected, expected_gradients = run_transformers(model, batch)
+    causal_lm = choose_causal_lm(model)
+    assert isinstance(causal_lm, LlamaCausalLM)
+    losses, found = run_causal_lm(causal_lm, model, batch)
+    torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-4)
+    for name, gradient in expected_gradients.items():
+        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+
+
 def preference_rows() -> list[Row]:
     """Two answers to each of three prompts, sorted by length: 30 tokens of prompt are in two."""
     random = np.random.default_rng(2)
@@ -167,13 +177,7 @@ def test_the_optimized_forward_pass_equals_transformers(
 ) -> None:
     model = model_with_adapter(config)
     batch = rows(lengths, shared=shared)
-    expected, expected_gradients = run_transformers(model, batch)
-    causal_lm = choose_causal_lm(model)
-    assert isinstance(causal_lm, LlamaCausalLM)
-    losses, found = run_causal_lm(causal_lm, model, batch)
-    torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-4)
-    for name, gradient in expected_gradients.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+    require_step_by_hand_equals_transformers(model, batch)
 
 
 @pytest.mark.parametrize("lengths", [[12, 20, 21, 90], [30, 1040]])

@@ -23,6 +23,7 @@ from tests.worker.training.test_forward import (
     QWEN2,
     QWEN3,
     model_with_adapter,
+    require_step_by_hand_equals_transformers,
     rows,
     run_causal_lm,
     run_transformers,
@@ -36,8 +37,7 @@ from worker.modeling import load_base
 from worker.run_folder import CheckpointWritten, ExitCode, Metrics, Noted, RunFolder, Started
 from worker.training import preloading
 from worker.training.errors import TrainingError
-from worker.training.forward import TransformersCausalLM, choose_causal_lm
-from worker.training.llama import LlamaCausalLM
+from worker.training.forward import TransformersCausalLM
 from worker.training.memory_check import PROCESS_BYTES, check_memory
 from worker.training.nf4 import (
     BLOCK,
@@ -99,13 +99,7 @@ class TestModels:
             config, quantize=True, target_modules=["q_proj", "v_proj", "down_proj"]
         )
         batch = rows([12, 30, 31, 60], shared=0)
-        expected, expected_gradients = run_transformers(model, batch)
-        causal_lm = choose_causal_lm(model)
-        assert isinstance(causal_lm, LlamaCausalLM)
-        losses, found = run_causal_lm(causal_lm, model, batch)
-        torch.testing.assert_close(losses, expected, rtol=1e-4, atol=1e-4)
-        for name, gradient in expected_gradients.items():
-            torch.testing.assert_close(found[name], gradient, rtol=1e-3, atol=1e-4, msg=name)
+        require_step_by_hand_equals_transformers(model, batch)
 
     def test_other_models_have_that_of_transformers(self) -> None:
         model = model_with_adapter(LLAMA, quantize=True)
