@@ -1,6 +1,6 @@
 """Fields of a job's request that its schema does not know: refused where they would change it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -89,9 +89,14 @@ def explain_hyperparameter(name: str, request: CreateJob) -> str:
     suggestion = EXPLANATIONS.get(name) or _suggest(name, known)
     if not suggestion and not owners:
         suggestion = f"The method has {', '.join(known)}."
-    methods = "methods" if len(owners) > 1 else "method"
-    belongs = f"It belongs to {methods} {' and '.join(owners)}." if owners else ""
-    return f"{belongs} {suggestion}".strip()
+    return f"{_name_owners(owners)} {suggestion}".strip()
+
+
+def _name_owners(owners: Sequence[str]) -> str:
+    """Say which methods have a hyperparameter, if any has."""
+    if len(owners) < 2:
+        return "".join(f"It belongs to method {owner}." for owner in owners)
+    return f"It belongs to methods {', '.join(owners[:-1])} and {owners[-1]}."
 
 
 def _find_misplaced(name: str, request: CreateJob) -> str:

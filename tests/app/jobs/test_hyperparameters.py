@@ -112,9 +112,14 @@ def test_bounds_are_checked(
         ("supervised", "num_epochs", "Did you mean 'n_epochs'?"),
         ("supervised", "max_length", "Did you mean 'max_seq_length'?"),
         ("supervised", "learning_rate", "'learning_rate_multiplier' scales it"),
-        ("supervised", "class_weights", "belongs to method classification"),
+        (
+            "supervised",
+            "class_weights",
+            "It belongs to methods classification, token_classification, question_answering and "
+            "embedding.",
+        ),
         ("supervised", "zzz", "The method has n_epochs, batch_size"),
-        ("dpo", "packing", "belongs to method supervised"),
+        ("dpo", "packing", "It belongs to method supervised."),
         ("dpo", "betta", "Did you mean 'beta'?"),
         ("supervised", "q" * 5000, "The method has"),
     ],
