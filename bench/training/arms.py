@@ -48,9 +48,12 @@ def _micro_batches(rows: int) -> dict[str, Any]:
 
 
 LUTHIER = Arm(OWN, "bench.training.luthier")
+# LUTHIER_TRAINING_INT8
+INT8 = Arm(OWN, "bench.training.luthier", {"int8": True})
 ARMS: dict[str, dict[str, Arm]] = {
     "supervised": {
         "luthier": LUTHIER,
+        "luthier-int8": INT8,
         "trl": _trl(dtype="float32"),
         "trl-tuned": _trl(**TUNED),
         "trl-autocast": _trl(gradient_checkpointing=False),
@@ -64,6 +67,7 @@ ARMS: dict[str, dict[str, Arm]] = {
     },
     "dpo": {
         "luthier": LUTHIER,
+        "luthier-int8": INT8,
         "trl": _trl(dtype="float32"),
         "trl-tuned": _trl(**TUNED, precompute_ref_log_probs=True),
         "trl-micro-4": _trl(**TUNED, precompute_ref_log_probs=True, **_micro_batches(4)),

@@ -1,14 +1,17 @@
 """Our side of a comparison: one training job, run as a trainer runs it.
 
-    python -m bench.training.luthier TASK_FOLDER OUT_FOLDER
+    python -m bench.training.luthier TASK_FOLDER OUT_FOLDER SETTINGS
 
 TASK_FOLDER/run is a run folder without results. The training process is that of any job, with its
 settings of threads, priority and determinism, in the environment that `worker.training` sets.
+SETTINGS are JSON: fields of the run's specification that differ from the default ones.
 """
 
+import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +23,7 @@ def main() -> None:
     task_folder, out = Path(sys.argv[1]), Path(sys.argv[2])
     folder = RunFolder(out / "run")
     shutil.copytree(task_folder / "run", folder.path)
+    folder.write_spec(replace(folder.read_spec(), **json.loads(sys.argv[3])))
     reference = out / "reference_seconds"
     command = [sys.executable, "-m", "bench.training.job_process", str(folder.path), str(reference)]
     code = subprocess.run(command, check=False).returncode
