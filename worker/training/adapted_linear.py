@@ -94,12 +94,26 @@ class AdaptedLinear:
         self._b = [flat.view(shape) for flat, shape in zip(b, shapes, strict=True)]
         self._b_gradients = [f.view(shape) for f, shape in zip(b_gradients, shapes, strict=True)]
 
+    @property
+    def has_effect(self) -> bool:
+        """False if the adapters add nothing, as those of a new job, all of whose B's are zero."""
+        return any(bool(b.any()) for b in self._b)
+
     def forward(
-        self, x: Tensor, out: Tensor, memory: Workspace, dropout: torch.Generator | None
+        self,
+        x: Tensor,
+        out: Tensor,
+        memory: Workspace,
+        dropout: torch.Generator | None,
+        *,
+        adapts: bool = True,
     ) -> Projection | None:
-        """Compute `out` [T, out] of x [T, in]; inputs are dropped if there is a generator."""
+        """Compute `out` [T, out] of x [T, in]; inputs are dropped if there is a generator.
+
+        Only the frozen weights are used, and nothing can be computed back, if not `adapts`.
+        """
         self._product.forward(x, out)
-        if not self._parts:
+        if not self._parts or not adapts:
             return None
         z = memory.empty(len(x), self._num_ranks, dtype=x.dtype)
         mask = None

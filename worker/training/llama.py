@@ -225,7 +225,8 @@ class LlamaCausalLM:
         heads = shape.heads + 2 * shape.kv_heads
         rope = Rope(cos, sin, heads, heads - shape.kv_heads)
         attention = Attention(batch, shape, rope, self._ops, self._keep, self._scratch)
-        return PassContext(attention, self._ops, self._keep, self._scratch, records, wide)
+        adapts = records or any(linear.has_effect for linear in self._linears)
+        return PassContext(attention, self._ops, self._keep, self._scratch, records, adapts, wide)
 
     def _embed(self, batch: MicroBatch, *, adds_noise: bool) -> Tensor:
         embedded: Tensor = self._embedding(batch.ids).to(self._dtype)

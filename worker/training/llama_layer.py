@@ -24,7 +24,8 @@ from worker.training.workspace import Workspace
 class PassContext:
     """Context that the layers share: `keep` has what the backward pass needs, `scratch` the rest.
 
-    `wide` is the dtype of statistics: float32, or float64 for models in float64.
+    `wide` is the dtype of statistics: float32, or float64 for models in float64. Adapters are left
+    out unless this `adapts`: without a backward pass, those that add nothing are not computed.
     """
 
     attention: Attention
@@ -32,6 +33,7 @@ class PassContext:
     keep: Workspace
     scratch: Workspace
     records: bool
+    adapts: bool
     wide: torch.dtype
 
     def norm(self, hidden: Tensor, delta: Tensor | None, norm: Any) -> "Normed":
@@ -96,24 +98,25 @@ class DecoderLayer:
     ) -> LayerRun:
         """Compute `out` [T, d] of `hidden` [T, d]; inputs are dropped by masks of the `seed`."""
         keep, scratch, dtype = context.keep, context.scratch, hidden.dtype
+        adapts = context.adapts
         dropout = None if seed is None else torch.Generator(hidden.device).manual_seed(seed)
         inputs = context.norm(hidden, None, self._input_norm)
         with scratch.released_after():
             qkv = scratch.empty(len(hidden), self._qkv.weight.shape[0], dtype=dtype)
-            qkv_run = self._qkv.forward(inputs.x, qkv, keep, dropout)
+            qkv_run = self._qkv.forward(inputs.x, qkv, keep, dropout, adapts=adapts)
             head_norms = self._norm_heads(qkv, context)
             attended = keep.empty(len(hidden), self._o.weight.shape[1], dtype=dtype)
             attention = context.attention.forward(qkv, attended, records=context.records)
         with scratch.released_after():
             delta = scratch.empty(*hidden.shape, dtype=dtype)
-            o_run = self._o.forward(attended, delta, keep, dropout)
+            o_run = self._o.forward(attended, delta, keep, dropout, adapts=adapts)
             mlp_inputs = context.norm(hidden, delta, self._mlp_norm)
         gate_up = keep.empty(len(hidden), self._gate_up.weight.shape[0], dtype=dtype)
-        gate_up_run = self._gate_up.forward(mlp_inputs.x, gate_up, keep, dropout)
+        gate_up_run = self._gate_up.forward(mlp_inputs.x, gate_up, keep, dropout, adapts=adapts)
         with scratch.released_after():
             activated = scratch.empty(len(hidden), self._down.weight.shape[1], dtype=dtype)
             context.ops.swiglu(gate_up, activated)
-            down_run = self._down.forward(activated, out, keep, dropout)
+            down_run = self._down.forward(activated, out, keep, dropout, adapts=adapts)
         out.add_(mlp_inputs.total)
         return LayerRun(
             inputs, qkv_run, head_norms, attention, attended, o_run,

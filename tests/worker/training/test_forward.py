@@ -339,6 +339,38 @@ def test_a_backward_pass_whose_memory_was_used_again_is_an_error() -> None:
         losses.sum().backward()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_without_gradients_adapters_that_add_nothing_are_not_computed(dtype: torch.dtype) -> None:
+    """The bits are the same: DPO's first loss compares the losses of both passes."""
+    model = model_with_adapter(LLAMA).to(dtype)
+    parameters = adapter_parameters(model)
+    for name, parameter in parameters.items():
+        if "lora_B" in name:
+            parameter.data.zero_()
+    causal_lm = LlamaCausalLM(model)
+    batch = collate(rows([12, 20], shared=9), CPU)
+    with_gradients = causal_lm.token_nll(batch)[0].detach()
+    with torch.no_grad():
+        assert causal_lm.token_nll(batch)[0].equal(with_gradients)
+        parameters[next(name for name in parameters if "lora_A" in name)].fill_(torch.inf)
+        assert causal_lm.token_nll(batch)[0].equal(with_gradients)
+
+
+def test_without_gradients_an_adapter_of_any_layer_has_its_effect() -> None:
+    model = model_with_adapter(LLAMA)
+    parameters = adapter_parameters(model)
+    *others, last = [name for name in parameters if "lora_B" in name]
+    for name in others:
+        parameters[name].data.zero_()
+    causal_lm = LlamaCausalLM(model)
+    batch = collate(rows([12, 20], shared=9), CPU)
+    with_gradients = causal_lm.token_nll(batch)[0].detach()
+    with torch.no_grad():
+        assert causal_lm.token_nll(batch)[0].equal(with_gradients)
+        parameters[last].zero_()
+        assert not causal_lm.token_nll(batch)[0].equal(with_gradients)
+
+
 def test_merging_weights_leaves_the_model_intact() -> None:
     model = model_with_adapter(LLAMA)
     ids = torch.arange(20)[None]
