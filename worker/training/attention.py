@@ -51,7 +51,7 @@ class Layout:
     A block has queries [rows, heads, length], then keys and values [rows, kv heads, length], each
     a head of `head_dim` numbers; its outputs have the places of its queries.
 
-    to_blocks    stream index · heads of a token, for each head in a block
+    to_blocks    stream index · heads of a token + head, for each head in a block
     from_blocks  [T · heads of a token]: its place in the blocks, the first of a shared token's
     shared       [rows, tokens, heads of a token] of shared tokens: all of their places
     outputs      [T · query heads]: as from_blocks, of outputs
@@ -164,7 +164,7 @@ class Attention:
         return self._device.type == "cpu" and self._bounds is None and is_short
 
     def backward(self, grad: Tensor, kept: Kept, grad_qkv: Tensor) -> None:
-        """Compute the gradient of qkv of that of the output."""
+        """Compute the gradient of qkv from that of the output."""
         layout, size = self._layout, self._shape.head_dim
         grad_outputs = self._scratch.empty(len(layout.to_outputs), size, dtype=grad.dtype)
         self._ops.gather_heads(grad.view(-1, size), layout.to_outputs, None, grad_outputs)

@@ -1,4 +1,4 @@
-"""Causal attention by batched matrix products, which keep all attention weights."""
+"""Attention by batched matrix products, which keep all attention weights."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Loads the base model of a chat or preference job as the job wants it: whole, in 4 bits, divided.
+"""Loads the base model of a chat or preference job: whole, in 4 bits, or to be divided.
 
 Kinds of base models exclude each other: weights in 4 bits cannot be divided among processes.
 """
@@ -52,6 +52,7 @@ def load_base_as_wanted(
             # What is converted is whole before it is quantized, or divided among GPUs.
             is_quantized=is_quantized and not is_converted,
             multiplies_int8=spec.int8,
+            is_converted=is_converted,
             on_host=is_converted and (is_quantized or is_sharded),
         )
     # No rank takes memory before that.

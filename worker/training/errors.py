@@ -50,11 +50,13 @@ def classify_error(error: BaseException) -> TrainingError | None:
     if isinstance(error, ModelUnavailable):
         return user_error("model_unavailable", str(error), "model")
     if is_out_of_memory(error):
-        message = "The training process ran out of memory. Use a smaller batch_size."
+        message = "The training process ran out of memory."
         return TrainingError(ExitCode.OUT_OF_DEVICE_MEMORY, "out_of_memory", message)
     if _is_disk_full(error):
         return TrainingError(
-            ExitCode.DISK_FULL, "disk_full", "The disk of the training machine is full."
+            ExitCode.DISK_FULL,
+            "disk_full",
+            "The disk of the training machine is full. Its operator has to free space.",
         )
     return None
 

@@ -7,8 +7,12 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from app.logs import get_logger
 from worker.inference.native.library import Kernels
+from worker.inference.native.structs import BLOCK, PANEL
 from worker.training.nf4 import Nf4Weight
+
+log = get_logger(__name__)
 
 
 class FrozenProduct(Protocol):
@@ -44,10 +48,8 @@ class MatrixProduct:
 class Int8Kernels:
     """Products of bfloat16 that native code computes in int8, `hadamard_product.h`."""
 
-    # Inputs of a block, and outputs of a panel.
-    BLOCK = 32
     BYTES_OF_BLOCK = 8 + BLOCK
-    BYTES_OF_WEIGHTS = 4 * BLOCK + BLOCK * BLOCK
+    BYTES_OF_WEIGHTS = 4 * PANEL + PANEL * BLOCK
 
     def __init__(self, kernels: Kernels) -> None:
         self._kernels = kernels
@@ -59,13 +61,14 @@ class Int8Kernels:
 
     def supports(self, weight: Tensor) -> bool:
         """True if the matrix consists of whole blocks, of its rows and of its columns."""
-        return all(size % self.BLOCK == 0 for size in weight.shape)
+        # Each size is that of inputs in one pass, and of outputs in the other.
+        return all(size % PANEL == size % BLOCK == 0 for size in weight.shape)
 
     def pack(self, weight: Tensor) -> Tensor:
         """Quantize a matrix [out, in] in bfloat16: bytes [panels, blocks, bytes of both]."""
         weight = weight.contiguous()
         outputs, inputs = weight.shape
-        shape = outputs // self.BLOCK, inputs // self.BLOCK, self.BYTES_OF_WEIGHTS
+        shape = outputs // PANEL, inputs // BLOCK, self.BYTES_OF_WEIGHTS
         panels = torch.empty(shape, dtype=torch.uint8)
         threads = self._kernels.get_threads()
         pointers = weight.data_ptr(), panels.data_ptr()
@@ -75,7 +78,7 @@ class Int8Kernels:
     def multiply(self, x: Tensor, panels: Tensor, bias: Tensor | None, out: Tensor) -> None:
         """out [T, out] = x [T, in] · Wᵀ + bias, of contiguous matrices and a bias in float32."""
         rows, inputs = x.shape
-        size = rows * (inputs // self.BLOCK) * self.BYTES_OF_BLOCK
+        size = rows * (inputs // BLOCK) * self.BYTES_OF_BLOCK
         if len(self._blocks) < size:
             self._blocks = torch.empty(size, dtype=torch.uint8)
         threads = self._kernels.get_threads()
@@ -89,7 +92,7 @@ class Int8Kernels:
 
 
 class Int8Product:
-    """Implements `FrozenProduct` by int8 of blocks, which rounds about four times as much.
+    """Implements `FrozenProduct` by int8 of blocks; bfloat16 rounds a fourth as much.
 
     The weights themselves are used where something is computed in float32, and not read otherwise:
     where they are pages of a file, they take no memory.
@@ -109,12 +112,16 @@ class Int8Product:
             self._exact.forward(x, out)
 
     def backward(self, grad: Tensor, grad_x: Tensor) -> None:
-        self._kernels.multiply(grad, self._backward_panels, None, grad_x)
+        if grad.dtype == torch.bfloat16:
+            self._kernels.multiply(grad, self._backward_panels, None, grad_x)
+        else:
+            self._exact.backward(grad, grad_x)
 
 
 def find_int8(kernels: Kernels | None) -> Int8Kernels | None:
     """Return the products in int8, if this processor multiplies bytes and has kernels that do."""
     if kernels is None or not kernels.has("hadamard_product"):
+        log.warning("training.int8_unavailable", has_kernels=kernels is not None)
         return None
     return Int8Kernels(kernels)
 

@@ -118,8 +118,8 @@ class Rope:
 class TorchFusedOps:
     """Implements `FusedOps` by torch's operations."""
 
-    # Up to this length products are 1.5 to 4 times as fast as torch's fused kernel on CPUs. They
-    # would be faster beyond it too, but the weights kept for the backward pass get too large.
+    # Up to this length products are 1.2 to 3 times as fast as torch's fused kernel on CPUs, see
+    # `bench.attention`; beyond it the weights kept for the backward pass get too large.
     max_product_length = max_attention_length = 1024
 
     def add_norm(

@@ -1,9 +1,9 @@
 """A training step of Llama-shaped models with LoRA, forward and backward pass, written by hand.
 
 Equivalent to transformers with PEFT on the same weights (tests compare losses and gradients), but
-without padding. To autograd, the model is one operation: it would keep and copy more, and allocate
-all of it anew in each step, which on a CPU takes half as long as the products. The passes of one
-layer are in `llama_layer`.
+without padding. To autograd, the model is one operation: recording each operation, autograd would
+keep and copy more, and allocate all of it anew in each step. The passes of one layer are in
+`llama_layer`.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,11 @@ def supports(model: PeftModel) -> bool:
 
 
 class _Step(torch.autograd.Function):
-    """The whole model as one operation of autograd."""
+    """The whole model as one operation of autograd.
+
+    It has a parameter as input so that autograd calls `backward`, which adds to the gradients of
+    all parameters itself.
+    """
 
     @staticmethod
     def forward(

@@ -12,7 +12,8 @@ from worker.training.errors import TrainingError
 
 # Memory of the process itself: Python, torch, and the training file's rows.
 PROCESS_BYTES = 500_000_000
-# Products in int8 hold a weight twice, for both passes, with a scale in float32 for 32.
+# Products in int8 hold a weight twice, for both passes, with a scale in float32 for 32. Beside them
+# the weights themselves take memory only where they were converted: else they are a file's pages.
 INT8_BYTES_PER_WEIGHT = 2 * (1 + 4 / 32)
 
 
@@ -24,12 +25,14 @@ def check_memory(
     processes: int = 1,
     is_quantized: bool = False,
     multiplies_int8: bool = False,
+    is_converted: bool = False,
     on_host: bool = False,
     memory: HostMemory | None = None,
 ) -> None:
     """Raise TrainingError if the weights alone exceed the host's memory, as they are held.
 
-    In `dtype`, in 4 bits if that `is_quantized`, or in int8 for both passes.
+    In `dtype`, in 4 bits if that `is_quantized`, or in int8 for both passes. `is_converted` says
+    that the files have another dtype.
 
     Each of `processes` has its own. For a device other than the CPU, only those are checked that
     are `on_host` first. The kernel would kill the process without a word, and again on each retry.
@@ -42,7 +45,8 @@ def check_memory(
     if is_quantized:
         weights -= int(counts.in_layers * (dtype.itemsize - NF4_BYTES_PER_WEIGHT))
     elif multiplies_int8 and dtype == torch.bfloat16:
-        weights += int(counts.in_layers * (INT8_BYTES_PER_WEIGHT - dtype.itemsize))
+        not_read_again = 0 if is_converted else dtype.itemsize
+        weights += int(counts.in_layers * (INT8_BYTES_PER_WEIGHT - not_read_again))
     needed = processes * (weights + PROCESS_BYTES)
     total, available = host.total_bytes(), host.available_bytes()
     if total is not None and needed > total:

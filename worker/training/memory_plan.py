@@ -35,7 +35,9 @@ class TokenBytes:
     recomputing: int
 
     @classmethod
-    def of(cls, config: Any, rank: int, dtype: torch.dtype) -> "TokenBytes":
+    def of(
+        cls, config: Any, rank: int, dtype: torch.dtype, *, has_dropout: bool = False
+    ) -> "TokenBytes":
         """Count for a model of this configuration with adapters of a rank on all layers."""
         shape = LlamaShape.of(config)
         d, n, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
@@ -44,6 +46,9 @@ class TokenBytes:
         layer = 3 * d + (q + 2 * kv) + 2 * q + 2 * n + 7 * rank
         if config.model_type == "qwen3":
             layer += 2 * (q + kv)
+        if has_dropout:
+            # Factors of the inputs of each product.
+            layer += 2 * d + q + n
         streams = (layers + 1) * d
         # The widest point of the backward pass is that of the MLP, whose passes need copies.
         scratch = 7 * n + 10 * d
@@ -87,5 +92,6 @@ def _count_fitting(model: PeftModel) -> Sequence[int] | None:
         free -= count_dequantizing(base.config, base.dtype)
     trained = sum(parameter.numel() for parameter in adapter_parameters(model).values())
     lora: Any = model.peft_config["default"]
-    token_bytes = TokenBytes.of(base.config, lora.r, base.dtype)
+    has_dropout = lora.lora_dropout > 0
+    token_bytes = TokenBytes.of(base.config, lora.r, base.dtype, has_dropout=has_dropout)
     return count_fitting(token_bytes, free, trained)

@@ -12,8 +12,8 @@ from app.recipes.chat import ADAM_BETAS
 def build_optimizer(parameters: Iterable[nn.Parameter], *, weight_decay: float) -> AdamW:
     """Build the optimizer. Norms and biases, which are vectors, do not decay.
 
-    Decay pulls weights towards 0. For a norm's scale that is no neutral value, and a bias does not
-    make the function less smooth.
+    Decay pulls weights towards 0, which would scale a norm's output down, and keeps a bias from
+    its value without making the model any simpler.
     """
     listed = list(parameters)
     groups: list[dict[str, Any]] = [

@@ -9,7 +9,7 @@ from worker.host_memory import HostMemory
 from worker.model.weight_counts import count_weights
 from worker.run_folder import ExitCode
 from worker.training.errors import TrainingError
-from worker.training.memory_check import PROCESS_BYTES, check_memory
+from worker.training.memory_check import INT8_BYTES_PER_WEIGHT, PROCESS_BYTES, check_memory
 
 CPU = torch.device("cpu")
 
@@ -46,6 +46,20 @@ def test_a69_weights_in_int8_are_counted_for_both_passes(tiny_folder: Path, tmp_
     check_memory(tiny_folder, torch.bfloat16, CPU, memory=host)
     with pytest.raises(TrainingError, match="memory"):
         check_memory(tiny_folder, torch.bfloat16, CPU, multiplies_int8=True, memory=host)
+
+
+def test_a69_weights_that_are_converted_take_memory_beside_those_in_int8(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    counts = count_weights(tiny_folder)
+    rest = 2 * (counts.total - counts.in_layers) + PROCESS_BYTES
+    enough_for_int8 = int(rest + INT8_BYTES_PER_WEIGHT * counts.in_layers) + 1024
+    host = make_host(tmp_path, total=enough_for_int8, available=enough_for_int8)
+    check_memory(tiny_folder, torch.bfloat16, CPU, multiplies_int8=True, memory=host)
+    with pytest.raises(TrainingError, match="memory"):
+        check_memory(
+            tiny_folder, torch.bfloat16, CPU, multiplies_int8=True, is_converted=True, memory=host
+        )
 
 
 def test_a69_weights_for_a_gpu_are_counted_if_they_are_on_the_host_first(

@@ -14,21 +14,22 @@ from worker.training.memory_plan import TokenBytes, count_fitting, limit_tokens,
 CPU = torch.device("cpu")
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("recomputes", [False, True])
 @pytest.mark.parametrize("config", [LLAMA, QWEN3])
 def test_a_step_allocates_about_as_much_as_is_counted(
-    config: PretrainedConfig, recomputes: bool, monkeypatch: pytest.MonkeyPatch
+    config: PretrainedConfig, recomputes: bool, dropout: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The kernel that GPUs use, which keeps no attention weights; memory by the byte.
     monkeypatch.setattr(TorchFusedOps, "max_attention_length", 0)
     monkeypatch.setattr(workspace, "CHUNK_BYTES", 2**14)
-    model = model_with_adapter(config)
+    model = model_with_adapter(config, dropout=dropout)
     causal_lm = LlamaCausalLM(model, gradient_checkpointing=recomputes)
     batch = collate(rows([300, 300], shared=0), CPU)
     causal_lm.token_nll(batch)[0].sum().backward()
     # On a CPU the workspaces have all but the kernel's own output and temporary copies.
     used = causal_lm._keep.num_bytes + causal_lm._scratch.num_bytes
-    counted = TokenBytes.of(config, 4, torch.float32)
+    counted = TokenBytes.of(config, 4, torch.float32, has_dropout=dropout > 0)
     expected = counted.recomputing if recomputes else counted.keeping
     assert 0.6 * expected < used / len(batch.ids) < 1.05 * expected
 
