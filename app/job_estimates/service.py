@@ -23,10 +23,10 @@ from app.job_estimates.schemas import (
     TrainingRate,
 )
 from app.jobs import file_checks, service
+from app.jobs.job_rules import JobRules
 from app.jobs.project_queue import find_project_queue
 from app.jobs.schemas import CreateJob
 from app.jobs.service import CheckedRequest
-from app.jobs.wandb_policy import WandbPolicy
 from app.recipes.chat import (
     CPU_MICRO_BATCH_TOKENS,
     NF4_BYTES_PER_WEIGHT,
@@ -110,12 +110,7 @@ def _check(
     session: Session, *, settings: Settings, catalog: Catalog, body: CreateJob, project_id: str
 ) -> _Checked:
     request = service.check(
-        session,
-        catalog,
-        project_id,
-        body,
-        max_tokens=settings.max_job_tokens,
-        wandb_policy=WandbPolicy.from_settings(settings),
+        session, JobRules.from_settings(settings, catalog), project_id, body
     )
     queue = find_project_queue(
         session,

@@ -9,23 +9,21 @@ from sqlalchemy.orm import Session
 from app.catalog import GENERATIVE_METHODS, CatalogModel, can_continue
 from app.db.tables import FineTunedModel, Job
 from app.errors import InvalidRequest
+from app.jobs.chat_option_checks import find_impossible_chat_options
 from app.jobs.encoder_option_checks import find_unused_encoder_options
+from app.jobs.job_rules import JobRules
 from app.jobs.schemas import CreateJob
 
 # Hyperparameters that are the model's own once it has been trained.
 INHERITED_OPTIONS = ("tuning", "lora_rank", "lora_alpha", "target_modules")
 
-# One base in memory serves the adapters of all its models; weights of its own would be a whole
-# model per job.
-FULL_TUNING_REASON = (
-    "Chat models are trained as adapters of a shared base model, and full weights could not be "
-    "served beside them. Omit 'full', and use lora_rank 64 or more for more capacity; or train all "
-    "weights elsewhere and add the result as a base model with 'luthier models add'."
-)
-
 
 def check_options(
-    session: Session, base: CatalogModel, start_model: str | None, request: CreateJob
+    session: Session,
+    rules: JobRules,
+    base: CatalogModel,
+    start_model: str | None,
+    request: CreateJob,
 ) -> None:
     """Raise InvalidRequest for a method the model does not support, or an option without effect.
 
@@ -37,7 +35,7 @@ def check_options(
     if source is not None:
         _check_method_compatible(start_model, source.method, method)
     _check_test_metrics(request)
-    for name, reason in _find_unused_options(base, source, request):
+    for name, reason in _find_unused_options(rules, base, source, request):
         raise InvalidRequest(reason, param=request.build_param_path(name), code="invalid_value")
 
 
@@ -84,12 +82,16 @@ def _check_method_compatible(start_model: str | None, before: str, method: str) 
 
 
 def _find_unused_options(
-    base: CatalogModel, source: Job | None, request: CreateJob
+    rules: JobRules, base: CatalogModel, source: Job | None, request: CreateJob
 ) -> Iterator[tuple[str, str]]:
-    """Yield the name of each option that would have no effect, and why."""
+    """Yield the name of each option that would have no effect or fail the job, and why."""
     chosen = request.merge_hyperparameters()
     yield from _find_options_without_validation(chosen, request)
-    if request.method_type not in GENERATIVE_METHODS:
+    if request.method_type in GENERATIVE_METHODS:
+        yield from find_impossible_chat_options(
+            chosen, base, request.method_type, is_base_sharded=rules.is_base_sharded
+        )
+    else:
         yield from find_unused_encoder_options(chosen, source, request.method_type)
     for name in ("max_seq_length", "max_length"):
         if _is_set(chosen, name) and chosen[name] > base.context_length:
@@ -98,14 +100,6 @@ def _find_unused_options(
                 f"Model {base.id} reads at most {base.context_length} tokens. Lower {name}, or "
                 "omit it.",
             )
-    if chosen.get("full") is True and request.method_type in GENERATIVE_METHODS:
-        yield ("full", FULL_TUNING_REASON)
-    if request.method_type == "dpo" and chosen.get("long_rows") == "truncate":
-        yield (
-            "long_rows",
-            "A pair of truncated outputs is not the preference that the file states. Use 'drop' "
-            "or 'error', or raise max_seq_length.",
-        )
     if source is not None:
         yield from _find_options_of_source(chosen, source)
 

@@ -26,6 +26,7 @@ from app.http.query_params import (
 from app.jobs import attempts, lifecycle, metric_series, progress_report, serializers, service
 from app.jobs.hyperparameters import MethodName
 from app.jobs.job_filter import JobFilter, JobStatusFilter
+from app.jobs.job_rules import JobRules
 from app.jobs.progress_report import ProgressReport
 from app.jobs.schemas import (
     AttemptList,
@@ -36,7 +37,6 @@ from app.jobs.schemas import (
     JobMetrics,
     JobObject,
 )
-from app.jobs.wandb_policy import WandbPolicy
 from app.models import registry
 from app.wire.base import fill_page, page_cursors
 
@@ -74,16 +74,8 @@ def create(
     body: CreateJob, state: AppStateDep, principal: PrincipalDep, session: SessionDep
 ) -> JobObject:
     """Start a fine-tuning job."""
-    settings = state.settings
-    job = service.create(
-        session,
-        state.catalog,
-        principal.project_id,
-        body,
-        max_queued=settings.max_queued_jobs_per_project,
-        max_tokens=settings.max_job_tokens,
-        wandb_policy=WandbPolicy.from_settings(settings),
-    )
+    rules = JobRules.from_settings(state.settings, state.catalog)
+    job = service.create(session, rules, principal.project_id, body)
     return serializers.serialize_job(job, principal.organization_id)
 
 

@@ -64,6 +64,8 @@ WandbTag = Annotated[str, Field(min_length=1, max_length=64)]
 class Wandb(BaseModel):
     """A Weights & Biases run. `name` defaults to the job's id, `entity` to the API key's."""
 
+    model_config = ConfigDict(extra="allow")
+
     project: WandbName
     name: WandbName | None = None
     entity: WandbName | None = None
@@ -71,8 +73,17 @@ class Wandb(BaseModel):
 
 
 class Integration(BaseModel):
+    """An integration of a job. Unknown fields of it and of its run are kept, so that
+    `unknown_fields` can report them."""
+
+    model_config = ConfigDict(extra="allow")
+
     type: Literal["wandb"]
     wandb: Wandb
+
+    def to_stored(self) -> dict[str, Any]:
+        """Dump the known fields, as a job has them."""
+        return {"type": self.type, "wandb": self.wandb.model_dump(include={*Wandb.model_fields})}
 
 
 Integrations = Annotated[list[Integration], max_items(5, "integrations")]

@@ -27,9 +27,9 @@ from app.errors import InvalidRequest, NotFound
 from app.files import service as files
 from app.jobs import attached_evals, lifecycle, limits, option_checks, scheduling, unknown_fields
 from app.jobs.job_filter import JobFilter
+from app.jobs.job_rules import JobRules
 from app.jobs.schemas import CreateJob
 from app.jobs.unknown_fields import IgnoredFields
-from app.jobs.wandb_policy import WandbPolicy
 from app.models import registry
 
 # Metadata pairs with at least this many jobs count as equally common.
@@ -55,29 +55,16 @@ class CheckedRequest:
     ignored: IgnoredFields
 
 
-def create(
-    session: Session,
-    catalog: Catalog,
-    project_id: str,
-    request: CreateJob,
-    *,
-    max_queued: int = 0,
-    max_tokens: int = 0,
-    wandb_policy: WandbPolicy | None = None,
-) -> Job:
+def create(session: Session, rules: JobRules, project_id: str, request: CreateJob) -> Job:
     """Create a job and enqueue the validation of its files.
 
-    `max_queued` is the quota of projects without one of their own, `max_tokens` the most that a job
-    may train; 0 is unlimited. Without a `wandb_policy` no job may have a W&B run. Raises
-    Forbidden, TooManyQueuedJobs, and InvalidRequest naming the parameter.
+    Raises Forbidden, TooManyQueuedJobs, and InvalidRequest naming the parameter.
     """
     # The project's lock first: a job created while its project is archived would never be
     # cancelled, and with the queue's lock first, create, resume and archive could deadlock.
     projects.lock_active(session, project_id)
-    scheduling.check_queue_quota(session, project_id, default=max_queued)
-    checked = check(
-        session, catalog, project_id, request, max_tokens=max_tokens, wandb_policy=wandb_policy
-    )
+    scheduling.check_queue_quota(session, project_id, default=rules.max_queued)
+    checked = check(session, rules, project_id, request)
     job = Job(
         id=ids.job_id(),
         project_id=project_id,
@@ -105,25 +92,19 @@ def create(
 
 
 def check(
-    session: Session,
-    catalog: Catalog,
-    project_id: str,
-    request: CreateJob,
-    *,
-    max_tokens: int = 0,
-    wandb_policy: WandbPolicy | None = None,
+    session: Session, rules: JobRules, project_id: str, request: CreateJob
 ) -> CheckedRequest:
     """Check a request for a job, and lock its files and model. Raises InvalidRequest."""
-    base, start_model = _resolve_model(session, catalog, project_id, request.model)
+    base, start_model = _resolve_model(session, rules.catalog, project_id, request.model)
     ignored = unknown_fields.check_unknown_fields(request)
-    option_checks.check_options(session, base, start_model, request)
-    integrations = [integration.model_dump() for integration in request.integrations or ()]
-    (wandb_policy or WandbPolicy()).check(project_id, integrations)
+    option_checks.check_options(session, rules, base, start_model, request)
+    integrations = [integration.to_stored() for integration in request.integrations or ()]
+    rules.wandb_policy.check(project_id, integrations)
     training = _get_training_input(session, project_id, request.training_file, "training_file")
     validation = _find_input(session, project_id, request.validation_file, "validation_file")
     test = _find_input(session, project_id, request.test_file, "test_file")
     hyperparameters = request.merge_hyperparameters()
-    limits.check_token_limit(base, training, hyperparameters, max_tokens=max_tokens)
+    limits.check_token_limit(base, training, hyperparameters, max_tokens=rules.max_tokens)
     return CheckedRequest(
         base=base,
         start_model=start_model,

@@ -76,6 +76,9 @@ def _list_unknown(request: CreateJob) -> Iterator[tuple[str, str, Iterable[str]]
         block = request.method.block
         if block is not None:
             parts.append((f"method.{request.method_type}.", block))
+    for number, integration in enumerate(request.integrations or ()):
+        place = f"integrations[{number}]."
+        parts += [(place, integration), (f"{place}wandb.", integration.wandb)]
     for prefix, part in parts:
         for name in part.model_extra or ():
             if prefix + name not in OPENAI_FIELDS:

@@ -33,7 +33,7 @@ from app.operations import periodic_task_runs
 from app.operations.leader_election import acquire_leader_lock
 from app.operations.periodic_task_runs import TaskName
 from app.sweeps import advance
-from app.sweeps.job_rules import JobRules
+from app.jobs.job_rules import JobRules
 from app.webhooks import deliveries
 from app.work import lists
 

@@ -57,6 +57,10 @@ class BaseQuantization(StrEnum):
     NF4 = "nf4"
 
 
+SHARDED_QUANTIZATION = (
+    "This service divides base models among GPUs, and weights in 4 bits cannot be divided. Omit "
+    "quantization."
+)
 # 4 bits, and a scale of two bytes per block of 64.
 NF4_BYTES_PER_WEIGHT = 0.5 + 2 / 64
 

@@ -25,7 +25,7 @@ from app.errors import ApiError, Forbidden, TooManyQueuedJobs
 from app.jobs import scheduling
 from app.jobs import service as jobs
 from app.sweeps import choice, events, halving, lifecycle, outcomes
-from app.sweeps.job_rules import JobRules
+from app.jobs.job_rules import JobRules
 from app.sweeps.planning import RESOURCE
 from app.sweeps.requests import build_request, build_tags
 
@@ -139,12 +139,9 @@ def _start_job(session: Session, rules: JobRules, sweep: Sweep, trial: SweepTria
     try:
         job = jobs.create(
             session,
-            rules.catalog,
+            rules,
             sweep.project_id,
             build_request(sweep.job, trial.hyperparameters, tags),
-            max_queued=rules.max_queued,
-            max_tokens=rules.max_tokens,
-            wandb_policy=rules.wandb_policy,
         )
     except TooManyQueuedJobs:
         raise

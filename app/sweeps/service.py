@@ -27,7 +27,7 @@ from app.jobs.schemas import CreateJob
 from app.jobs.service import CheckedRequest
 from app.jobs.unknown_fields import IgnoredFields, format_names
 from app.sweeps import advance, events, lifecycle, metrics
-from app.sweeps.job_rules import JobRules
+from app.jobs.job_rules import JobRules
 from app.sweeps.planning import RESOURCE, plan_combinations
 from app.sweeps.requests import METADATA_KEYS, build_request, to_stored_job
 from app.sweeps.schemas import CreateSweep
@@ -154,14 +154,7 @@ def _check_job(
             code="invalid_value",
         )
     with _errors_of_job(job, {}, {}):
-        checked = jobs.check(
-            session,
-            rules.catalog,
-            project_id,
-            job,
-            max_tokens=rules.max_tokens,
-            wandb_policy=rules.wandb_policy,
-        )
+        checked = jobs.check(session, rules, project_id, job)
     _check_files(job, checked)
     return checked
 
@@ -204,7 +197,9 @@ def _check_combinations(
             del combination[RESOURCE]
         request = build_request(job, combination, {})
         with _errors_of_job(body.job, body.space, combination):
-            option_checks.check_options(session, checked.base, checked.start_model, request)
+            option_checks.check_options(
+                session, rules, checked.base, checked.start_model, request
+            )
             limits.check_token_limit(
                 checked.base,
                 checked.training,

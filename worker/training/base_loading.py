@@ -8,18 +8,13 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from app.recipes.chat import BaseQuantization
+from app.recipes.chat import SHARDED_QUANTIZATION, BaseQuantization
 from worker.modeling import choose_dtype
 from worker.run_folder import RunSpec
 from worker.training.errors import user_error
 from worker.training.memory_check import check_memory
 from worker.training.preloading import find_stored_dtype, load_base, load_quantized_base
 from worker.training.ranks import Ranks
-
-SHARDED_QUANTIZATION = (
-    "This service divides base models among GPUs, and weights in 4 bits cannot be divided. Omit "
-    "quantization."
-)
 
 
 def wants_quantized_base(spec: RunSpec) -> bool:

@@ -8,10 +8,15 @@ from openai import OpenAI
 from pydantic import ValidationError
 
 from app.jobs.schemas import CreateJob
+from app.jobs.unknown_fields import check_unknown_fields
 from tests.app.http.test_admission import expect_error
 
 JOB = {"model": "m", "training_file": "file-x"}
 JOBS = "/v1/fine_tuning/jobs"
+WANDB: dict[str, Any] = {
+    "type": "wandb",
+    "wandb": {"project": "p", "name": None, "entity": None, "tags": []},
+}
 LINE = b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n'
 ALL = {
     "lora_rank": 8, "lora_alpha": 16.0, "lora_dropout": 0.05,
@@ -153,6 +158,11 @@ def test_openais_names_of_other_methods_are_reported_as_ignored(
         ({"validationFile": "file-x"}, "validationFile", "Did you mean 'validation_file'?"),
         ({"hyper_parameters": {}}, "hyper_parameters", "Did you mean 'hyperparameters'?"),
         (
+            {"integrations": [WANDB, {"type": "wandb", "wandb": {"project": "p", "tag": ["a"]}}]},
+            "integrations[1].wandb.tag",
+            "Did you mean 'tags'?",
+        ),
+        (
             {"method": {"type": "supervised", "supervised": {"n_epochs": 3}}},
             "method.supervised.n_epochs",
             "write it into",
@@ -171,6 +181,18 @@ def test_a_misplaced_field_that_would_change_the_job_is_refused(
     error = expect_error(http.post(JOBS, json=body), 400)
     assert (error["param"], error["code"]) == (param, "unknown_parameter")
     assert words in str(error["message"])
+
+
+def test_unknown_fields_of_integrations_are_reported_and_not_kept() -> None:
+    run = {"project": "p", "group": "g"}
+    request = CreateJob.model_validate(
+        {**JOB, "integrations": [{"type": "wandb", "wandb": run, "beta": True}]}
+    )
+    ignored = check_unknown_fields(request)
+    assert ignored.others == ("integrations[0].beta", "integrations[0].wandb.group")
+    assert request.integrations is not None
+    (stored,) = [each.to_stored() for each in request.integrations]
+    assert stored == {"type": "wandb", "wandb": {**WANDB["wandb"], "project": "p"}}
 
 
 def test_other_unknown_fields_are_reported_in_an_event(

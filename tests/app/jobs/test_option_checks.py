@@ -1,5 +1,7 @@
 """Option checks at creation: options without effect, and methods incompatible with the model."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -7,11 +9,17 @@ import pytest
 from openai import OpenAI
 from sqlalchemy.orm import Session
 
+from app.catalog import Catalog
 from app.db.tables import Project
+from app.engine_options import EngineKind, EngineOptions
+from app.jobs.chat_option_checks import find_impossible_chat_options
+from app.main import create_app
 from tests.app.http.test_admission import expect_error
 from tests.app.jobs.test_routes import make_model
+from tests.conftest import ROOT
 from tests.factories import make_job
-from tests.live_api import Account
+from tests.live_api import Account, Api
+from tests.live_server import run_server
 
 ROWS = b"".join(b'{"text": "text %d", "label": "%d"}\n' % (n, n % 2) for n in range(12))
 JOBS = "/v1/fine_tuning/jobs"
@@ -174,6 +182,54 @@ def test_full_tuning_of_chat_models_is_refused_with_what_to_do(
     assert "use lora_rank 64" in str(error["message"])
     accepted = http.post(JOBS, json=build_job_body(files[0], method, model="base", full=False))
     assert accepted.status_code == 200, accepted.text
+
+
+@pytest.fixture
+def sharding_api(api: Api, account: Account) -> Iterator[httpx.Client]:
+    """A client of an API whose trainers divide base models among processes."""
+    changes = {"training_processes": 2, "training_sharded": True}
+    headers = {"Authorization": f"Bearer {account.secret}"}
+    with (
+        run_server(create_app(api.state.settings.model_copy(update=changes))) as url,
+        httpx.Client(base_url=url, headers=headers, timeout=60) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("method", ["supervised", "dpo"])
+@pytest.mark.parametrize("path", [JOBS, f"{JOBS}/estimate"])
+def test_weights_in_4_bits_are_refused_where_base_models_are_divided(
+    sharding_api: httpx.Client, http: httpx.Client, files: list[str], method: str, path: str
+) -> None:
+    body = build_job_body(files[0], method, model="base", quantization="nf4")
+    error = expect_error(sharding_api.post(path, json=body), 400)
+    assert (error["type"], error["code"], error["param"]) == (
+        "invalid_request_error",
+        "invalid_value",
+        f"method.{method}.hyperparameters.quantization",
+    )
+    assert "weights in 4 bits cannot be divided. Omit quantization." in str(error["message"])
+    whole = build_job_body(files[0], method, model="base", quantization="none")
+    for client, accepted in ((sharding_api, whole), (http, body)):
+        assert client.post(JOBS, json=accepted).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("rank", "limit", "is_refused"),
+    [(32, 32, False), (33, 32, True), ("auto", 16, False), ("auto", 8, True), (65, None, True)],
+)
+def test_adapters_that_the_models_engine_does_not_serve_are_refused(
+    rank: int | str, limit: int | None, is_refused: bool
+) -> None:
+    base = Catalog.load(ROOT / "tests/models.toml").get("base")
+    assert base is not None
+    # Without a limit of its own, an engine that Luthier starts has 64.
+    served = replace(base, engine=EngineKind.VLLM, engine_options=EngineOptions(max_lora_rank=limit))
+    for model, names in ((base, []), (served, ["lora_rank"] if is_refused else [])):
+        found = find_impossible_chat_options(
+            {"lora_rank": rank}, model, "supervised", is_base_sharded=False
+        )
+        assert [name for name, _ in found] == names
 
 
 class TestContinueTraining:

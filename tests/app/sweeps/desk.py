@@ -21,7 +21,7 @@ from app.jobs.failures import JobFailure
 from app.jobs.finalization import ResultFile
 from app.jobs.wandb_policy import WandbPolicy
 from app.sweeps import advance, outcomes, service
-from app.sweeps.job_rules import JobRules
+from app.jobs.job_rules import JobRules
 from app.sweeps.schemas import CreateSweep
 from tests.conftest import ROOT
 from tests.factories import make_file, make_project

@@ -22,7 +22,7 @@ from app.operations.reconciler import Reconciler
 from app.organization import projects
 from app.sweeps import advance
 from app.sweeps import lifecycle as sweeps
-from app.sweeps.job_rules import JobRules
+from app.jobs.job_rules import JobRules
 from tests.app.sweeps.desk import RULES, Desk, desk, of_one, rate
 
 __all__ = ["desk"]

@@ -9,12 +9,18 @@ from app.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRules:
-    """The operator's catalog, quotas and policies; 0 is unlimited."""
+    """The operator's catalog, quotas and policies.
+
+    `max_queued` is the quota of projects without one of their own, `max_tokens` the most that a job
+    may train; 0 is unlimited. `is_base_sharded` is true if training divides base models among
+    processes.
+    """
 
     catalog: Catalog
     max_queued: int = 0
     max_tokens: int = 0
-    wandb_policy: WandbPolicy
+    wandb_policy: WandbPolicy = WandbPolicy()
+    is_base_sharded: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings, catalog: Catalog) -> "JobRules":
@@ -23,4 +29,5 @@ class JobRules:
             max_queued=settings.max_queued_jobs_per_project,
             max_tokens=settings.max_job_tokens,
             wandb_policy=WandbPolicy.from_settings(settings),
+            is_base_sharded=settings.training_sharded,
         )
