@@ -4,11 +4,11 @@ The rows of a micro-batch are computed without padding in any case. Packing chan
 is: `batch_size` sequences of nearly equal length, so that each step learns from as many tokens.
 """
 
-from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from app.recipes.packing import plan_packs
 from worker.training.batching import HasNumTokens
 from worker.training.objectives import LossOutput, Objective
 
@@ -23,36 +23,9 @@ class Pack(Generic[ItemT]):
 
 
 def pack_rows(rows: Sequence[ItemT], max_tokens: int) -> list[Pack[ItemT]]:
-    """Pack rows into sequences of at most `max_tokens`: best fit, longest rows first.
-
-    A longer row is a sequence of its own. Takes n·log(n) steps for n rows.
-    """
-    packs: list[list[ItemT]] = []
-    # Packs with room, by their free tokens; the keys of the dict are sorted in `sizes`.
-    open_packs: dict[int, list[int]] = {}
-    sizes: list[int] = []
-    for row in sorted(rows, key=lambda row: -row.num_tokens):
-        place = bisect_left(sizes, row.num_tokens)
-        if place == len(sizes):
-            packs.append([row])
-            _add_open(open_packs, sizes, max_tokens - row.num_tokens, len(packs) - 1)
-            continue
-        free = sizes[place]
-        pack = open_packs[free].pop()
-        if not open_packs[free]:
-            del open_packs[free], sizes[place]
-        packs[pack].append(row)
-        _add_open(open_packs, sizes, free - row.num_tokens, pack)
-    return [Pack(tuple(pack)) for pack in packs]
-
-
-def _add_open(open_packs: dict[int, list[int]], sizes: list[int], free: int, pack: int) -> None:
-    if free <= 0:
-        return
-    if free not in open_packs:
-        open_packs[free] = []
-        insort(sizes, free)
-    open_packs[free].append(pack)
+    """Pack rows into sequences of at most `max_tokens`; a longer row is a sequence of its own."""
+    packs = plan_packs([row.num_tokens for row in rows], max_tokens)
+    return [Pack(tuple(rows[index] for index in pack)) for pack in packs]
 
 
 @dataclass(frozen=True, slots=True)
