@@ -10,7 +10,7 @@ from app.db import outbox
 from app.db.tables import AttemptOutcome, EventLevel, File, Job, JobState, WorkerTask
 from app.errors import InvalidRequest, NotFound
 from app.formats import label_counts_sentence
-from app.jobs import checkpoints, events, file_checks, scheduling, states
+from app.jobs import checkpoints, events, file_checks, scheduling, start_models, states
 from app.jobs.events import NewEvent
 from app.jobs.failures import JobFailure
 from app.jobs.unknown_fields import IgnoredFields, format_names
@@ -74,7 +74,7 @@ def validate(session: Session, job_id: str, rows_failure: JobFailure | None = No
     if job is None or job.state != JobState.VALIDATING_FILES:
         return
     files = _get_files(session, job)
-    failure = file_checks.find_failure(job.method, *files) or rows_failure
+    failure = _find_failure(session, job, files) or rows_failure
     if failure is None:
         events.append(session, job, _build_label_events(*files))
         events.append(session, job, _build_warning_events(*files))
@@ -87,7 +87,16 @@ def validate(session: Session, job_id: str, rows_failure: JobFailure | None = No
 
 def find_file_failure(session: Session, job: Job) -> JobFailure | None:
     """Return the first reason not to train with a job's files, or None."""
-    return file_checks.find_failure(job.method, *_get_files(session, job))
+    return _find_failure(session, job, _get_files(session, job))
+
+
+def _find_failure(
+    session: Session, job: Job, files: tuple[File, File | None, File | None]
+) -> JobFailure | None:
+    failure = file_checks.find_failure(job.method, *files)
+    return failure or start_models.find_unknown_label(
+        session, job.start_model, job.method, files[0]
+    )
 
 
 def _get_files(session: Session, job: Job) -> tuple[File, File | None, File | None]:

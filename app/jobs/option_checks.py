@@ -3,19 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.catalog import GENERATIVE_METHODS, CatalogModel, can_continue
-from app.db.tables import FineTunedModel, Job
+from app.catalog import GENERATIVE_METHODS, CatalogModel
+from app.db.tables import Job
 from app.errors import InvalidRequest
+from app.jobs import start_models
 from app.jobs.chat_option_checks import find_impossible_chat_options
 from app.jobs.encoder_option_checks import find_unused_encoder_options
 from app.jobs.job_rules import JobRules
 from app.jobs.schemas import CreateJob
-
-# Hyperparameters that are the model's own once it has been trained.
-INHERITED_OPTIONS = ("tuning", "lora_rank", "lora_alpha", "target_modules")
 
 
 def check_options(
@@ -31,9 +28,9 @@ def check_options(
     """
     method = request.method_type
     _check_method_available(base, method)
-    source = _find_source_job(session, start_model)
-    if source is not None:
-        _check_method_compatible(start_model, source.method, method)
+    source = start_models.find_source_job(session, start_model)
+    if source is not None and start_model is not None:
+        start_models.check_method(start_model, source.method, method)
     _check_test_metrics(request)
     for name, reason in _find_unused_options(rules, base, source, request):
         raise InvalidRequest(reason, param=request.build_param_path(name), code="invalid_value")
@@ -62,25 +59,6 @@ def _check_test_metrics(request: CreateJob) -> None:
         )
 
 
-def _find_source_job(session: Session, start_model: str | None) -> Job | None:
-    """Find the job that made the fine-tuned model; None for a base model."""
-    if start_model is None:
-        return None
-    named = select(Job).join(FineTunedModel, FineTunedModel.job_id == Job.id)
-    return session.scalars(named.where(FineTunedModel.name == start_model)).one_or_none()
-
-
-def _check_method_compatible(start_model: str | None, before: str, method: str) -> None:
-    if can_continue(before, method):
-        return
-    raise InvalidRequest(
-        f"Model {start_model} was made by method '{before}' and cannot be trained further with "
-        f"method '{method}'. Use '{before}', or start from the base model.",
-        param="method.type",
-        code="invalid_value",
-    )
-
-
 def _find_unused_options(
     rules: JobRules, base: CatalogModel, source: Job | None, request: CreateJob
 ) -> Iterator[tuple[str, str]]:
@@ -101,7 +79,7 @@ def _find_unused_options(
                 "omit it.",
             )
     if source is not None:
-        yield from _find_options_of_source(chosen, source)
+        yield from start_models.find_changed_options(chosen, source)
 
 
 def _find_options_without_validation(
@@ -122,19 +100,6 @@ def _find_options_without_validation(
             "The best epoch is chosen by results on a validation file, and this job has none. "
             "Add a validation_file, or omit keep.",
         )
-
-
-def _find_options_of_source(chosen: dict[str, Any], source: Job) -> Iterator[tuple[str, str]]:
-    """Yield the options in which a job must agree with the model that it continues from."""
-    before = source.resolved_hyperparameters or {}
-    for name in INHERITED_OPTIONS:
-        if _is_set(chosen, name) and before.get(name) not in (None, chosen[name]):
-            is_synonym = name == "tuning" and _is_set(chosen, "full")
-            yield (
-                "full" if is_synonym else name,
-                f"The job continues from a model whose {name} is {before[name]!r}, which cannot "
-                f"change. Omit {name}, or start from the base model.",
-            )
 
 
 def _is_set(chosen: dict[str, Any], name: str) -> bool:

@@ -21,13 +21,13 @@ from app.db.tables import (
     TrialState,
 )
 from app.errors import InvalidRequest, RateLimited
-from app.jobs import file_checks, limits, option_checks
+from app.jobs import file_checks, limits, option_checks, start_models
 from app.jobs import service as jobs
+from app.jobs.job_rules import JobRules
 from app.jobs.schemas import CreateJob
 from app.jobs.service import CheckedRequest
 from app.jobs.unknown_fields import IgnoredFields, format_names
 from app.sweeps import advance, events, lifecycle, metrics
-from app.jobs.job_rules import JobRules
 from app.sweeps.planning import RESOURCE, plan_combinations
 from app.sweeps.requests import METADATA_KEYS, build_request, to_stored_job
 from app.sweeps.schemas import CreateSweep
@@ -155,17 +155,20 @@ def _check_job(
         )
     with _errors_of_job(job, {}, {}):
         checked = jobs.check(session, rules, project_id, job)
-    _check_files(job, checked)
+    _check_files(session, job, checked)
     return checked
 
 
-def _check_files(job: CreateJob, checked: CheckedRequest) -> None:
+def _check_files(session: Session, job: CreateJob, checked: CheckedRequest) -> None:
     """Refuse files for which every job of the sweep would fail, with the reason that it would have.
 
     A single job is created first, and fails as OpenAI's do; a sweep would create many.
     """
     files = (checked.training, checked.validation, checked.test)
     failure = file_checks.find_failure(job.method_type, *files)
+    failure = failure or start_models.find_unknown_label(
+        session, checked.start_model, job.method_type, checked.training
+    )
     if failure is not None:
         param = None if failure.param is None else f"job.{failure.param}"
         raise InvalidRequest(failure.message, param=param, code=failure.code)
@@ -197,9 +200,7 @@ def _check_combinations(
             del combination[RESOURCE]
         request = build_request(job, combination, {})
         with _errors_of_job(body.job, body.space, combination):
-            option_checks.check_options(
-                session, rules, checked.base, checked.start_model, request
-            )
+            option_checks.check_options(session, rules, checked.base, checked.start_model, request)
             limits.check_token_limit(
                 checked.base,
                 checked.training,
