@@ -2,7 +2,9 @@
 
 import queue
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -130,6 +132,18 @@ def http(api: Api, account: Account) -> Iterator[httpx.Client]:
 def other_tenant(api: Api, sessions: SessionMaker) -> Iterator[httpx.Client]:
     """A client of another organization."""
     with client_for(api, create_account(sessions, "others")) as client:
+        yield client
+
+
+@contextmanager
+def serve_with(api: Api, account: Account, **changes: Any) -> Iterator[httpx.Client]:
+    """Serve another API process with other settings; yields a client of it."""
+    settings = api.state.settings.model_copy(update=changes)
+    headers = {"Authorization": f"Bearer {account.secret}"}
+    with (
+        run_server(create_app(settings)) as url,
+        httpx.Client(base_url=url, headers=headers, timeout=http_client.TIMEOUT_SECONDS) as client,
+    ):
         yield client
 
 

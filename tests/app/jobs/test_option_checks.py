@@ -13,13 +13,11 @@ from app.catalog import Catalog
 from app.db.tables import Project
 from app.engine_options import EngineKind, EngineOptions
 from app.jobs.chat_option_checks import find_impossible_chat_options
-from app.main import create_app
 from tests.app.http.test_admission import expect_error
 from tests.app.jobs.test_routes import make_model
 from tests.conftest import ROOT
 from tests.factories import make_job
-from tests.live_api import Account, Api
-from tests.live_server import run_server
+from tests.live_api import Account, Api, serve_with
 
 ROWS = b"".join(b'{"text": "text %d", "label": "%d"}\n' % (n, n % 2) for n in range(12))
 JOBS = "/v1/fine_tuning/jobs"
@@ -187,12 +185,7 @@ def test_full_tuning_of_chat_models_is_refused_with_what_to_do(
 @pytest.fixture
 def sharding_api(api: Api, account: Account) -> Iterator[httpx.Client]:
     """A client of an API whose trainers divide base models among processes."""
-    changes = {"training_processes": 2, "training_sharded": True}
-    headers = {"Authorization": f"Bearer {account.secret}"}
-    with (
-        run_server(create_app(api.state.settings.model_copy(update=changes))) as url,
-        httpx.Client(base_url=url, headers=headers, timeout=60) as client,
-    ):
+    with serve_with(api, account, training_processes=2, training_sharded=True) as client:
         yield client
 
 
@@ -224,7 +217,9 @@ def test_adapters_that_the_models_engine_does_not_serve_are_refused(
     base = Catalog.load(ROOT / "tests/models.toml").get("base")
     assert base is not None
     # Without a limit of its own, an engine that Luthier starts has 64.
-    served = replace(base, engine=EngineKind.VLLM, engine_options=EngineOptions(max_lora_rank=limit))
+    served = replace(
+        base, engine=EngineKind.VLLM, engine_options=EngineOptions(max_lora_rank=limit)
+    )
     for model, names in ((base, []), (served, ["lora_rank"] if is_refused else [])):
         found = find_impossible_chat_options(
             {"lora_rank": rank}, model, "supervised", is_base_sharded=False
