@@ -1,11 +1,12 @@
 """The `luthier data` commands: check training files, and convert public datasets to them."""
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO, Annotated
+from typing import IO, Annotated, Any
 
 import typer
 
@@ -42,6 +43,10 @@ def check_data(
     method: Annotated[
         str | None, typer.Option(help="Method of the job; supervised by default.")
     ] = None,
+    hyperparameter: Annotated[
+        list[str] | None,
+        typer.Option(help="Hyperparameter of the job, NAME=VALUE; may be repeated."),
+    ] = None,
     url: Annotated[
         str | None, typer.Option(help="URL of the service; this home's by default.")
     ] = None,
@@ -64,9 +69,18 @@ def check_data(
         typer.echo(line)
     if report.error_count:
         raise typer.Exit(1)
+    if model is None and (method or hyperparameter):
+        option = "--method" if method else "--hyperparameter"
+        raise typer.BadParameter("it is of a job: name its --model.", param_hint=option)
     if model is not None:
         with connect_to_service(url, key_file) as api:
-            estimate = estimate_file(api, file, model=model, method=method)
+            estimate = estimate_file(
+                api,
+                file,
+                model=model,
+                method=method,
+                hyperparameters=_parse_hyperparameters(hyperparameter or ()),
+            )
         for line in format_estimate(estimate):
             typer.echo(line)
 
@@ -155,12 +169,30 @@ def _replaced(target: Path) -> Iterator[IO[bytes]]:
             raise
 
 
+def _parse_hyperparameters(values: Sequence[str]) -> Mapping[str, Any]:
+    pairs = _parse_pairs(values, "NAME=VALUE", "--hyperparameter")
+    return {name: _parse_value(value) for name, value in pairs.items()}
+
+
+def _parse_value(text: str) -> Any:
+    """Parse a number, true, false or a list as JSON writes it; anything else is text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def _parse_renames(renames: Sequence[str]) -> Mapping[str, str]:
-    pairs = [rename.partition("=") for rename in renames]
-    for old, _, new in pairs:
-        if not old or not new:
-            raise typer.BadParameter(f"{old!r}: write OLD=NEW.", param_hint="--rename")
-    return {old: new for old, _, new in pairs}
+    return _parse_pairs(renames, "OLD=NEW", "--rename")
+
+
+def _parse_pairs(texts: Sequence[str], form: str, option: str) -> Mapping[str, str]:
+    """Split each text at its first "=". Raises typer.BadParameter if a side is missing."""
+    pairs = [text.partition("=") for text in texts]
+    for name, _, value in pairs:
+        if not name or not value:
+            raise typer.BadParameter(f"{name!r}: write {form}.", param_hint=option)
+    return {name: value for name, _, value in pairs}
 
 
 def _summarize(conversion: Conversion, target: Path) -> Iterator[str]:

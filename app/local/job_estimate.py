@@ -11,14 +11,20 @@ BYTES_PER_GIB = 2**30
 
 
 def estimate_file(
-    api: ApiClient, file: Path, *, model: str, method: str | None
+    api: ApiClient,
+    file: Path,
+    *,
+    model: str,
+    method: str | None,
+    hyperparameters: Mapping[str, Any],
 ) -> Mapping[str, Any]:
     """Estimate a job on a file. Raises ApiFailed."""
     file_id = api.upload(file)
     try:
         body: dict[str, Any] = {"model": model, "training_file": file_id}
-        if method is not None:
-            body["method"] = {"type": method}
+        if method is not None or hyperparameters:
+            name = method or "supervised"
+            body["method"] = {"type": name, name: {"hyperparameters": hyperparameters}}
         estimate: Mapping[str, Any] = api.post("/v1/fine_tuning/jobs/estimate", body)
     finally:
         api.delete(f"/v1/files/{file_id}")

@@ -85,8 +85,26 @@ def test_a_job_on_the_file_is_estimated_by_the_service(
     assert lines[2] == "  40 rows, 280 tokens an epoch, 840 in all, 42 steps"
     assert "by the speed of this machine" in lines[3]
     assert lines[4].startswith("  n_epochs 3, batch_size 3, learning_rate 0.00132")
+    options += ["--hyperparameter", "n_epochs=2", "--hyperparameter", "long_rows=drop"]
+    result = CliRunner().invoke(data_app, ["check", str(file), *options])
+    assert result.output.splitlines()[2] == "  40 rows, 280 tokens an epoch, 560 in all, 40 steps"
+    assert engine.bodies[-1]["long_rows"] == "drop"
+    options += ["--hyperparameter", "lora_rnk=2"]
+    result = CliRunner().invoke(data_app, ["check", str(file), *options])
+    assert result.exit_code == 1
+    assert "Did you mean 'lora_rank'?" in str(result.exception)
     # The file stays with its owner.
     assert list(openai.files.list()) == []
+
+
+@pytest.mark.parametrize("option", ["--method=dpo", "--hyperparameter=n_epochs=2"])
+def test_options_of_a_job_need_its_model(tmp_path: Path, option: str) -> None:
+    file = tmp_path / "train.jsonl"
+    rows = [{"messages": [{"role": "user", "content": str(n)}, ANSWER]} for n in range(12)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    result = CliRunner().invoke(data_app, ["check", str(file), option])
+    assert result.exit_code == 2
+    assert "name its --model" in result.output
 
 
 def test_a_file_with_errors_is_not_sent(tmp_path: Path) -> None:
