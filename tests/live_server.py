@@ -90,7 +90,8 @@ class FakeEngine:
         return app
 
     async def render_rows(self, request: Request) -> Response:
-        """Each row is one sequence of 7 tokens, 3 with loss; "left out" is not learned."""
+        """Each row is one sequence of 7 tokens, 3 with loss; "left out" is not learned, and "too
+        long" fails a job whose rows must not be longer."""
         body = await request.json()
         self.bodies.append(body)
         if not self.healthy:
@@ -103,7 +104,11 @@ class FakeEngine:
         sequence = {"role": "row", "token_count": 7, "loss_token_count": 3, "is_truncated": False}
         row = {"is_learned": True, "sequences": [{**sequence, "segments": segments}]}
         left_out = {"is_learned": False, "note": "It is longer than a row may be."}
-        data = [left_out if "left out" in json.dumps(each) else row for each in body["rows"]]
+        too_long = {**left_out, "fails_job": body["long_rows"] == "error"}
+        data = [
+            left_out if "left out" in text else too_long if "too long" in text else row
+            for text in map(json.dumps, body["rows"])
+        ]
         facts = {"model_type": "llama", "hidden_size": 576, "num_layers": 30}
         facts |= {"num_parameters": 10**8, "layer_parameters": 10**8}
         facts |= {"bytes_per_parameter": 2, "gigaflops": 100.0}

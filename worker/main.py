@@ -29,6 +29,7 @@ from app.db.session import (
 )
 from app.evals import attached
 from app.inference.rendering_check import RenderingCheck
+from app.jobs.job_rules import JobRules
 from app.operations import outbox_dispatch, periodic_task_runs, retention
 from app.operations.job_validation import JobValidator
 from app.operations.orphaned_objects import OrphanCollector
@@ -41,7 +42,6 @@ from app.process_hardening import forbid_inspection
 from app.safe_http.client import SafeHttpClient
 from app.settings import Settings
 from app.storage import StorageUnavailable
-from app.sweeps.job_rules import JobRules
 from app.webhooks.sender import WebhookSender
 from app.work.runner import WorkRunner
 from worker import broker_transport, tasks

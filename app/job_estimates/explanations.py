@@ -18,6 +18,7 @@ ENCODER_REASONS = {
     "tuning": "all layers for tags and answers, else an adapter",
     "weight_decay": "0.01 if all layers are trained, else none",
 }
+INHERITED_REASON = "that of the model to continue from"
 REASONS = {
     "learning_rate_multiplier": "1: the learning rate as the rule has it",
     "learning_rate": "by the model's family and width; a tenth of it for DPO",
@@ -28,6 +29,7 @@ REASONS = {
     "weight_decay": "none for adapters",
     "max_seq_length": "the model's context length",
     "long_rows": "truncate; drop for DPO, whose truncated pairs would say something else",
+    "keep": "best by the validation file, if there is one",
     "lora_rank": "16 on all linear layers",
     "lora_alpha": "32, for any rank",
     "beta": "0.1, as in the paper's experiments",
@@ -35,16 +37,26 @@ REASONS = {
 
 
 def explain(
-    requested: Mapping[str, Any], resolved: Mapping[str, Any], *, method: str, examples: int
+    requested: Mapping[str, Any],
+    resolved: Mapping[str, Any],
+    *,
+    method: str,
+    examples: int,
+    inherited: Mapping[str, Any],
 ) -> list[ResolvedValue]:
-    """List the resolved values; each has the reason if it was not requested."""
+    """List the resolved values; each has the reason if it was not requested.
+
+    `inherited` are those of the model that the job continues from.
+    """
     of_method = CHAT_REASONS if method in ("supervised", "dpo") else ENCODER_REASONS
     reasons = {**REASONS, **of_method}
     values: list[ResolvedValue] = []
     for name, value in resolved.items():
         is_requested = requested.get(name, "auto") not in ("auto", None)
         reason = None if is_requested else reasons.get(name)
-        if reason is not None and name in of_method:
+        if name in inherited:
+            reason = INHERITED_REASON
+        elif reason is not None and name in of_method:
             reason = f"{reason} ({examples:,} rows)"
         source = ValueSource.REQUEST if is_requested else ValueSource.AUTO
         values.append(ResolvedValue(name=name, value=value, source=source, reason=reason))

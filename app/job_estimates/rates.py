@@ -1,9 +1,12 @@
 """Rates of training: those of a project's recent jobs, or by the speed of the machine."""
 
 import math
-from statistics import median
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import median, median_low
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, Integer, Row, Select, cast, func, select
 from sqlalchemy.orm import Session
 
 from app.db.tables import EventType, Job, JobEvent, JobState
@@ -15,79 +18,222 @@ MAX_RECENT_JOBS = 20
 MAX_SIMILAR_JOBS = 5
 # A step of few tokens takes nearly as long as one of more: jobs with other steps say little.
 MAX_STEP_RATIO = 2.0
+# The first step also makes what the others find: a rate is that of the others, if there are enough.
+MIN_STEPS_AFTER_FIRST = 3
 # Share of the rate of large products that training reaches: attention, pointwise operations and
 # products of adapters take the rest. Measured on CPUs.
 UTILIZATION = 0.55
 # Operations per parameter of a layer and token: 2 forward, 2 for the gradients of activations; as
-# many for those of the weights, if all are trained.
+# many for those of the weights, if all are trained, and to compute activations again.
 OPERATIONS_OF_ADAPTERS = 4
 OPERATIONS_OF_ALL_WEIGHTS = 6
+OPERATIONS_OF_RECOMPUTATION = 2
+# Of a training step, a pass without gradients: of a reference model, or of validation.
+FORWARD_SHARE = 1 / 3
+# Batches of the validation file that are measured between its whole passes, in a job.
+SAMPLED_EVALUATIONS = 20
 # Of a job: start of the process and uploads; load of the model and comparison with the engine.
 OVERHEAD_SECONDS = 1.0
 OVERHEAD_SECONDS_PER_BILLION_PARAMETERS = 30.0
 # Of a step of any size: the weights are read twice at this rate, and each layer calls operations.
 MEMORY_BYTES_PER_SECOND = 10e9
 STEP_SECONDS_PER_LAYER = 1e-3
+# Weights of 4 bits are restored for both passes of a micro-batch, at this rate.
+RESTORED_WEIGHTS_PER_SECOND = 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPlan:
+    """Work of a job: its rate is that of jobs which are equal in the first five fields.
+
+    `settings` are those of the resolved hyperparameters on which the time of a step depends.
+    Numbers of tokens are of one epoch, `computed_tokens` those that go through the model.
+    """
+
+    base_model: str
+    method: str
+    settings: Mapping[str, Any]
+    has_validation_file: bool
+    has_test_file: bool
+    epochs: int
+    steps: int
+    tokens: int
+    computed_tokens: int
+    validation_tokens: int = 0
+
+    @property
+    def trained_tokens(self) -> int:
+        return self.epochs * self.tokens
+
+    @property
+    def tokens_per_step(self) -> float:
+        return self.trained_tokens / max(1, self.steps)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _MeasuredJob:
+    """Rate of a job, sorted by how much its steps differ in size; `overhead` is in seconds."""
+
+    distance: float
+    speed: float = field(compare=False)
+    overhead: float = field(compare=False)
+
+
+# Settings of jobs that have none of their own, as those of earlier versions.
+DEFAULT_SETTINGS = {"tuning": "lora", "quantization": "none", "gradient_checkpointing": False}
 
 
 def find_recent_rate(
-    session: Session, project_id: str, base_model: str, method: str, *, tokens_per_step: float
+    session: Session, project_id: str, plan: JobPlan, *, usual_overhead: float
 ) -> TrainingRate | None:
-    """Find the rate of the project's recent jobs with steps of similar size, if it has any."""
-    # The last average of tokens per second, with validation and checkpoints.
-    metrics = (
-        select(JobEvent.data)
-        .where(JobEvent.job_id == Job.id, JobEvent.type == EventType.METRICS)
-        .order_by(JobEvent.seq.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    jobs = session.execute(
-        select(Job.trained_tokens, Job.trained_seconds, Job.total_steps, metrics)
-        .where(
-            Job.project_id == project_id,
-            Job.state == JobState.SUCCEEDED,
-            Job.base_model == base_model,
-            Job.method == method,
-            # Interrupted jobs were held by trainers for longer than they take.
-            Job.attempt == 1,
-            Job.trained_tokens > 0,
-        )
-        .order_by(Job.created_at.desc(), Job.id.desc())
-        .limit(MAX_RECENT_JOBS)
-    )
-    measured: list[tuple[float, float, float]] = []
-    for tokens, seconds, steps, data in jobs:
-        speed = (data or {}).get("tokens_per_second")
-        if not isinstance(speed, int | float) or speed <= 0:
-            continue
-        size = max(1.0, tokens / max(1, steps or 1))
-        distance = abs(math.log(size / max(1.0, tokens_per_step)))
-        measured.append((distance, float(speed), max(0.0, seconds - tokens / speed)))
-    similar = sorted(each for each in measured if each[0] <= math.log(MAX_STEP_RATIO))
+    """Find the rate of the project's recent jobs with steps of similar size, if it has any.
+
+    The overhead of a single job is no more than `usual_overhead`, in seconds: it may have been the
+    first after a start, which loads what later ones find.
+    """
+    jobs = session.execute(_select_recent(project_id, plan))
+    measured = sorted(each for each in (_measure(row, plan) for row in jobs) if each is not None)
+    similar = [each for each in measured if each.distance <= math.log(MAX_STEP_RATIO)]
     similar = similar[:MAX_SIMILAR_JOBS]
     if not similar:
         return None
+    overheads = [each.overhead for each in similar]
+    overhead = median_low(overheads) if len(overheads) > 1 else min(overheads[0], usual_overhead)
+    speed = median(each.speed for each in similar)
     return TrainingRate(
-        tokens_per_second=round(median(speed for _, speed, _ in similar), 1),
-        overhead_seconds=round(median(overhead for _, _, overhead in similar), 1),
+        tokens_per_second=round(speed, 1),
+        overhead_seconds=round(overhead + _count_reference_tokens(plan) / speed, 1),
         source=RateSource.RECENT_JOBS,
         jobs=len(similar),
     )
 
 
-def derive_rate(facts: ModelFacts, *, steps: int, trains_all_weights: bool) -> TrainingRate:
+def _select_recent(project_id: str, plan: JobPlan) -> Select[Any]:
+    """Select the project's recent jobs whose steps do the same, with their metrics."""
+    metrics = select(JobEvent.data).where(
+        JobEvent.job_id == Job.id, JobEvent.type == EventType.METRICS
+    )
+    first, last = (
+        metrics.order_by(order).limit(1).scalar_subquery()
+        for order in (JobEvent.seq, JobEvent.seq.desc())
+    )
+    settings = [
+        func.coalesce(_read_setting(name), _to_text(default))
+        == _to_text(plan.settings.get(name, default))
+        for name, default in DEFAULT_SETTINGS.items()
+    ]
+    return (
+        select(
+            Job.trained_tokens.label("tokens"),
+            Job.trained_seconds.label("seconds"),
+            Job.total_steps.label("steps"),
+            cast(_read_setting("n_epochs"), Integer).label("epochs"),
+            first.label("first"),
+            last.label("last"),
+        )
+        .where(
+            Job.project_id == project_id,
+            Job.state == JobState.SUCCEEDED,
+            Job.base_model == plan.base_model,
+            Job.method == plan.method,
+            Job.validation_file_id.is_not(None) == plan.has_validation_file,
+            Job.test_file_id.is_not(None) == plan.has_test_file,
+            # Interrupted jobs were held by trainers for longer than they take.
+            Job.attempt == 1,
+            Job.trained_tokens > 0,
+            *settings,
+        )
+        .order_by(Job.created_at.desc(), Job.id.desc())
+        .limit(MAX_RECENT_JOBS)
+    )
+
+
+def _read_setting(name: str) -> ColumnElement[str | None]:
+    return func.jsonb_extract_path_text(Job.resolved_hyperparameters, name)
+
+
+def _to_text(value: object) -> str:
+    """The value as Postgres writes it when it is taken from JSON."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _measure(job: Row[Any], plan: JobPlan) -> _MeasuredJob | None:
+    """Measure a job's rate by its metrics; None if it has none."""
+    # The last average of tokens per second, with validation and checkpoints.
+    speed = (job.last or {}).get("tokens_per_second")
+    if not isinstance(speed, int | float) or speed <= 0:
+        return None
+    steps = max(1, job.steps or 1)
+    speed = _leave_out_first_step(job, steps, speed)
+    size = max(1.0, job.tokens / steps)
+    overhead = job.seconds - job.tokens / speed
+    if plan.method == "dpo":
+        overhead -= FORWARD_SHARE * job.tokens / max(1, job.epochs or 1) / speed
+    distance = abs(math.log(size / max(1.0, plan.tokens_per_step)))
+    return _MeasuredJob(distance, speed, max(0.0, overhead))
+
+
+def _leave_out_first_step(job: Row[Any], steps: int, speed: float) -> float:
+    """Compute the rate of the steps after the first from that of all, if there are enough."""
+    first = job.first or {}
+    total, first_speed, left = (
+        first.get(name, 0) for name in ("total_steps", "tokens_per_second", "seconds_left")
+    )
+    if first.get("step") != 1 or min(steps, total) <= MIN_STEPS_AFTER_FIRST or left <= 0:
+        return speed
+    # The time left was that of the first step for each other one.
+    seconds = left / (total - 1)
+    others = job.tokens / speed - seconds
+    tokens = job.tokens - first_speed * seconds
+    return tokens / others if others > 0 and tokens > 0 else speed
+
+
+def derive_rate(facts: ModelFacts, plan: JobPlan) -> TrainingRate:
     """Derive a rate from the machine's speed and the model's size."""
-    operations = OPERATIONS_OF_ALL_WEIGHTS if trains_all_weights else OPERATIONS_OF_ADAPTERS
-    per_token = operations * facts.layer_parameters
-    speed = UTILIZATION * facts.gigaflops * 1e9 / max(1, per_token)
-    of_job = OVERHEAD_SECONDS
-    of_job += OVERHEAD_SECONDS_PER_BILLION_PARAMETERS * facts.num_parameters / 1e9
-    read = 2 * facts.num_parameters * facts.bytes_per_parameter / MEMORY_BYTES_PER_SECOND
-    of_step = read + STEP_SECONDS_PER_LAYER * facts.num_layers
+    speed = UTILIZATION * facts.gigaflops * 1e9 / max(1, _count_operations(facts, plan))
+    if plan.computed_tokens:
+        # Of all tokens, some of which go through the model once for two rows.
+        speed *= plan.tokens / plan.computed_tokens
+    forwards = _count_reference_tokens(plan) + _count_validation_tokens(plan)
+    overhead = derive_overhead(facts) + plan.steps * _derive_step_seconds(facts, plan)
     return TrainingRate(
         tokens_per_second=round(speed, 1),
-        overhead_seconds=round(of_job + steps * of_step, 1),
+        overhead_seconds=round(overhead + forwards / speed, 1),
         source=RateSource.MACHINE,
         jobs=0,
     )
+
+
+def derive_overhead(facts: ModelFacts) -> float:
+    """Derive the seconds of a job before and after its steps from the model's size."""
+    return OVERHEAD_SECONDS + OVERHEAD_SECONDS_PER_BILLION_PARAMETERS * facts.num_parameters / 1e9
+
+
+def _count_operations(facts: ModelFacts, plan: JobPlan) -> int:
+    """Count the operations of a token in training."""
+    is_full = plan.settings.get("tuning") == "full"
+    operations = OPERATIONS_OF_ALL_WEIGHTS if is_full else OPERATIONS_OF_ADAPTERS
+    if plan.settings.get("gradient_checkpointing"):
+        operations += OPERATIONS_OF_RECOMPUTATION
+    return operations * facts.layer_parameters
+
+
+def _derive_step_seconds(facts: ModelFacts, plan: JobPlan) -> float:
+    """Derive what a step takes of any number of tokens."""
+    read = 2 * facts.num_parameters * facts.bytes_per_parameter / MEMORY_BYTES_PER_SECOND
+    seconds = read + STEP_SECONDS_PER_LAYER * facts.num_layers
+    if plan.settings.get("quantization") == "nf4":
+        seconds += 2 * facts.layer_parameters / RESTORED_WEIGHTS_PER_SECOND
+    return seconds
+
+
+def _count_reference_tokens(plan: JobPlan) -> float:
+    """Count the tokens that the reference model reads, as if they were trained."""
+    return FORWARD_SHARE * plan.tokens if plan.method == "dpo" else 0
+
+
+def _count_validation_tokens(plan: JobPlan) -> float:
+    """Count the tokens that validation reads, as if they were trained."""
+    samples = min(SAMPLED_EVALUATIONS, plan.steps)
+    sampled = samples * min(plan.validation_tokens, plan.tokens_per_step)
+    return FORWARD_SHARE * (plan.epochs * plan.validation_tokens + sampled)

@@ -1,6 +1,6 @@
 """Rules by which jobs are created, whether a request or a sweep creates them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.catalog import Catalog
 from app.jobs.wandb_policy import WandbPolicy
@@ -19,7 +19,7 @@ class JobRules:
     catalog: Catalog
     max_queued: int = 0
     max_tokens: int = 0
-    wandb_policy: WandbPolicy = WandbPolicy()
+    wandb_policy: WandbPolicy = field(default_factory=WandbPolicy)
     is_base_sharded: bool = False
 
     @classmethod

@@ -91,9 +91,7 @@ def create(session: Session, rules: JobRules, project_id: str, request: CreateJo
     return job
 
 
-def check(
-    session: Session, rules: JobRules, project_id: str, request: CreateJob
-) -> CheckedRequest:
+def check(session: Session, rules: JobRules, project_id: str, request: CreateJob) -> CheckedRequest:
     """Check a request for a job, and lock its files and model. Raises InvalidRequest."""
     base, start_model = _resolve_model(session, rules.catalog, project_id, request.model)
     ignored = unknown_fields.check_unknown_fields(request)

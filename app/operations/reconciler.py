@@ -28,12 +28,12 @@ from app.jobs import (
     validation_errors,
     validation_queue,
 )
+from app.jobs.job_rules import JobRules
 from app.monitoring import traffic
 from app.operations import periodic_task_runs
 from app.operations.leader_election import acquire_leader_lock
 from app.operations.periodic_task_runs import TaskName
 from app.sweeps import advance
-from app.jobs.job_rules import JobRules
 from app.webhooks import deliveries
 from app.work import lists
 

@@ -24,8 +24,8 @@ from app.db.tables import (
 from app.errors import ApiError, Forbidden, TooManyQueuedJobs
 from app.jobs import scheduling
 from app.jobs import service as jobs
-from app.sweeps import choice, events, halving, lifecycle, outcomes
 from app.jobs.job_rules import JobRules
+from app.sweeps import choice, events, halving, lifecycle, outcomes
 from app.sweeps.planning import RESOURCE
 from app.sweeps.requests import build_request, build_tags
 

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from app.db.tables import Sweep
 from app.http.dependencies import AfterCursor, AppStateDep, PrincipalDep, ReadSessionDep, SessionDep
 from app.http.idempotency import IDEMPOTENT, IDEMPOTENT_BY_KEY, IdempotentRoute
-from app.sweeps import lifecycle, serializers, service
 from app.jobs.job_rules import JobRules
+from app.sweeps import lifecycle, serializers, service
 from app.sweeps.schemas import CreateSweep, SweepEventList, SweepList, SweepObject
 from app.wire.base import fill_page
 

@@ -66,10 +66,12 @@ class RenderedRow(BaseModel):
     """An example as training reads it.
 
     `is_learned` is false if training leaves it out; `note` says why, or what of it is not learned.
+    With `fails_job` training does not begin because of it.
     An example of an encoder has its loss as a whole: `labels` or `score` is the target.
     """
 
     is_learned: bool
+    fails_job: bool = False
     note: str | None = None
     sequences: list[RowSequence] = []
     labels: list[str] | None = None

@@ -1,45 +1,23 @@
 """Estimates of jobs: the checks of creation, resolved numbers, tokens, steps, time, memory."""
 
 import json
-from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 from openai import OpenAI
-from sqlalchemy import event, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.db.session import SessionMaker, transaction
-from app.db.tables import EventType, Job, Project
-from app.job_estimates import rates
-from app.jobs.events import NewEvent, append
+from app.db.tables import Job, Project
 from app.training_data import statistics
+from tests.app.job_estimates.conftest import estimate, supervised, values_of
+from tests.app.jobs.test_routes import make_model
 from tests.app.training_data.test_preview import chat, upload
 from tests.factories import make_job
 from tests.live_api import Account, Api
 from tests.live_server import FakeEngine
-
-
-def estimate(http: httpx.Client, **body: Any) -> dict[str, Any]:
-    response = http.post("/v1/fine_tuning/jobs/estimate", json={"model": "base", **body})
-    assert response.status_code == 200, response.text
-    estimated: dict[str, Any] = response.json()
-    return estimated
-
-
-def values_of(training: dict[str, Any]) -> dict[str, tuple[Any, str]]:
-    return {each["name"]: (each["value"], each["source"]) for each in training["hyperparameters"]}
-
-
-def supervised(**hyperparameters: Any) -> dict[str, Any]:
-    return {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
-
-
-@pytest.fixture
-def training_file(openai: OpenAI, engine: FakeEngine) -> str:
-    """40 chats; the engine says that each has 7 tokens, of which 3 carry loss."""
-    return upload(openai, [chat(str(number)) for number in range(40)])
 
 
 def count_jobs(sessions: SessionMaker) -> int:
@@ -83,67 +61,6 @@ def test_without_jobs_the_time_is_derived_from_the_machine(
     expected = rate["overhead_seconds"] + 840 / rate["tokens_per_second"]
     assert training["seconds"] == pytest.approx(expected, abs=0.1)
     assert training["peak_memory_bytes"] > 2 * 10**8
-
-
-def add_job(
-    sessions: SessionMaker, account: Account, *, tokens: int, speed: float, seconds: float
-) -> None:
-    """A succeeded job of 8 steps."""
-    with transaction(sessions) as session:
-        project = session.get_one(Project, account.principal.project_id)
-        job = make_job(
-            session,
-            project,
-            state="succeeded",
-            base_model="base",
-            attempt=1,
-            trained_tokens=tokens,
-            trained_seconds=seconds,
-            total_steps=8,
-            finished_at=func.clock_timestamp() - timedelta(minutes=1),
-        )
-        data = {"step": 1, "tokens_per_second": speed}
-        append(session, job, [NewEvent("step:1", "Step", type=EventType.METRICS, data=data)])
-
-
-def test_the_time_is_that_of_recent_jobs_with_similar_steps(
-    http: httpx.Client, training_file: str, sessions: SessionMaker, account: Account
-) -> None:
-    for tokens, speed in ((24 * 7, 100.0), (24 * 8, 120.0), (24 * 6, 140.0)):
-        add_job(sessions, account, tokens=tokens, speed=speed, seconds=tokens / speed + 5)
-    # With steps of 100 times the size.
-    add_job(sessions, account, tokens=24 * 700, speed=900.0, seconds=60)
-    training = estimate(http, training_file=training_file)["training"]
-    rate = training["rate"]
-    assert rate == {
-        "source": "recent_jobs",
-        "jobs": 3,
-        "tokens_per_second": 120.0,
-        "overhead_seconds": 5.0,
-    }
-    assert training["seconds"] == pytest.approx(5 + 840 / 120, abs=0.1)
-
-
-def test_the_rate_takes_as_many_queries_with_more_jobs(
-    session: Session, sessions: SessionMaker, account: Account
-) -> None:
-    project_id = account.principal.project_id
-    statements: list[str] = []
-
-    def count(*arguments: Any) -> None:
-        statements.append(arguments[2])
-
-    def count_queries() -> int:
-        add_job(sessions, account, tokens=168, speed=100.0, seconds=6)
-        statements.clear()
-        connection = session.connection()
-        event.listen(connection, "before_cursor_execute", count)
-        rates.find_recent_rate(session, project_id, "base", "supervised", tokens_per_step=21)
-        event.remove(connection, "before_cursor_execute", count)
-        session.rollback()
-        return len(statements)
-
-    assert [count_queries() for _ in range(3)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -191,13 +108,6 @@ def test_a_file_without_examples_in_the_part_that_is_read_is_an_error(
     assert (response.status_code, response.json()["error"]["param"]) == (400, "training_file")
 
 
-def test_files_that_cannot_train_are_a_problem(http: httpx.Client, openai: OpenAI) -> None:
-    body = estimate(http, training_file=upload(openai, [chat("1")]))
-    assert body["training"] is None
-    assert body["problem"]["code"] == "invalid_n_examples"
-    assert body["problem"]["param"] == "training_file"
-
-
 def test_the_queue_and_the_quotas_of_the_project_are_told(
     http: httpx.Client, training_file: str, sessions: SessionMaker, account: Account, api: Api
 ) -> None:
@@ -232,15 +142,24 @@ def test_another_projects_file_is_unknown(training_file: str, other_tenant: http
     assert (response.status_code, response.json()["error"]["param"]) == (400, "training_file")
 
 
-def test_files_of_which_nothing_can_be_learned_are_a_problem(
-    http: httpx.Client, openai: OpenAI, engine: FakeEngine
+def test_a_job_that_continues_takes_over_the_models_settings(
+    http: httpx.Client, training_file: str, session: Session, account: Account
 ) -> None:
-    lines = [chat(f"left out {number}") for number in range(10)]
-    body = estimate(http, training_file=upload(openai, lines))
-    assert body["training"] is None
-    problem = body["problem"]
-    assert (problem["code"], problem["param"]) == ("invalid_training_file", "training_file")
-    assert "10 examples" in problem["message"]
-    assert "It is longer than a row may be." in problem["message"]
-    body = estimate(http, training_file=upload(openai, [*lines, chat("learned")]))
-    assert (body["problem"], body["training"]["rows"]) == (None, 1)
+    project = session.get_one(Project, account.principal.project_id)
+    before = {"lora_rank": 8, "lora_alpha": 16, "target_modules": "all-linear"}
+    job = make_job(session, project, base_model="base", resolved_hyperparameters=before)
+    make_model(session, job, "ft:base:acme::Abcd1234")
+    body = estimate(http, training_file=training_file, model="ft:base:acme::Abcd1234")
+    values = {each["name"]: each for each in body["training"]["hyperparameters"]}
+    for name, value in before.items():
+        assert (values[name]["value"], values[name]["source"]) == (value, "auto")
+        assert values[name]["reason"] == "that of the model to continue from"
+
+
+def test_packs_are_the_rows_from_which_auto_chooses(http: httpx.Client, training_file: str) -> None:
+    """All 40 chats of 7 tokens fit into one sequence of 8,192."""
+    method = supervised(packing=True)
+    training = estimate(http, training_file=training_file, method=method)["training"]
+    assert (training["rows"], training["tokens_per_epoch"]) == (1, 280)
+    assert values_of(training)["n_epochs"] == (25, "auto")
+    assert (training["steps"], training["trained_tokens"]) == (25, 25 * 280)

@@ -19,9 +19,9 @@ from app.jobs import checkpoints, finalization, leases, lifecycle, progress
 from app.jobs.checkpoints import StoredCheckpoint
 from app.jobs.failures import JobFailure
 from app.jobs.finalization import ResultFile
+from app.jobs.job_rules import JobRules
 from app.jobs.wandb_policy import WandbPolicy
 from app.sweeps import advance, outcomes, service
-from app.jobs.job_rules import JobRules
 from app.sweeps.schemas import CreateSweep
 from tests.conftest import ROOT
 from tests.factories import make_file, make_project

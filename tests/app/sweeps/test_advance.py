@@ -17,12 +17,12 @@ from app.db.tables import (
     TrialState,
 )
 from app.jobs import lifecycle
+from app.jobs.job_rules import JobRules
 from app.models import deletion
 from app.operations.reconciler import Reconciler
 from app.organization import projects
 from app.sweeps import advance
 from app.sweeps import lifecycle as sweeps
-from app.jobs.job_rules import JobRules
 from tests.app.sweeps.desk import RULES, Desk, desk, of_one, rate
 
 __all__ = ["desk"]

@@ -58,6 +58,9 @@ def test_texts_are_tokenized_without_the_weights(engine: EngineClient) -> None:
     assert (status, body["max_tokens"]) == (200, 3)
     (row,) = body["data"]
     assert row["labels"] == ["a"]
+    assert (row["is_learned"], row["fails_job"]) == (True, False)
+    _, body = render(engine, "encoder", **TEXT_FIELDS, max_tokens=3, long_rows="error")
+    assert [(row["is_learned"], row["fails_job"]) for row in body["data"]] == [(False, True)]
     assert row["sequences"][0]["segments"][0]["text"] == "[CLS]w1[SEP]"
     assert row["sequences"][0]["is_truncated"]
 

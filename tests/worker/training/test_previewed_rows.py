@@ -124,10 +124,20 @@ def test_long_rows_are_left_out_as_in_training(
     _, shown = render(tiny_folder, "chat", rows, max_tokens=60, long_rows=policy)
     assert not shown[0].is_learned
     assert (shown[0].note or "").startswith(note)
+    assert shown[0].fails_job == (policy == LongRowPolicy.ERROR)
     folder = make_run(hyperparameters={"max_seq_length": 60, "long_rows": "truncate"})
     short = {"messages": [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]}
     write_rows(folder.train_file, [LONG, *([short] * 11)])
     assert len(build_rows(folder)) == 11
+
+
+@pytest.mark.parametrize("policy", [LongRowPolicy.DROP, LongRowPolicy.ERROR])
+def test_pairs_that_are_too_long_fail_the_job_where_they_are_errors(
+    tiny_folder: Path, policy: LongRowPolicy
+) -> None:
+    options: dict[str, Any] = {"method": "dpo", "max_tokens": 20, "long_rows": policy}
+    _, shown = render(tiny_folder, "preference", [preference(1)], **options)
+    assert (shown[0].is_learned, shown[0].fails_job) == (False, policy == LongRowPolicy.ERROR)
 
 
 def test_texts_are_split_where_the_loss_begins_and_ends(tiny_folder: Path) -> None:

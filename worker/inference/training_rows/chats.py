@@ -66,7 +66,8 @@ class ChatRows:
                 return self._render_pair(example)
             return self._describe(render_text_or_chat(self._renderer, example))
         except RenderingError as error:
-            return RenderedRow(is_learned=False, note=f"{error} The job would fail.")
+            note = f"{error} The job would fail."
+            return RenderedRow(is_learned=False, fails_job=True, note=note)
 
     def _describe(self, rendered: RenderedChat) -> RenderedRow:
         policy = self._request.long_rows
@@ -74,6 +75,7 @@ class ChatRows:
         kept = apply_policy(rendered, policy) if is_long else rendered
         return RenderedRow(
             is_learned=any(map(has_labels, kept.rows)),
+            fails_job=is_long and policy == LongRowPolicy.ERROR,
             note=self._note(rendered, is_long=is_long),
             sequences=[self._build(SequenceRole.ROW, row) for row in rendered.rows],
         )
@@ -105,8 +107,10 @@ class ChatRows:
             for output in outputs
         )
         roles = (SequenceRole.CHOSEN, SequenceRole.REJECTED)
+        is_long = any(output.num_cut for output in outputs)
         return RenderedRow(
             is_learned=rows is not None,
+            fails_job=is_long and self._request.long_rows == LongRowPolicy.ERROR,
             note=None if rows is not None else self._note_of_pair(outputs, shown),
             sequences=[
                 self._build(role, row)

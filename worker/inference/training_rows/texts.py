@@ -107,8 +107,13 @@ class TextRows:
         note = None
         if any(sequence.is_truncated for sequence in sequences):
             note = f"It is longer than {self._tokenizer.max_length} tokens. {LONG_NOTES[policy]}"
-        is_learned = note is None or policy == LongRowPolicy.TRUNCATE
-        return RenderedRow(is_learned=is_learned, note=note, sequences=sequences, **target)
+        return RenderedRow(
+            is_learned=note is None or policy == LongRowPolicy.TRUNCATE,
+            fails_job=note is not None and policy == LongRowPolicy.ERROR,
+            note=note,
+            sequences=sequences,
+            **target,
+        )
 
     def _build_sequence(self, example: Any, row: TextRow, tags: Sequence[str]) -> RowSequence:
         if isinstance(example, QuestionExample):

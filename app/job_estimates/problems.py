@@ -1,0 +1,72 @@
+"""Failures that a job would have, as far as its rendered rows and its estimate tell."""
+
+from app.jobs import limits
+from app.jobs.failures import JobErrorCode, JobFailure
+from app.jobs.file_checks import build_invalid_file_failure
+from app.training_data.statistics import MeasuredRows
+from app.wire.long_rows import LongRowPolicy
+
+
+def find_failing_rows(measured: MeasuredRows, role: str) -> JobFailure | None:
+    """Find the failure of a job whose training or validation file has rows that fail it."""
+    failing = [number for number, row in enumerate(measured.rows, start=1) if row.fails_job]
+    if not failing:
+        return None
+    first = measured.rows[failing[0] - 1]
+    is_whole = measured.scale <= 1
+    which = f"example {failing[0]}" if is_whole else "one of them"
+    of = f"{len(measured.rows):,} examples" + ("" if is_whole else " that were measured")
+    advice = (
+        ", or use long_rows 'truncate' or 'drop'"
+        if measured.rendering.long_rows == LongRowPolicy.ERROR
+        else ""
+    )
+    return build_invalid_file_failure(
+        role,
+        f"{len(failing):,} of its {of} fail it, such as {which}: {first.note} Change "
+        f"{'it' if len(failing) == 1 else 'them'}{advice}.",
+    )
+
+
+def find_nothing_learned(measured: MeasuredRows, rows: int) -> JobFailure | None:
+    """Find the failure of a job whose training file has no row to learn, if all were measured."""
+    if measured.scale > 1 or rows:
+        return None
+    reason = next((f" Of the first: {row.note}" for row in measured.rows if row.note), "")
+    return JobFailure(
+        JobErrorCode.INVALID_TRAINING_FILE,
+        f"None of the training file's {len(measured.rows)} examples can be learned: the job would "
+        f"fail. Change them, or how long rows may be.{reason}",
+        "training_file",
+    )
+
+
+def find_too_many_tokens(tokens: int, *, max_tokens: int, is_exact: bool) -> JobFailure | None:
+    """Find the failure of a job that trains more tokens than it may; 0 is unlimited."""
+    if not max_tokens or tokens <= max_tokens or not is_exact:
+        return None
+    return limits.build_token_limit_failure(tokens, max_tokens)
+
+
+def list_doubts(
+    measured: MeasuredRows, *, tokens: int, seconds: float, max_tokens: int, max_hours: float
+) -> list[str]:
+    """List what may fail or end the job, though the estimate cannot say so for certain."""
+    doubts = []
+    if measured.scale > 1 and measured.rendering.long_rows == LongRowPolicy.ERROR:
+        doubts.append(
+            f"Of the training file, {len(measured.rows):,} examples were measured. The job fails "
+            f"if another one is longer than {measured.max_tokens} tokens (long_rows is 'error')."
+        )
+    if max_tokens and tokens > max_tokens:
+        doubts.append(
+            f"The job would train about {tokens:,} tokens and fail, since this service allows "
+            f"{max_tokens:,} per job. Use a smaller file or fewer epochs."
+        )
+    if max_hours and seconds > max_hours * limits.SECONDS_PER_HOUR:
+        doubts.append(
+            f"The job would take about {seconds / limits.SECONDS_PER_HOUR:.0f} hours. This service "
+            f"ends jobs after {max_hours:g}: the job would fail, and its last checkpoint be kept "
+            "as a model. Use a smaller file or fewer epochs."
+        )
+    return doubts

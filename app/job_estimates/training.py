@@ -1,0 +1,140 @@
+"""Estimate of a job's training by its rendered rows: numbers, steps, time and memory."""
+
+import math
+from functools import partial
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.http.dependencies import AppState, run_autocommit
+from app.job_estimates import problems, rates
+from app.job_estimates.checked_job import CheckedJob
+from app.job_estimates.explanations import explain
+from app.job_estimates.memory import estimate_memory
+from app.job_estimates.rates import DEFAULT_SETTINGS, JobPlan
+from app.job_estimates.schemas import ResolvedValue, TrainingEstimate, TrainingRate
+from app.job_estimates.workload import Workload, count_workload
+from app.jobs.service import CheckedRequest
+from app.recipes.chat import (
+    Recipe,
+    choose_dpo_recipe,
+    choose_lora_settings,
+    choose_recipe,
+    drop_auto,
+)
+from app.recipes.encoders import EPOCHS as ENCODER_EPOCHS
+from app.recipes.encoders import choose_encoder_recipe
+from app.training_data.statistics import MeasuredRows, describe_tokens
+from app.wire.long_rows import get_default_policy
+from app.wire.training_rows import ModelFacts
+
+
+async def estimate_training(
+    state: AppState,
+    project_id: str,
+    checked: CheckedJob,
+    method: str,
+    measured: MeasuredRows,
+    validation: MeasuredRows | None,
+) -> TrainingEstimate:
+    """Estimate a job's training by the rendered rows of its training and its validation file."""
+    hyperparameters, facts = checked.hyperparameters, measured.facts
+    assert facts is not None
+    packs = drop_auto(hyperparameters).get("packing", False)
+    work = count_workload(measured, method, packs=packs)
+    recipe = _choose_recipe(hyperparameters, method, max(1, work.rows), facts)
+    plan = _make_plan(checked.request, method, recipe, work, validation)
+    find_rate = partial(_find_rate, project_id=project_id, plan=plan, facts=facts)
+    rate = await run_autocommit(state, find_rate)
+    seconds = round(rate.overhead_seconds + plan.trained_tokens / rate.tokens_per_second, 1)
+    tokens = describe_tokens(measured)
+    doubts = problems.list_doubts(
+        measured,
+        tokens=plan.trained_tokens,
+        seconds=seconds,
+        max_tokens=state.settings.max_job_tokens,
+        max_hours=state.settings.max_job_hours,
+    )
+    return TrainingEstimate(
+        hyperparameters=_explain(checked, method, recipe, measured, max(1, work.rows)),
+        examples=checked.request.training.examples or 0,
+        measured_examples=tokens.measured_examples,
+        left_out_examples=tokens.left_out_examples,
+        truncated_examples=tokens.truncated_examples,
+        rows=max(1, work.rows),
+        tokens_per_epoch=plan.tokens,
+        trained_tokens=plan.trained_tokens,
+        steps=plan.steps,
+        seconds=seconds,
+        rate=rate,
+        peak_memory_bytes=estimate_memory(facts, work.longest, plan.settings),
+        warnings=[*tokens.warnings, *doubts],
+    )
+
+
+def _make_plan(
+    request: CheckedRequest,
+    method: str,
+    recipe: Recipe,
+    work: Workload,
+    validation: MeasuredRows | None,
+) -> JobPlan:
+    rows = max(1, work.rows)
+    validated = None if validation is None else count_workload(validation, method)
+    return JobPlan(
+        base_model=request.base.id,
+        method=method,
+        settings={**DEFAULT_SETTINGS, **recipe.extra},
+        has_validation_file=validated is not None,
+        has_test_file=request.test is not None,
+        epochs=recipe.n_epochs,
+        steps=math.ceil(rows / min(recipe.batch_size, rows)) * recipe.n_epochs,
+        tokens=work.tokens,
+        computed_tokens=work.computed_tokens,
+        validation_tokens=0 if validated is None else validated.computed_tokens,
+    )
+
+
+def _find_rate(
+    session: Session, *, project_id: str, plan: JobPlan, facts: ModelFacts
+) -> TrainingRate:
+    usual_overhead = rates.derive_overhead(facts)
+    recent = rates.find_recent_rate(session, project_id, plan, usual_overhead=usual_overhead)
+    return recent or rates.derive_rate(facts, plan)
+
+
+def _explain(
+    checked: CheckedJob, method: str, recipe: Recipe, measured: MeasuredRows, rows: int
+) -> list[ResolvedValue]:
+    """List the resolved hyperparameters, with how rows are read and which epoch is kept."""
+    explicit = drop_auto(checked.hyperparameters)
+    resolved = {
+        **recipe.report(),
+        "max_seq_length": measured.max_tokens,
+        "long_rows": str(measured.rendering.long_rows or get_default_policy(method)),
+        "keep": "last" if checked.request.validation is None else explicit.get("keep", "best"),
+    }
+    if recipe.extra.get("tuning") != "full":
+        resolved |= choose_lora_settings(checked.hyperparameters).report()
+    return explain(
+        checked.request.hyperparameters,
+        resolved,
+        method=method,
+        examples=rows,
+        inherited=checked.inherited,
+    )
+
+
+def _choose_recipe(
+    hyperparameters: dict[str, Any], method: str, examples: int, facts: ModelFacts
+) -> Recipe:
+    shape: dict[str, Any] = {
+        "examples": examples,
+        "hidden_size": facts.hidden_size,
+        "model_type": facts.model_type,
+    }
+    for name in ENCODER_EPOCHS:
+        if name == method:
+            return choose_encoder_recipe(name, hyperparameters, **shape)
+    choose = choose_dpo_recipe if method == "dpo" else choose_recipe
+    return choose(hyperparameters, **shape)
