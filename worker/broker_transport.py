@@ -49,11 +49,21 @@ class Transport(redis.Transport):
 
     Channel = _Channel
 
-    def drain_events(self, connection: Any, timeout: float | None = None, **_: Any) -> Any:
-        """Deliver a message; raise TimeoutError without one, earlier if none may be taken."""
-        is_busy = not all(channel.qos.can_consume() for channel in self.channels)
-        wait = BUSY_INTERVAL_SECONDS if is_busy else timeout
-        return super().drain_events(connection, timeout=wait)  # type: ignore[no-untyped-call]
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Have the worker's loop go on soon while no messages may be taken.
+
+        It asks for messages once a turn, if it may, and a turn ends when something happens, or
+        after a second; the end of a task is nothing that it waits for.
+        """
+        super().register_with_event_loop(connection, loop)  # type: ignore[no-untyped-call]
+        timers: list[Any] = []
+
+        def look_soon() -> None:
+            is_busy = not all(channel.qos.can_consume() for channel in self.channels or ())
+            if is_busy and not timers:
+                timers.append(loop.call_later(BUSY_INTERVAL_SECONDS, timers.clear))
+
+        loop.on_tick.add(look_soon)
 
 
 def install() -> None:

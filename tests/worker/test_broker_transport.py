@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from kombu.transport import redis
+from kombu.asynchronous import Hub
 
 from app.broker import make_celery
 from worker.broker_transport import BUSY_INTERVAL_SECONDS, Transport
@@ -13,15 +13,28 @@ from worker.broker_transport import BUSY_INTERVAL_SECONDS, Transport
 def test_a_busy_worker_looks_often_whether_it_may_take_messages(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, is_busy: bool
 ) -> None:
-    waits: list[float] = []
-
-    def drain(_self: object, _connection: object, timeout: float) -> None:
-        waits.append(timeout)
-
-    monkeypatch.setattr(redis.Transport, "drain_events", drain, raising=False)
+    delays: list[float] = []
+    hub: Any = Hub()
     celery: Any = make_celery(redis_url)
     with celery.connection_for_read(transport=Transport) as connection:
         channel = connection.default_channel
+        connection.transport.register_with_event_loop(connection.connection, hub)
         monkeypatch.setattr(channel.qos, "can_consume", lambda: not is_busy)
-        connection.drain_events(timeout=2)
-    assert waits == [BUSY_INTERVAL_SECONDS if is_busy else 2]
+        wake = None
+
+        def call_later(delay: float, callback: Any) -> object:
+            nonlocal wake
+            delays.append(delay)
+            wake = callback
+            return callback
+
+        monkeypatch.setattr(hub, "call_later", call_later)
+        for _ in range(2):
+            for callback in list(hub.on_tick):
+                callback()
+        assert delays == [BUSY_INTERVAL_SECONDS] * is_busy, "one at a time"
+        if wake is not None:
+            wake()
+            for callback in list(hub.on_tick):
+                callback()
+        assert delays == [BUSY_INTERVAL_SECONDS] * 2 * is_busy
