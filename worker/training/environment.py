@@ -51,7 +51,8 @@ def set_threads(threads: int, *, processes: int = 1) -> None:
 
 def make_deterministic() -> None:
     """Make results bit-reproducible on this machine, for the number of threads that is set."""
-    torch.use_deterministic_algorithms(True)
+    # The same as `use_deterministic_algorithms`, without importing torch's compiler for a second.
+    torch.set_deterministic_debug_mode("error")
     # It would fill all new memory with NaN, to show whoever reads what nobody wrote. That is a pass
     # over each tensor of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
