@@ -16,6 +16,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,9 @@ FLAGS = (
 TIMEOUT_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
+
+# A second thread waits for the first one's libraries.
+_preparing = threading.Lock()
 
 
 class KernelsUnavailable(Exception):
@@ -80,10 +84,11 @@ def get_kernels_folder(models: Path) -> Path:
 
 
 def prepare(models: Path) -> None:
-    """Compile what is missing, for processes that cannot write to the folder."""
-    for dtype in DTYPES:
-        with suppress(KernelsUnavailable):
-            find_or_build(get_kernels_folder(models), dtype)
+    """Compile what is missing, for processes that cannot write to the folder. Thread-safe."""
+    with _preparing:
+        for dtype in DTYPES:
+            with suppress(KernelsUnavailable):
+                find_or_build(get_kernels_folder(models), dtype)
 
 
 def list_levels() -> tuple[CpuLevel, ...]:
