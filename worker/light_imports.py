@@ -1,23 +1,42 @@
-"""Imports transformers' models; in training without packages that they need for other purposes.
+"""Imports transformers; in training without packages that its models need for other purposes.
 
 SciPy is for the losses of object detection, boto3 for the settings of a cloud service: a tenth of
 the time that a process takes to start, and 30 MB of its memory. Training processes import this
-module first. Both packages can be imported afterwards, as the metrics of encoders do with SciPy.
-An engine imports it when it needs a model's class; by then transformers knows what is installed.
+module first: transformers decides at its import what is installed. Both packages can be imported
+afterwards, as the metrics of encoders do with SciPy. Models are imported by `import_models`: those
+of Llama's and BERT's architectures mostly need none (`worker.model.llama_files`).
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
-MODULES = ("transformers.modeling_utils", "transformers.models.auto.modeling_auto")
+MODELS = ("transformers.modeling_utils", "transformers.models.auto.modeling_auto")
 UNUSED = ("boto3", "scipy")
 
-left_out = () if sys.modules.keys() & {*UNUSED, "transformers"} else UNUSED
-# Importing a module that is None here fails as if it were not installed.
-sys.modules.update(dict.fromkeys(left_out))  # type: ignore[arg-type]
-try:
-    for module in MODULES:
-        import_module(module)
-finally:
-    for name in left_out:
-        del sys.modules[name]
+
+@contextmanager
+def _left_out() -> Iterator[None]:
+    """Fail imports of the unused packages as if they were not installed."""
+    sys.modules.update(dict.fromkeys(_unused))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        for name in _unused:
+            del sys.modules[name]
+
+
+_unused = () if sys.modules.keys() & {*UNUSED, "transformers"} else UNUSED
+with _left_out():
+    import_module("transformers")
+
+
+def import_models() -> None:
+    """Import what all models need, which takes seconds. Not while other threads import."""
+    if _unused and "scipy" in sys.modules:
+        # Imported since by what uses it.
+        return
+    with _left_out():
+        for module in MODELS:
+            import_module(module)

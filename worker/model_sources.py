@@ -13,6 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from app import logs
 from app.catalog import HF_LOCATION, CatalogModel
+from worker.light_imports import import_models
 from worker.model_cache import (
     MODEL_FILE_PATTERNS,
     ModelUnavailable,
@@ -170,7 +171,7 @@ def _dequantize(gguf: Path, folder: Path) -> None:
     bfloat16 loses nothing that a GGUF of 4 to 8 bits contains, and these models were trained in it.
     """
     # Importing transformers' models takes long, and this is done once.
-    import worker.light_imports  # noqa: F401  # isort: skip
+    import_models()
     from transformers import AutoModelForCausalLM
 
     disable_progress_bar()

@@ -14,12 +14,16 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from worker.light_imports import import_models
+
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
+# Prefix of all weight names in PEFT's adapters.
+PEFT_PREFIX = "base_model.model."
 
 
 def choose_device() -> torch.device:
@@ -38,7 +42,7 @@ def choose_dtype(device: torch.device) -> torch.dtype:
 def load_base(folder: Path, *, dtype: torch.dtype, device: torch.device) -> "PreTrainedModel":
     """Load the causal language model in `folder`, frozen and in evaluation mode."""
     # Engines mostly need none of transformers' models; importing them takes long.
-    import worker.light_imports  # noqa: F401  # isort: skip
+    import_models()
     from transformers import AutoModelForCausalLM
 
     disable_progress_bar()
@@ -202,7 +206,7 @@ def load_adapter(folder: Path) -> Adapter:
     )
 
 
-def set_adapter_weights(model: "PeftModel", tensors: dict[str, Tensor]) -> None:
+def set_adapter_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Overwrite the adapter's weights on `model`. Raises ValueError if the shapes do not match."""
     parameters = adapter_parameters(model)
     mismatched = parameters.keys() ^ tensors.keys()
@@ -214,25 +218,39 @@ def set_adapter_weights(model: "PeftModel", tensors: dict[str, Tensor]) -> None:
         parameter.data.copy_(tensors[name])
 
 
-def save_adapter(
-    model: "PeftModel", folder: Path, metadata: Mapping[str, str] | None = None
-) -> None:
+def save_adapter(model: nn.Module, folder: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write adapter_config.json and adapter_model.safetensors, which PEFT, vLLM and others read.
 
     PEFT's own `save_pretrained` adds a model card, and orders the layer names differently in each
     process: equal adapters would not be equal files. `metadata` is written with the weights.
     """
-    config = {**model.peft_config["default"].to_dict(), "inference_mode": True}
-    text = json.dumps(config, indent=2, sort_keys=True, default=sorted)
+    text = json.dumps(read_adapter_config(model), indent=2, sort_keys=True, default=sorted)
     (folder / ADAPTER_CONFIG_FILE).write_text(text, encoding="utf-8")
     weights = {name: p.detach().cpu() for name, p in adapter_parameters(model).items()}
     save_file(weights, folder / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt", **(metadata or {})})
 
 
-def adapter_parameters(model: "PeftModel") -> dict[str, nn.Parameter]:
+def read_adapter_config(model: Any) -> dict[str, Any]:
+    """PEFT's config of a model's adapter, for adapter_config.json."""
+    if hasattr(model, "adapter_config"):
+        own: dict[str, Any] = model.adapter_config
+        return own
+    return {**model.peft_config["default"].to_dict(), "inference_mode": True}
+
+
+def adapter_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Trainable parameters by their names on disk."""
     return {
-        name.replace(".default.", "."): parameter
+        to_peft_name(name): parameter
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
     }
+
+
+def to_peft_name(name: str) -> str:
+    """Convert the name of an adapter's parameter, in PEFT's layers or in `LoraLinear`, to the name
+    on disk; others stay the same."""
+    for end, peft_end in ((".lora_a", ".lora_A.weight"), (".lora_b", ".lora_B.weight")):
+        if name.endswith(end):
+            return name.removesuffix(end) + peft_end
+    return name.replace(".default.", ".")

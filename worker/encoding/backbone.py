@@ -1,7 +1,7 @@
 """Backbone of an encoder: any encoder of transformers, or a causal model without its head."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +10,15 @@ from transformers import AutoConfig
 from transformers.utils import logging
 from transformers.utils.logging import disable_progress_bar
 
+from worker.encoding.bert_files import Bert
 from worker.encoding.tokenizer import PaddedBatch
+from worker.light_imports import import_models
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+# What training may have.
+Backbone: TypeAlias = "Bert | PreTrainedModel"
 
 # Up to this many tokens eager attention is faster on a CPU than torch's fused kernel: the kernel's
 # backward pass is inefficient for short rows.
@@ -24,7 +29,7 @@ def load_backbone(
     folder: Path, *, dtype: torch.dtype, device: torch.device, max_length: int
 ) -> "PreTrainedModel":
     """Load the model in `folder`, frozen and in evaluation mode, for texts up to `max_length`."""
-    import worker.light_imports  # noqa: F401  # isort: skip
+    import_models()
     from transformers import AutoModel
 
     disable_progress_bar()
@@ -54,7 +59,7 @@ def read_shape(folder: Path) -> tuple[int, str]:
     return int(text_config.hidden_size), str(text_config.model_type)
 
 
-def find_linear_layers(model: "PreTrainedModel") -> dict[str, nn.Linear]:
+def find_linear_layers(model: Backbone) -> dict[str, nn.Linear]:
     """Find the layers to which LoRA is added, by name; no pooler, which no task uses."""
     return {
         name: module
@@ -63,7 +68,7 @@ def find_linear_layers(model: "PreTrainedModel") -> dict[str, nn.Linear]:
     }
 
 
-def list_full_tuning_parameter_names(model: "PreTrainedModel") -> set[str]:
+def list_full_tuning_parameter_names(model: Backbone) -> set[str]:
     """List the parameters that full fine-tuning trains.
 
     These are all except the pooler's, and the embeddings', most of whose rows never occur in a

@@ -5,8 +5,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
-from importlib import import_module
 from typing import TypeVar
 
 from fastapi import FastAPI, Request
@@ -51,6 +49,7 @@ from worker.inference.response_format import (
 )
 from worker.inference.training_rows.check import check_training_rows
 from worker.inference.training_rows.render import render_training_rows
+from worker.light_imports import import_models
 
 # Time for the current step to end when the server shuts down.
 FINAL_STEP_TIMEOUT_SECONDS = 5.0
@@ -116,7 +115,7 @@ async def _warm_up(state: ServerState) -> None:
     if state.encoders.list_names():
         # Encoders are transformers' models, and importing those takes seconds.
         try:
-            await run_in_thread(partial(import_module, "worker.light_imports"))
+            await run_in_thread(import_models)
         except ImportError as error:
             # Causal models are served without them.
             log.error("engine.models_not_imported", reason=str(error))

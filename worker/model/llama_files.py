@@ -23,8 +23,33 @@ HEAD = "lm_head.weight"
 EMBEDDING = "model.embed_tokens.weight"
 
 
-def load_llama(folder: Path, *, dtype: torch.dtype, device: torch.device) -> nn.Module | None:
-    """Load a model as what engines read of one of transformers: its config, weights and modules.
+class LlamaConfig(SimpleNamespace):
+    """The values of a config file."""
+
+    def get_text_config(self) -> "LlamaConfig":
+        """Return itself, as configs of transformers' models without other parts do."""
+        return self
+
+
+class Llama(nn.Module):
+    """What engines and training read of one of transformers' models: config, weights, modules."""
+
+    config: LlamaConfig
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.get_parameter(HEAD).dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.get_parameter(HEAD).device
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.get_submodule("lm_head")
+
+
+def load_llama(folder: Path, *, dtype: torch.dtype, device: torch.device) -> Llama | None:
+    """Load a model, frozen; its weights stay pages of the files if these have the same dtype.
 
     None for a model that only transformers can read: of another architecture, even a variant, or
     with files of an earlier version.
@@ -35,15 +60,17 @@ def load_llama(folder: Path, *, dtype: torch.dtype, device: torch.device) -> nn.
     weights: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         weights |= load_file(path)
-    if {name: tuple(weight.shape) for name, weight in weights.items()} != _list_shapes(config):
+    shapes = _list_shapes(config)
+    if {name: tuple(weight.shape) for name, weight in weights.items()} != shapes:
         return None
-    root = nn.Module()
-    for name, weight in weights.items():
-        _add(root, name, nn.Parameter(weight.to(device, dtype), requires_grad=False))
+    root = Llama()
+    # In the order of transformers' modules, in which the weights of adapters are drawn.
+    for name in shapes:
+        _add(root, name, nn.Parameter(weights[name].to(device, dtype), requires_grad=False))
     if config["tie_word_embeddings"]:
         _add(root, HEAD, root.get_parameter(EMBEDDING))
     _get_module(root, "model").add_module("rotary_emb", _RotaryEmbedding(config))
-    root.config = SimpleNamespace(**config)  # type: ignore[assignment]
+    root.config = LlamaConfig(**config)
     return root
 
 
@@ -52,6 +79,7 @@ def _is_plain(config: Mapping[str, Any]) -> bool:
     rope = config.get("rope_parameters")
     return (
         config.get("model_type") == "llama"
+        and config.get("hidden_act") == "silu"
         and all(config.get(name) is not None for name in REQUIRED)
         and isinstance(rope, dict)
         and rope.keys() == {"rope_theta", "rope_type"}

@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from torch import nn
-from transformers import PreTrainedModel
 
 from app.recipes.chat import ALL_LINEAR, LoraSettings
-from worker.modeling import Adapter
+from worker.model.llama_files import Llama
+from worker.modeling import PEFT_PREFIX, Adapter
 from worker.training.errors import user_error
 
-PEFT_PREFIX = "base_model.model."
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 LORA_A_SUFFIX = ".lora_A.weight"
 MAX_LISTED_MODULES = 20
 
 
-def check_target_modules(settings: LoraSettings, base: PreTrainedModel) -> None:
+def check_target_modules(settings: LoraSettings, base: "Llama | PreTrainedModel") -> None:
     """Raise TrainingError if one of the named modules is no linear layer of the model."""
     if isinstance(settings.target_modules, str):
         return
@@ -39,7 +42,7 @@ def _fits(path: str, name: str) -> bool:
     return path == name or path.endswith(f".{name}")
 
 
-def list_linear_layers(base: PreTrainedModel) -> list[str]:
+def list_linear_layers(base: "Llama | PreTrainedModel") -> list[str]:
     """List the paths of the linear layers that can have an adapter: all except the head."""
     head = base.get_output_embeddings()
     return [

@@ -6,11 +6,12 @@ Kinds of base models exclude each other: weights in 4 bits cannot be divided amo
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
 
 from app.recipes.chat import SHARDED_QUANTIZATION, BaseQuantization
+from worker import modeling
 from worker.modeling import choose_dtype
 from worker.run_folder import RunSpec
+from worker.training.adapted_llama import BaseModel
 from worker.training.errors import user_error
 from worker.training.memory_check import check_memory
 from worker.training.preloading import find_stored_dtype, load_base, load_quantized_base
@@ -27,7 +28,7 @@ def wants_sharded_base(spec: RunSpec, ranks: Ranks) -> bool:
 
 def load_base_as_wanted(
     spec: RunSpec, model_folder: Path, device: torch.device, ranks: Ranks
-) -> PreTrainedModel:
+) -> BaseModel:
     """Check that the host has enough memory, and load the base model; one to divide, onto the CPU.
 
     Raises TrainingError.
@@ -52,6 +53,8 @@ def load_base_as_wanted(
         )
     # No rank takes memory before that.
     ranks.wait()
+    if is_sharded:
+        # One of transformers' own, which can be divided. The whole of it is on no GPU.
+        return modeling.load_base(model_folder, dtype=dtype, device=torch.device("cpu"))
     load = load_quantized_base if is_quantized else load_base
-    # The whole of a base that is divided among GPUs is on none.
-    return load(model_folder, dtype=dtype, device=torch.device("cpu") if is_sharded else device)
+    return load(model_folder, dtype=dtype, device=device)

@@ -6,9 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from peft import PeftModel
-from transformers import PreTrainedModel
-
 from app.catalog import CatalogModel
 from app.recipes.chat import (
     LoraSettings,
@@ -31,6 +28,7 @@ from worker.modeling import (
     set_adapter_weights,
 )
 from worker.run_folder import RunFolder, RunSpec
+from worker.training.adapted_llama import AdaptedModel, BaseModel
 from worker.training.adapter_settings import (
     check_target_modules,
     inherit_settings,
@@ -65,7 +63,6 @@ from worker.training.ranks import ALONE, Ranks
 from worker.training.ref_logprobs import RefLogprobsPrecomputer
 from worker.training.rendered_rows import compute_key, read_files
 from worker.training.sampler import EpochSampler
-from worker.training.sharding import shard_base
 from worker.training.start_comparison import StartComparison
 from worker.training.validation import Validation
 from worker.training.weights import AdapterWeights
@@ -79,7 +76,7 @@ class _ChatMethod:
 
     read_rows: Callable[..., ChatData[Any]]
     choose_recipe: Callable[..., Recipe]
-    build_objective: Callable[[RunSpec, Recipe, PeftModel, Sequence[Any], Ranks], Objective]
+    build_objective: Callable[[RunSpec, Recipe, AdaptedModel, Sequence[Any], Ranks], Objective]
 
 
 def build_training_loop(
@@ -124,6 +121,9 @@ def build_training_loop(
     )
     model, lora = _build_model(folder, spec, base)
     if wants_sharded_base(spec, ranks):
+        # Not before it is needed: torch's sharding takes long to import.
+        from worker.training.sharding import shard_base
+
         shard_base(model, ranks, device)
     reported = {
         **lora.report(),
@@ -141,7 +141,7 @@ def build_training_loop(
 
 
 def _with_rendering(
-    loop: TrainingLoop[Any], model: PeftModel, renderer: Renderer, data: ChatData[Any]
+    loop: TrainingLoop[Any], model: AdaptedModel, renderer: Renderer, data: ChatData[Any]
 ) -> TrainingLoop[Any]:
     """Save the rendering's options with the adapter, and begin again if the rows have changed."""
     checkpointer = replace(
@@ -164,7 +164,7 @@ def _build_loop(
     stop: StopSignal,
     ranks: Ranks,
     recipe: Recipe,
-    model: PeftModel,
+    model: AdaptedModel,
     rows: Sequence[Any],
     validation_rows: Sequence[Any],
 ) -> TrainingLoop[Any]:
@@ -239,7 +239,7 @@ def _report_rows(
     }
 
 
-def _plan_memory(spec: RunSpec, model: PeftModel, rows: Sequence[Any]) -> dict[str, Any]:
+def _plan_memory(spec: RunSpec, model: AdaptedModel, rows: Sequence[Any]) -> dict[str, Any]:
     """Keep no activations if the model's device has too little memory, and nobody decided."""
     if "gradient_checkpointing" in drop_auto(spec.hyperparameters):
         return {}
@@ -282,8 +282,8 @@ def _with_ref_logprobs(loop: TrainingLoop[Any], objective: DpoObjective) -> Trai
 
 
 def _build_model(
-    folder: RunFolder, spec: RunSpec, base: PreTrainedModel
-) -> tuple[PeftModel, LoraSettings]:
+    folder: RunFolder, spec: RunSpec, base: BaseModel
+) -> tuple[AdaptedModel, LoraSettings]:
     """Put a new adapter on `base`, or the adapter that this job continues from."""
     settings = choose_lora_settings(spec.hyperparameters)
     initial = load_adapter(folder.init_adapter) if folder.init_adapter.exists() else None

@@ -5,12 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
-
 from app.catalog import CatalogModel
 from worker.model.rendering import Renderer
 from worker.modeling import choose_device, choose_dtype
 from worker.run_folder import RunFolder, RunSpec
+from worker.training.adapted_llama import AdaptedModel
 from worker.training.base_loading import wants_quantized_base, wants_sharded_base
 from worker.training.loop import TrainingLoop
 from worker.training.serving_check.bounds import is_rounded, name_precision
@@ -28,7 +27,7 @@ def with_comparison(
     folder: RunFolder,
     spec: RunSpec,
     model_folder: Path,
-    model: PeftModel,
+    model: AdaptedModel,
     renderer: Renderer,
 ) -> TrainingLoop[Any]:
     """Check the stored adapter after training, and measure rows for the comparison."""

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from peft import PeftModel
 from torch import Tensor, nn
 
 from worker.training import llama
+from worker.training.adapted_llama import AdaptedModel
 from worker.training.batching import MicroBatch, Row, collate
 from worker.training.errors import user_error
 from worker.training.losses import cross_entropy_of_logits
@@ -67,7 +67,11 @@ class TransformersCausalLM:
     needs_padding = True
 
     def __init__(
-        self, model: PeftModel, *, neftune_alpha: float = 0.0, gradient_checkpointing: bool = False
+        self,
+        model: AdaptedModel,
+        *,
+        neftune_alpha: float = 0.0,
+        gradient_checkpointing: bool = False,
     ) -> None:
         self._model = model
         if gradient_checkpointing and not recompute_layers(model):
@@ -128,7 +132,7 @@ def _add_noise(
 
 
 def choose_causal_lm(
-    model: PeftModel,
+    model: AdaptedModel,
     *,
     neftune_alpha: float = 0.0,
     gradient_checkpointing: bool = False,

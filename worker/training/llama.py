@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.functional import embedding
 
 from worker.model.llama import LlamaShape, unsupported_reason
 from worker.training.adapted_linear import FlatWeights, draw_seed
+from worker.training.adapted_llama import AdaptedModel
 from worker.training.attention import Attention, supports_rows_end_to_end
 from worker.training.batching import MicroBatch
 from worker.training.frozen_product import find_int8
@@ -33,7 +34,7 @@ TOKENS_STEP = 16
 LABELS_STEP = 8
 
 
-def supports(model: PeftModel) -> bool:
+def supports(model: AdaptedModel) -> bool:
     """True if this module computes exactly what `model` does."""
     base: Any = model.get_base_model()
     return unsupported_reason(base, base.config.max_position_embeddings) is None
@@ -91,7 +92,7 @@ class LlamaCausalLM:
 
     def __init__(
         self,
-        model: PeftModel,
+        model: AdaptedModel,
         *,
         neftune_alpha: float = 0.0,
         gradient_checkpointing: bool = False,
@@ -105,14 +106,16 @@ class LlamaCausalLM:
         # Rows that share a prefix would share its noise.
         self.supports_shared_prefix = neftune_alpha == 0
         self._shape = LlamaShape.of(base.config)
-        self._embedding: nn.Embedding = base.model.embed_tokens
+        self._embedding: Tensor = base.model.embed_tokens.weight
         self._rotary = base.model.rotary_emb
         self._head: Tensor = base.lm_head.weight
         self._dtype = self._head.dtype
         native = find_kernels(kernels, self._dtype, self._head.device)
         self._ops = choose_fused_ops(native)
         int8 = find_int8(native) if multiplies_int8 else None
-        self._layers = [DecoderLayer(layer, self._shape, int8) for layer in base.model.layers]
+        self._layers = [
+            DecoderLayer(layer, self._shape, int8) for layer in base.model.layers.children()
+        ]
         self._linears = [linear for layer in self._layers for linear in layer.linears]
         self._norm = base.model.norm
         self._keep, self._scratch = Workspace(self._head.device), Workspace(self._head.device)
@@ -163,7 +166,7 @@ class LlamaCausalLM:
         self._scratch.release_all()
         self._values.copy_(self._adapter.values)
         context = self._make_context(batch, records=records)
-        keep, width = self._keep, self._embedding.embedding_dim
+        keep, width = self._keep, self._embedding.shape[1]
         shape = (round_up(len(batch.ids), step=TOKENS_STEP), width)
         # Without a backward pass, two buffers alternate.
         num_kept = len(self._layers) + 1 if records else 2
@@ -230,10 +233,12 @@ class LlamaCausalLM:
         rope = Rope(cos, sin, heads, heads - shape.kv_heads)
         attention = Attention(batch, shape, rope, self._ops, self._keep, self._scratch)
         adapts = records or any(linear.has_effect for linear in self._linears)
-        return PassContext(attention, self._ops, self._keep, self._scratch, records, adapts, wide)
+        return PassContext(
+            attention, self._ops, self._keep, self._scratch, records, adapts, wide, shape.eps
+        )
 
     def _embed(self, batch: MicroBatch, *, adds_noise: bool) -> Tensor:
-        embedded: Tensor = self._embedding(batch.ids).to(self._dtype)
+        embedded: Tensor = embedding(batch.ids, self._embedding).to(self._dtype)
         if not adds_noise or not self._neftune_alpha:
             return embedded
         return add_embedding_noise(embedded, row_lengths(batch.positions), self._neftune_alpha)

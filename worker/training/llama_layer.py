@@ -24,8 +24,9 @@ from worker.training.workspace import Workspace
 class PassContext:
     """Context that the layers share: `keep` has what the backward pass needs, `scratch` the rest.
 
-    `wide` is the dtype of statistics: float32, or float64 for models in float64. Adapters are left
-    out unless this `adapts`: without a backward pass, those that add nothing are not computed.
+    `wide` is the dtype of statistics: float32, or float64 for models in float64; `eps` is that of
+    the norms. Adapters are left out unless this `adapts`: without a backward pass, those that add
+    nothing are not computed.
     """
 
     attention: Attention
@@ -35,6 +36,7 @@ class PassContext:
     records: bool
     adapts: bool
     wide: torch.dtype
+    eps: float
 
     def norm(self, hidden: Tensor, delta: Tensor | None, norm: Any) -> "Normed":
         """RMSNorm of `hidden + delta`."""
@@ -42,7 +44,7 @@ class PassContext:
         x = self.keep.empty(*hidden.shape, dtype=hidden.dtype)
         inverse = self.keep.empty(len(hidden), dtype=self.wide)
         weight = norm.weight.to(hidden.dtype)
-        self.ops.add_norm(hidden, delta, weight, norm.variance_epsilon, total, x, inverse)
+        self.ops.add_norm(hidden, delta, weight, self.eps, total, x, inverse)
         return Normed(total, x, inverse, weight)
 
     def norm_backward(self, grad_x: Tensor, normed: "Normed", grad: Tensor) -> None:

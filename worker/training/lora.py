@@ -59,23 +59,25 @@ class LoraLinear(nn.Module):
 
     def __init__(self, base: nn.Linear, *, rank: int, alpha: float, dropout: float = 0.0) -> None:
         super().__init__()
-        self.base = base
+        self.base_layer = base
         self.scaling = alpha / rank
         self.dropout = nn.Dropout(dropout)
         device = base.weight.device
-        self.a = nn.Parameter(torch.empty(rank, base.in_features, device=device))
-        self.b = nn.Parameter(torch.zeros(base.out_features, rank, device=device))
-        nn.init.kaiming_uniform_(self.a, a=5**0.5)
+        # Drawn on the CPU, as PEFT does: the same numbers on each device.
+        a = nn.init.kaiming_uniform_(torch.empty(rank, base.in_features), a=5**0.5)
+        self.lora_a = nn.Parameter(a.to(device))
+        self.lora_b = nn.Parameter(torch.zeros(base.out_features, rank, device=device))
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in] -> [..., out]"""
-        a, b = self.a.to(x.dtype), self.b.to(x.dtype)
+        a, b = self.lora_a.to(x.dtype), self.lora_b.to(x.dtype)
         if self.dropout.training and self.dropout.p:
             delta = self.dropout(x) @ a.T @ b.T
-            dropped: Tensor = self.base(x) + self.scaling * delta
+            dropped: Tensor = self.base_layer(x) + self.scaling * delta
             return dropped
         flat = x.reshape(-1, x.shape[-1])
-        out = lora_linear(flat, self.base.weight, self.base.bias, a, b, self.scaling)
+        base = self.base_layer
+        out = lora_linear(flat, base.weight, base.bias, a, b, self.scaling)
         return out.view(*x.shape[:-1], out.shape[-1])
 
 
@@ -91,7 +93,7 @@ class Adapter(NamedTuple):
 def find_adapter(module: Any) -> Adapter | None:
     """Find the adapter of a linear layer, by PEFT or a `LoraLinear`; None if it is not wrapped."""
     if isinstance(module, LoraLinear):
-        return Adapter(module.a, module.b, module.scaling, module.dropout.p)
+        return Adapter(module.lora_a, module.lora_b, module.scaling, module.dropout.p)
     if not hasattr(module, "lora_A"):
         return None
     return Adapter(
@@ -104,6 +106,4 @@ def find_adapter(module: Any) -> Adapter | None:
 
 def get_base_layer(module: Any) -> Any:
     """Get the linear layer itself, wrapped or not."""
-    if isinstance(module, LoraLinear):
-        return module.base
     return module.base_layer if find_adapter(module) else module

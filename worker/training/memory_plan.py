@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft import PeftModel
 
 from worker.model.llama import LlamaShape
-from worker.modeling import adapter_parameters
+from worker.modeling import adapter_parameters, read_adapter_config
 from worker.training import llama
+from worker.training.adapted_llama import AdaptedModel
 from worker.training.nf4 import INDEX_BYTES, is_quantized
 
 # Left to the allocator, whose blocks never fit exactly, to the loss's logits, and to libraries.
@@ -56,13 +56,13 @@ class TokenBytes:
         return cls(*(dtype.itemsize * number for number in numbers))
 
 
-def must_recompute(model: PeftModel, longest_row: int) -> bool:
+def must_recompute(model: AdaptedModel, longest_row: int) -> bool:
     """True if too few tokens fit, or not the longest row, when all activations are kept."""
     fitting = _count_fitting(model)
     return fitting is not None and fitting[0] < max(longest_row, MIN_TOKENS)
 
 
-def limit_tokens(model: PeftModel, max_tokens: int, *, recomputes: bool) -> int:
+def limit_tokens(model: AdaptedModel, max_tokens: int, *, recomputes: bool) -> int:
     """Reduce `max_tokens` of a micro-batch to those that fit, at least one."""
     fitting = _count_fitting(model)
     return max_tokens if fitting is None else max(1, min(max_tokens, fitting[recomputes]))
@@ -80,7 +80,7 @@ def count_dequantizing(config: Any, dtype: torch.dtype) -> int:
     return int(width * 2 * config.intermediate_size * config.hidden_size)
 
 
-def _count_fitting(model: PeftModel) -> Sequence[int] | None:
+def _count_fitting(model: AdaptedModel) -> Sequence[int] | None:
     """Count them on this model's GPU; None without one, and for other models."""
     if model.device.type != "cuda" or not llama.supports(model):
         return None
@@ -91,7 +91,7 @@ def _count_fitting(model: PeftModel) -> Sequence[int] | None:
     if is_quantized(model):
         free -= count_dequantizing(base.config, base.dtype)
     trained = sum(parameter.numel() for parameter in adapter_parameters(model).values())
-    lora: Any = model.peft_config["default"]
-    has_dropout = lora.lora_dropout > 0
-    token_bytes = TokenBytes.of(base.config, lora.r, base.dtype, has_dropout=has_dropout)
+    lora = read_adapter_config(model)
+    has_dropout = lora["lora_dropout"] > 0
+    token_bytes = TokenBytes.of(base.config, lora["r"], base.dtype, has_dropout=has_dropout)
     return count_fitting(token_bytes, free, trained)

@@ -11,15 +11,18 @@ are those of its appendix E.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedModel
 
+from worker.model.llama_files import Llama
 from worker.training.adapter_settings import list_linear_layers
 from worker.training.errors import user_error
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 BLOCK = 64
 # Bytes per weight that dequantizing takes beside the result: those of two weights as an index.
@@ -127,7 +130,7 @@ class Nf4Linear(nn.Linear):
         return product
 
 
-def quantize_base(base: PreTrainedModel, device: torch.device) -> None:
+def quantize_base(base: "Llama | PreTrainedModel", device: torch.device) -> None:
     """Quantize the linear layers of a frozen base model, all but its head, onto the device.
 
     Raises TrainingError if the model keeps most weights elsewhere.
@@ -137,7 +140,7 @@ def quantize_base(base: PreTrainedModel, device: torch.device) -> None:
         base.set_submodule(path, Nf4Linear(layer, device))
 
 
-def find_quantizable(base: PreTrainedModel) -> list[str]:
+def find_quantizable(base: "Llama | PreTrainedModel") -> list[str]:
     """Find the linear layers of a model by their paths. Raises TrainingError."""
     paths = list_linear_layers(base)
     layers: list[Any] = [base.get_submodule(path) for path in paths]
@@ -161,7 +164,7 @@ def is_quantized(model: nn.Module) -> bool:
     return any(isinstance(module, Nf4Linear) for module in model.modules())
 
 
-def restore_layers(base: nn.Module, full: PreTrainedModel) -> None:
+def restore_layers(base: nn.Module, full: nn.Module) -> None:
     """Give a base model, with or without adapter, the layers of `full` for quantized ones."""
     quantized = [path for path, each in base.named_modules() if isinstance(each, Nf4Linear)]
     for path in quantized:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
-
 from app.recipes.chat import CPU_MICRO_BATCH_TOKENS, Recipe
 from worker.inference.native.build import get_kernels_folder
 from worker.run_folder import RunSpec
+from worker.training.adapted_llama import AdaptedModel
 from worker.training.forward import CausalLM, choose_causal_lm
 from worker.training.memory_plan import limit_tokens
 from worker.training.micro_batch_limits import MicroBatchLimits, reduce_limits
@@ -16,14 +15,13 @@ from worker.training.objectives.dpo import DpoObjective
 from worker.training.objectives.supervised import SupervisedObjective
 from worker.training.ranks import Ranks
 from worker.training.ref_logprobs import RefLogprobs
-from worker.training.sharding import ShardedCausalLM
 
 # Tokens per micro-batch: enough to keep the matrix units busy, few enough for caches and memory.
 MAX_TOKENS = {"cpu": CPU_MICRO_BATCH_TOKENS, "cuda": 8192}
 
 
 def build_supervised(
-    spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[Any], ranks: Ranks
+    spec: RunSpec, recipe: Recipe, model: AdaptedModel, rows: Sequence[Any], ranks: Ranks
 ) -> SupervisedObjective:
     """Build the objective of supervised training."""
     limits = _choose_limits(spec, recipe, model)
@@ -37,7 +35,7 @@ def build_supervised(
 
 
 def build_dpo(
-    spec: RunSpec, recipe: Recipe, model: PeftModel, rows: Sequence[Any], ranks: Ranks
+    spec: RunSpec, recipe: Recipe, model: AdaptedModel, rows: Sequence[Any], ranks: Ranks
 ) -> DpoObjective:
     """Build the objective of DPO, whose reference log-probabilities are still to compute."""
     limits = _choose_limits(spec, recipe, model)
@@ -52,11 +50,13 @@ def build_dpo(
     )
 
 
-def _choose_causal_lm(spec: RunSpec, recipe: Recipe, model: PeftModel, ranks: Ranks) -> CausalLM:
+def _choose_causal_lm(spec: RunSpec, recipe: Recipe, model: AdaptedModel, ranks: Ranks) -> CausalLM:
     options: dict[str, Any] = {
         name: recipe.extra[name] for name in ("neftune_alpha", "gradient_checkpointing")
     }
     if spec.sharded and ranks.count > 1:
+        from worker.training.sharding import ShardedCausalLM
+
         return ShardedCausalLM(model, ranks, **options)
     return choose_causal_lm(
         model,
@@ -66,7 +66,7 @@ def _choose_causal_lm(spec: RunSpec, recipe: Recipe, model: PeftModel, ranks: Ra
     )
 
 
-def _choose_limits(spec: RunSpec, recipe: Recipe, model: PeftModel) -> MicroBatchLimits:
+def _choose_limits(spec: RunSpec, recipe: Recipe, model: AdaptedModel) -> MicroBatchLimits:
     max_tokens = limit_tokens(
         model,
         MAX_TOKENS[model.device.type],

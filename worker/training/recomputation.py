@@ -14,7 +14,6 @@ from typing import Any
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 def recompute(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -36,6 +35,9 @@ def recompute_layers(model: nn.Module) -> int:
 
 def list_layers(model: nn.Module) -> list[nn.Module]:
     """List the layers that transformers marks as fit for it, without those inside another."""
+    # Models of transformers have imported it.
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
     layers: list[nn.Module] = []
     for child in model.children():
         is_layer = isinstance(child, GradientCheckpointingLayer)

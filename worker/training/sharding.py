@@ -11,7 +11,6 @@ arXiv:2304.11277.
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -19,6 +18,7 @@ from torch.distributed.tensor import DTensor
 
 from app.logs import get_logger
 from worker.modeling import adapter_parameters
+from worker.training.adapted_llama import AdaptedModel
 from worker.training.batching import MicroBatch
 from worker.training.forward import TransformersCausalLM
 from worker.training.ranks import Pass, Ranks
@@ -27,7 +27,7 @@ from worker.training.recomputation import list_layers
 log = get_logger(__name__)
 
 
-def shard_base(model: PeftModel, ranks: Ranks, device: torch.device) -> None:
+def shard_base(model: AdaptedModel, ranks: Ranks, device: torch.device) -> None:
     """Leave a share of the base model, which may be on the CPU, on this rank's device."""
     base: Any = model.get_base_model()
     adapter = set(adapter_parameters(model).values())
@@ -44,7 +44,7 @@ def shard_base(model: PeftModel, ranks: Ranks, device: torch.device) -> None:
 class ShardedCausalLM(TransformersCausalLM):
     """A model whose base `shard_base` has divided among the ranks, which do each pass together."""
 
-    def __init__(self, model: PeftModel, ranks: Ranks, **options: Any) -> None:
+    def __init__(self, model: AdaptedModel, ranks: Ranks, **options: Any) -> None:
         super().__init__(model, **options)
         # Called itself: PEFT would call its `forward`, without the hooks that gather weights.
         self._model: Any = model.get_base_model()

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from peft import PeftModel
 from torch import nn
 
 from worker.modeling import adapter_parameters, load_adapter, save_adapter, set_adapter_weights
+from worker.training.adapted_llama import AdaptedModel
 
 
 class TrainableWeights(Protocol):
@@ -29,9 +29,9 @@ class TrainableWeights(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AdapterWeights:
-    """LoRA weights of a PEFT model, saved with `metadata`."""
+    """LoRA weights of a model with an adapter, saved with `metadata`."""
 
-    model: PeftModel
+    model: AdaptedModel
     metadata: Mapping[str, str] = field(default_factory=dict)
 
     def parameters(self) -> Mapping[str, nn.Parameter]:

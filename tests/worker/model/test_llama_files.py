@@ -58,6 +58,7 @@ def test_it_equals_the_model_of_transformers(
     [
         {"model_type": "mistral"},
         {"attention_bias": True},
+        {"hidden_act": "gelu"},
         {"head_dim": None},
         {"rope_parameters": {"rope_theta": 1e4, "rope_type": "linear", "factor": 2.0}},
         {"quantization_config": {}},

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
-from transformers import BertModel, PreTrainedModel
 
+from worker.encoding.backbone import Backbone
+from worker.encoding.bert_files import Bert
 from worker.encoding.tokenizer import PaddedBatch
 from worker.training.adapted_linear import FlatWeights, draw_seed
 from worker.training.batching import MicroBatch, collate_texts
@@ -29,11 +30,12 @@ from worker.training.workspace import Workspace
 TOKENS_STEP = 32
 
 
-def supports(backbone: PreTrainedModel) -> bool:
+def supports(backbone: Backbone) -> bool:
     """True if this module computes what `backbone` does, on its device."""
     config: Any = backbone.config
     return (
-        type(backbone) is BertModel
+        # transformers' class is not imported for this: without it, the model is not of it.
+        (isinstance(backbone, Bert) or type(backbone).__name__ == "BertModel")
         and backbone.device.type == "cpu"
         and config.hidden_act == "gelu"
         and not config.is_decoder
@@ -75,7 +77,7 @@ class BertEncoder:
     The backward pass of states must be run before others are computed: both use the same memory.
     """
 
-    def __init__(self, backbone: PreTrainedModel, dtype: torch.dtype, kernels: Path | None) -> None:
+    def __init__(self, backbone: Backbone, dtype: torch.dtype, kernels: Path | None) -> None:
         """Compute in `dtype`, by native operations if there is a folder of `kernels`."""
         model: Any = backbone
         self._embeddings = model.embeddings

@@ -11,7 +11,8 @@ from app.catalog import CatalogModel
 from app.recipes.chat import Recipe, choose_lora_settings, drop_auto
 from app.recipes.encoders import choose_encoder_recipe
 from app.wire.long_rows import LongRowPolicy, get_default_policy
-from worker.encoding.backbone import find_linear_layers, load_backbone, read_shape
+from worker.encoding.backbone import Backbone, find_linear_layers, load_backbone, read_shape
+from worker.encoding.bert_files import load_bert
 from worker.encoding.pooling import read_pooling
 from worker.encoding.rows.methods import ROW_METHODS
 from worker.encoding.task import Method
@@ -24,7 +25,7 @@ from worker.training.adapter_settings import inherit_settings
 from worker.training.best_weights import BestWeights
 from worker.training.checkpoint import Checkpointer
 from worker.training.divergence import DivergenceDetector
-from worker.training.encoders import classification, methods
+from worker.training.encoders import bert, classification, methods
 from worker.training.encoders.drift_baseline import build_drift_baseline
 from worker.training.encoders.final_evaluation import evaluate_as_served
 from worker.training.encoders.inputs import (
@@ -180,7 +181,7 @@ def _build_model(
     splits = [split for split in (inputs.train, inputs.valid, inputs.test) if split]
     max_length = max(row.num_tokens for split in splits for row in split.rows)
     encoder = Encoder(
-        load_backbone(model_folder, dtype=dtype, device=device, max_length=max_length),
+        _load_backbone(model_folder, dtype, device, max_length),
         inputs.task,
         inputs.tokenizer,
         num_outputs=methods.num_outputs(inputs.task),
@@ -199,6 +200,15 @@ def _build_model(
     if initial is not None:
         weights.set_weights(initial.tensors)
     return encoder, weights, settings.report() if inputs.task.tuning == "lora" else {}
+
+
+def _load_backbone(
+    folder: Path, dtype: torch.dtype, device: torch.device, max_length: int
+) -> Backbone:
+    light = load_bert(folder, dtype=dtype, device=device)
+    if light is not None and bert.supports(light):
+        return light
+    return load_backbone(folder, dtype=dtype, device=device, max_length=max_length)
 
 
 def _evaluation_file(

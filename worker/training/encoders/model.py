@@ -5,28 +5,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from peft import LoraConfig
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from app.recipes.chat import LoraSettings
+from worker.adapter_config import make_adapter_config
 from worker.encoding.backbone import (
+    Backbone,
     compute_hidden_states,
     find_linear_layers,
     list_full_tuning_parameter_names,
 )
+from worker.encoding.bert_files import Bert
 from worker.encoding.pooling import pool
 from worker.encoding.task import TASK_CONFIG_KEY, EncoderTask
 from worker.encoding.tokenizer import EncoderTokenizer, PaddedBatch, TokenizedText
-from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, load_adapter
+from worker.modeling import (
+    ADAPTER_CONFIG_FILE,
+    ADAPTER_WEIGHTS_FILE,
+    PEFT_PREFIX,
+    load_adapter,
+    to_peft_name,
+)
 from worker.training.adapter_settings import find_targets
 from worker.training.encoders import bert
 from worker.training.encoders.bert import BertEncoder
 from worker.training.lora import LoraLinear
 
-# Prefix of all weight names in PEFT's adapters.
-PEFT_PREFIX = "base_model.model."
 HEAD_INIT_STD = 0.02
 HEAD_DROPOUT = 0.1
 
@@ -36,7 +41,7 @@ class Encoder(nn.Module):
 
     def __init__(
         self,
-        backbone: PreTrainedModel,
+        backbone: Backbone,
         task: EncoderTask,
         tokenizer: EncoderTokenizer,
         *,
@@ -63,6 +68,7 @@ class Encoder(nn.Module):
         batch = self.tokenizer.pad(texts, self.device)
         if self.step is not None:
             return self.step.compute_states(batch), batch
+        assert not isinstance(self.backbone, Bert), "it has a step"
         if self.autocast_dtype is None:
             return compute_hidden_states(self.backbone, batch), batch
         with torch.autocast(self.device.type, self.autocast_dtype):
@@ -133,7 +139,7 @@ class EncoderWeights:
     def parameters(self) -> dict[str, nn.Parameter]:
         """Trainable parameters by their names on disk: LoRA weights as PEFT names them."""
         parameters: dict[str, nn.Parameter] = {
-            PEFT_PREFIX + _to_peft_name(name): parameter
+            PEFT_PREFIX + to_peft_name(name): parameter
             for name, parameter in self._encoder.backbone.named_parameters()
             if parameter.requires_grad
         }
@@ -145,7 +151,7 @@ class EncoderWeights:
 
     def save(self, folder: Path) -> None:
         """Write the weights, and a config in PEFT's format that includes the task."""
-        text = json.dumps(self._config(), indent=2, sort_keys=True, default=sorted)
+        text = json.dumps(self._config(), indent=2, sort_keys=True)
         (folder / ADAPTER_CONFIG_FILE).write_text(text, encoding="utf-8")
         weights = {name: p.detach().cpu().contiguous() for name, p in self.parameters().items()}
         save_file(weights, folder / ADAPTER_WEIGHTS_FILE, metadata={"format": "pt"})
@@ -169,26 +175,16 @@ class EncoderWeights:
 
     def _config(self) -> dict[str, object]:
         targets = [
-            name.removesuffix(".base")
+            name
             for name, module in self._encoder.backbone.named_modules()
             if isinstance(module, LoraLinear)
         ]
-        config: dict[str, object] = LoraConfig(
-            task_type="FEATURE_EXTRACTION",
-            r=self._settings.rank,
-            # PEFT's type is narrower than what it computes with.
-            lora_alpha=self._settings.alpha,  # type: ignore[arg-type]
-            lora_dropout=self._settings.dropout,
+        config = make_adapter_config(
+            "FEATURE_EXTRACTION",
+            rank=self._settings.rank,
+            alpha=self._settings.alpha,
+            dropout=self._settings.dropout,
             target_modules=targets,
-            inference_mode=True,
-            base_model_name_or_path=self._base_model,
-        ).to_dict()  # type: ignore[no-untyped-call]
+            base_model=self._base_model,
+        )
         return {**config, TASK_CONFIG_KEY: self._encoder.task.to_json()}
-
-
-def _to_peft_name(name: str) -> str:
-    """Convert the name of a LoRA parameter to PEFT's; other names stay the same."""
-    for end, peft_end in ((".a", ".lora_A.weight"), (".b", ".lora_B.weight")):
-        if name.endswith(end):
-            return name.removesuffix(end) + peft_end
-    return name

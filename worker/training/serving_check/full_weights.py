@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from peft import PeftModel
 
 from worker.model.weight_counts import count_weights
 from worker.modeling import load_base
 from worker.run_folder import Noted
+from worker.training.adapted_llama import AdaptedModel
 from worker.training.forward import CausalLM, choose_causal_lm
 from worker.training.nf4 import restore_layers
 
@@ -24,7 +24,7 @@ class FullWeights:
     """Restores the layers of a model with an adapter from its base model's folder."""
 
     folder: Path
-    model: PeftModel
+    model: AdaptedModel
 
     def count_bytes(self) -> int:
         base: Any = self.model.get_base_model()

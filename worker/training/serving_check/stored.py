@@ -14,10 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import Tensor
 
 from app.catalog import CatalogModel
@@ -31,6 +29,7 @@ from worker.model.rendering import Renderer, RenderingError
 from worker.model_sources import find_folder
 from worker.modeling import ADAPTER_CONFIG_FILE, choose_device, choose_dtype
 from worker.run_folder import RunFolder, RunSpec
+from worker.training.adapted_llama import AdaptedModel
 from worker.training.folder_state import read_state
 from worker.training.lora import find_adapter
 from worker.training.rendered_rows import list_code
@@ -61,7 +60,7 @@ class StoredAdapter:
         return self.strength <= MAX_STRENGTH_RATIO * compared.get(self.kind, -1.0)
 
 
-def check_stored(folder: RunFolder, model: PeftModel, renderer: Renderer) -> StoredAdapter:
+def check_stored(folder: RunFolder, model: AdaptedModel, renderer: Renderer) -> StoredAdapter:
     """Compare the latest checkpoint, as engines read it, with the model, and the job's prompts.
 
     Raises TrainingError if a matrix of the adapter is another one, or a prompt is rendered as
@@ -115,23 +114,23 @@ def _one_thread() -> Iterator[None]:
 
 
 @torch.no_grad()
-def _compare_matrices(stored: Path, model: PeftModel) -> float:
+def _compare_matrices(stored: Path, model: AdaptedModel) -> float:
     """Compare the matrices that an engine reads with the model's; return the adapter's strength."""
-    adapted: dict[str, Any] = {
-        name.removeprefix(PEFT_PREFIX): module
+    adapters = {
+        name.removeprefix(PEFT_PREFIX): adapter
         for name, module in model.named_modules()
-        if find_adapter(module)
+        if (adapter := find_adapter(module))
     }
-    sizes = {path: (layer.in_features, layer.out_features) for path, layer in adapted.items()}
+    sizes = {path: (each.a.shape[1], each.b.shape[0]) for path, each in adapters.items()}
     try:
         check_config(stored)
         pairs = read_lora(stored, sizes)
     except InvalidAdapter as error:
         raise served_differently(f"the engine refuses it. {error}".removesuffix(".")) from error
     strength = 0.0
-    for path, layer in adapted.items():
-        a = layer.lora_A["default"].weight.float().cpu()
-        b = layer.lora_B["default"].weight.float().cpu().T * layer.scaling["default"]
+    for path, adapter in adapters.items():
+        a = adapter.a.float().cpu()
+        b = adapter.b.float().cpu().T * adapter.scaling
         pair = pairs.get(path)
         if pair is None or not (torch.equal(pair.a, a) and torch.equal(pair.b, b)):
             raise served_differently(f"the stored adapter of {path} is not the trained one")

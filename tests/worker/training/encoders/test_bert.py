@@ -48,7 +48,7 @@ def add_adapters(backbone: BertModel, *, dropout: float = 0.0) -> None:
         if name.endswith("layer.1.attention.self.key"):
             continue
         adapter = LoraLinear(layer, rank=3, alpha=6, dropout=dropout).to(layer.weight.dtype)
-        adapter.b.data.normal_(std=0.1)
+        adapter.lora_b.data.normal_(std=0.1)
         backbone.set_submodule(name, adapter)
 
 

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from tests.worker.training.conftest import MakeRun, chat, events, write_rows
 from tests.worker.training.serving_check.conftest import SHORT, find_note, write_strong_adapter
 from worker.comparison_notes import ComparisonNote
-from worker.modeling import save_adapter
+from worker.modeling import adapter_parameters, save_adapter
 from worker.run_folder import ComparisonBegan, EngineCompared, ExitCode, Failed, Noted, RunFolder
 from worker.training import weights
 from worker.training.attempt import run_attempt
@@ -93,7 +92,7 @@ def test_another_adapter_than_the_trained_one_fails(
     compared: EngineCompared, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     def save_changed(model: Any, *arguments: Any) -> None:
-        parameters: dict[str, nn.Parameter] = dict(model.named_parameters())
+        parameters = adapter_parameters(model)
         name = next(name for name in parameters if change in name)
         trained = parameters[name].detach().clone()
         with torch.no_grad():
