@@ -239,7 +239,7 @@ class Settings(BaseSettings):
     )
     training_fork_server: bool = Field(
         True,
-        description="Whether a trainer keeps a process of about 320 MB that has loaded what "
+        description="Whether a trainer keeps a process of about 240 MB that has loaded what "
         "training needs, and forks each job's process from it, which saves seconds; Linux only",
     )
     max_file_bytes: ByteSize = Field(

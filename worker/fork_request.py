@@ -1,16 +1,31 @@
-"""Request to the fork server for a training process, and the words that both sides exchange.
+"""Requests to the fork server, and the words that both sides exchange.
 
-The supervisor writes one request per line to the server's standard input. The process that the
+At its start it is told which models jobs are likely to need (`PreloadRequest`).
+
+The supervisor writes one request per line to the server's standard input. For a training process,
+the process that the
 server forks answers on the server's standard output with its process id, once it is the
 supervisor's child and in its sandbox, and waits for GO. So the supervisor can give up at any time:
 a process that gets no GO never trains.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 GO = b"go\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreloadRequest:
+    """Models to load until the first job comes, as JSON, and the folder that may have them."""
+
+    preload: Sequence[dict[str, Any]]
+    models: str
+
+    def to_line(self) -> bytes:
+        return json.dumps(asdict(self)).encode() + b"\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +56,13 @@ class ForkRequest:
     def to_line(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
 
-    @classmethod
-    def from_line(cls, line: bytes) -> "ForkRequest":
-        values: dict[str, Any] = json.loads(line)
-        return cls(**{**values, "groups": tuple(values["groups"])})
+
+def parse_request(line: bytes) -> ForkRequest | PreloadRequest:
+    """Parse the line of a request."""
+    values: dict[str, Any] = json.loads(line)
+    if "preload" in values:
+        return PreloadRequest(**values)
+    return ForkRequest(**{**values, "groups": tuple(values["groups"])})
 
 
 def read_line(read: Any) -> bytes:

@@ -45,6 +45,8 @@ from app.storage import StorageUnavailable
 from app.webhooks.sender import WebhookSender
 from app.work.runner import WorkRunner
 from worker import broker_transport, tasks
+from worker.inference.native import build as kernels
+from worker.supervisor import run_folders
 from worker.supervisor.attempt import TrainerContext
 from worker.supervisor.export_runner import ExportRunner
 from worker.supervisor.job_runner import JobRunner
@@ -58,6 +60,7 @@ GRACE_HEARTBEATS = 3
 UNFINISHED_UPLOAD_AGE = timedelta(hours=24)
 STORAGE_CLEANUP_INTERVAL_SECONDS = 3600.0
 RETENTION_INTERVAL_SECONDS = 60.0
+KERNELS_CHECK_INTERVAL_SECONDS = 3600.0
 
 broker_transport.install()
 celery = make_celery()
@@ -148,14 +151,15 @@ class PeriodicThread(threading.Thread):
 
 def _trainer_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
     sessions, _ = _connect(settings)
+    catalog = Catalog.load(settings.models_file)
     context = TrainerContext(
         settings=settings,
         sessions=sessions,
         store=open_verified_store(settings, sessions),
-        catalog=Catalog.load(settings.models_file),
+        catalog=catalog,
         stopping=stopping,
         command=tuple(shlex.split(settings.training_command)) or TRAINING_COMMAND,
-        fork_server=make_fork_server(settings),
+        fork_server=make_fork_server(settings, catalog),
     )
     runner = JobRunner(context)
     tasks.register_train(app, runner.run_queued)
@@ -182,9 +186,22 @@ def _trainer_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         if fork_server is not None
         else []
     )
+    # Otherwise the first job would wait for those that no engine has compiled.
+    compile_kernels = (
+        [
+            PeriodicThread(
+                "compile_kernels",
+                KERNELS_CHECK_INTERVAL_SECONDS,
+                partial(kernels.prepare, run_folders.get_model_cache(settings)),
+            )
+        ]
+        if settings.native_kernels and context.command == TRAINING_COMMAND
+        else []
+    )
     return [
         *poll_threads,
         *maintain,
+        *compile_kernels,
         PeriodicThread("report_state", settings.heartbeat_interval_seconds, runner.report_state),
         PeriodicThread("clean_up", settings.poll_interval_seconds, clean_up),
         PeriodicThread("export", settings.poll_interval_seconds, ExportRunner(context).run_queued),

@@ -21,7 +21,10 @@ from app.settings import Settings
 from app.storage import ObjectStore
 from tests.factories import make_job
 from tests.polling import wait_until
+from tests.worker.inference.native.test_build import COPY_SOURCE
 from tests.worker.supervisor.fake_trainer import FAKE_TRAINING_COMMAND, JobFixture
+from worker.inference.native import build
+from worker.supervisor import run_folders
 
 ROOT = Path(__file__).resolve().parents[2]
 # So long that work which starts within a test was not found by polling.
@@ -181,6 +184,27 @@ def test_a_killed_trainer_takes_its_training_along_and_another_resumes(
     start("train", LUTHIER_POLL_INTERVAL_SECONDS=0.2)
     wait_for(jobs, job_id, "succeeded")
     assert jobs.get_job(job_id).attempt > 1
+
+
+def test_a_trainer_compiles_kernels_before_its_first_job(
+    start: Start, settings: Settings, tmp_path: Path
+) -> None:
+    compiler = tmp_path / "bin" / "cc"
+    compiler.parent.mkdir()
+    compiler.write_text(f"#!/bin/sh\n{COPY_SOURCE}\n", encoding="utf-8")
+    compiler.chmod(0o700)
+    start(
+        "train",
+        LUTHIER_TRAINING_COMMAND="",
+        LUTHIER_TRAINING_FORK_SERVER="false",
+        PATH=f"{compiler.parent}:{os.environ['PATH']}",
+    )
+    folder = build.get_kernels_folder(run_folders.get_model_cache(settings))
+    names = {build.name_library(dtype, build.detect_level()) for dtype in build.DTYPES}
+    wait_until(
+        "all are compiled",
+        lambda: folder.exists() and names <= {path.name for path in folder.iterdir()},
+    )
 
 
 def test_a_missing_database_url_is_explained(start: Start, tmp_path: Path) -> None:

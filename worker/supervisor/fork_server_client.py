@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from app import logs
-from worker.fork_request import GO, ForkRequest, read_line
+from worker.fork_request import GO, ForkRequest, PreloadRequest, read_line
 from worker.host_memory import HostMemory
 from worker.supervisor.slots import VISIBLE_DEVICES
 
@@ -24,7 +24,7 @@ log = logs.get_logger(__name__)
 
 # From prctl(2): orphans below this process become its children.
 PR_SET_CHILD_SUBREAPER = 36
-# It takes about 320 MB of its own. With less left than this it is given up, and with less than
+# It takes about 240 MB of its own. With less left than this it is given up, and with less than
 # twice as much it is not started.
 MIN_AVAILABLE_BYTES = 10**9
 # Time without a job after which its memory is worth more than a second of the next job.
@@ -47,13 +47,18 @@ class ForkServerClient:
         environment: dict[str, str],
         folder: Path,
         *,
+        preload: PreloadRequest | None = None,
         memory: HostMemory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`environment` is that of the training processes, and `folder` a private one."""
+        """`environment` is that of the training processes, and `folder` a private one.
+
+        `preload` is the first request to a server that has started.
+        """
         self._command = command
         self._environment = environment
         self._folder = folder
+        self._preload = preload
         self._memory = memory or HostMemory()
         self._clock = clock
         self._process: subprocess.Popen[bytes] | None = None
@@ -126,8 +131,14 @@ class ForkServerClient:
                 stdout=subprocess.PIPE,
                 start_new_session=True,
             )
+            if self._preload is not None:
+                # Shorter than the pipe's buffer; it has no reply.
+                assert self._process.stdin is not None
+                self._process.stdin.write(self._preload.to_line())
+                self._process.stdin.flush()
         except OSError as error:
             log.warning("fork_server.not_started", reason=str(error))
+            self._stop()
             self._start_at = self._clock() + RESTART_SECONDS
 
     def _stop(self) -> None:

@@ -128,10 +128,12 @@ def open_sandbox(models: Path, needed: Sequence[Path]) -> Iterator[Sandbox]:
             subprocess.run(KILL_ALL, user=uid, group=uid, extra_groups=[], cwd="/", check=False)
 
 
-def build_usual_environment() -> dict[str, str]:
-    """The variables of the sandbox that this trainer can open, unless files are private."""
+def build_usual_environment(command: Sequence[str]) -> dict[str, str]:
+    """The variables of the sandbox that this trainer opens for a command, and a readable model."""
     is_privileged = os.geteuid() == 0 and _has_capabilities(NEEDED_CAPABILITIES)
-    return dict(NAMELESS_ENVIRONMENT) if is_privileged else {}
+    needed = list_needed_paths(command, model_source="")
+    is_nameless = is_privileged and _is_reachable_by(FIRST_UID, needed)
+    return dict(NAMELESS_ENVIRONMENT) if is_nameless else {}
 
 
 def list_needed_paths(command: Sequence[str], model_source: str) -> list[Path]:

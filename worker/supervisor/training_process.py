@@ -11,10 +11,12 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+from app.catalog import Catalog, ModelKind
 from app.settings import Settings
-from worker.fork_request import ForkRequest
+from worker.fork_request import ForkRequest, PreloadRequest
 from worker.run_folder import RunFolder
 from worker.supervisor.fork_server_client import ForkServerClient
+from worker.supervisor.run_folders import get_model_cache
 from worker.supervisor.sandbox import Sandbox, build_usual_environment
 from worker.supervisor.slots import Slot
 
@@ -57,13 +59,23 @@ def inherit_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in INHERITED_ENVIRONMENT & os.environ.keys()}
 
 
-def make_fork_server(settings: Settings) -> ForkServerClient | None:
-    """Make the fork server of a trainer, unless the settings have none, or another command."""
+def make_fork_server(settings: Settings, catalog: Catalog) -> ForkServerClient | None:
+    """Make the fork server of a trainer, unless the settings have none, or another command.
+
+    Until the first job comes it loads the catalog's first chat model, after its first encoder.
+    """
     if not settings.training_fork_server or settings.training_command:
         return None
     command = (*EXEC_WITH_PARENT, str(os.getpid()), *TRAINING_COMMAND, "--fork-server")
     folder = settings.home / "cache" / "fork-server"
-    return ForkServerClient(command, inherit_environment() | build_usual_environment(), folder)
+    first = {model.kind: model.to_json() for model in reversed(list(catalog))}
+    likely = [first[kind] for kind in (ModelKind.ENCODER, ModelKind.CAUSAL) if kind in first]
+    return ForkServerClient(
+        command,
+        inherit_environment() | build_usual_environment(TRAINING_COMMAND),
+        folder,
+        preload=PreloadRequest(preload=likely, models=str(get_model_cache(settings))),
+    )
 
 
 def _reap_group(group: int) -> None:

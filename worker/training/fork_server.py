@@ -20,22 +20,23 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 import worker.light_imports  # noqa: F401  # isort: skip
 import torch
 
+from app.catalog import CatalogModel, ModelKind
 from app.logs import configure
 from app.parent_death import die_with_parent
 from app.process_hardening import allow_inspection, drop_privileges, forbid_inspection
 from app.recipes.chat import choose_lora_settings
-from worker.fork_request import GO, ForkRequest, read_line
+from worker.encoding.task import Method
+from worker.fork_request import GO, ForkRequest, PreloadRequest, parse_request, read_line
 from worker.host_memory import return_freed_memory
 from worker.run_folder import RunFolder
 from worker.training import preloading, process
 from worker.training.__main__ import TORCH_ENVIRONMENT
 from worker.training.builder import CHAT_METHODS
-from worker.training.encoders import builder  # noqa: F401  (imported for the forked processes)
 from worker.training.environment import NICENESS, OOM_SCORE_ADJ
 
 # The first that the kernel kills when memory runs out: no job depends on it.
@@ -57,11 +58,26 @@ def main() -> None:
     os.dup2(2, 1)
     threads = _count_threads()
     while line := read_line(lambda size: os.read(0, size)):
-        request = ForkRequest.from_line(line)
-        _preload(request)
+        request = parse_request(line)
+        if isinstance(request, PreloadRequest):
+            _preload_likely(request)
+        else:
+            _preload(request)
         if _count_threads() > threads or torch.cuda.is_initialized():
             sys.exit("Loading a model has started threads, which a fork would lose.")
-        _fork(request, replies)
+        if isinstance(request, ForkRequest):
+            _fork(request, replies)
+
+
+def _preload_likely(request: PreloadRequest) -> None:
+    """Load what jobs on these models need, the most likely one last."""
+    try:
+        for entry in request.preload:
+            is_encoder = CatalogModel.from_json(entry).kind is ModelKind.ENCODER
+            preloading.preload(entry, Path(request.models), is_encoder=is_encoder)
+    except Exception as error:
+        sys.stderr.write(f"Nothing was loaded before the first job: {error}\n")
+    _settle()
 
 
 def _preload(request: ForkRequest) -> None:
@@ -69,12 +85,18 @@ def _preload(request: ForkRequest) -> None:
     try:
         folder = RunFolder(Path(request.run_folder))
         spec = folder.read_spec()
-        preloading.preload(spec.model, Path(request.models or spec.model_cache))
+        is_encoder = spec.method in get_args(Method)
+        cache = Path(request.models or spec.model_cache)
+        preloading.preload(spec.model, cache, is_encoder=is_encoder)
         # A job that continues from an adapter takes that one's settings.
         if spec.method in CHAT_METHODS and not folder.init_adapter.exists():
             preloading.preload_layers(choose_lora_settings(spec.hyperparameters))
     except Exception as error:
         sys.stderr.write(f"Nothing was loaded before the fork: {error}\n")
+    _settle()
+
+
+def _settle() -> None:
     # Objects that no collection visits stay shared with the forked processes.
     gc.collect()
     gc.freeze()

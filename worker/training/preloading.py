@@ -1,29 +1,36 @@
 """The base model that the fork server has loaded, for the training processes that it forks.
 
-It is the chat model of the latest job: encoders load in a tenth of a second. In any other process
-there is none, and everything is loaded when it is asked for.
+It is the chat model of the latest job, or the catalog's first: encoders load in a tenth of a
+second. In any other process there is none, and everything is loaded when it is asked for.
 """
 
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import PeftModel
 from safetensors import safe_open
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from app.catalog import CatalogModel, ModelKind
+from app.catalog import CatalogModel
 from app.recipes.chat import LoraSettings
 from worker import modeling
+from worker.encoding.backbone import read_shape
+from worker.light_imports import import_models
+from worker.model.llama_files import Llama, load_llama
 from worker.model.rendering import Renderer, RenderingOptions
 from worker.model.rendering.template_tokenizer import TemplateTokenizer
 from worker.model_cache import is_cached, needs_cache
 from worker.model_sources import materialize
+from worker.training.adapted_llama import AdaptedLlama, AdaptedModel, BaseModel
 from worker.training.folder_state import FolderState, read_state
 from worker.training.nf4 import quantize_base
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
 
 # Names of safetensors' dtypes.
 DTYPES = {torch.bfloat16: "BF16", torch.float32: "F32"}
@@ -35,24 +42,24 @@ ACCELERATORS = ("nvidia[0-9]*", "dxg", "kfd")
 class _Preloaded:
     """A model's tokenizer, and its weights if they can stay the pages of their files.
 
-    `wrapped` are the same weights in layers that are ready for the adapter of these settings.
+    `wrapped` are the same weights in PEFT's layers, ready for the adapter of these settings.
     """
 
     state: FolderState
     tokenizer: PreTrainedTokenizerBase
     tokens: TemplateTokenizer
-    base: PreTrainedModel | None
+    base: "BaseModel | None"
     dtype: torch.dtype
-    wrapped: tuple[LoraSettings, PeftModel] | None = None
+    wrapped: "tuple[LoraSettings, PeftModel] | None" = None
 
 
 _preloaded: _Preloaded | None = None
 
 
-def preload(entry: Mapping[str, Any], cache: Path) -> None:
+def preload(entry: Mapping[str, Any], cache: Path, *, is_encoder: bool = False) -> None:
     """Load a model of the catalog for the processes that this one forks, if it is here already.
 
-    Raises what loading raises.
+    For an encoder's job, the modules that it needs are imported. Raises what either raises.
     """
     global _preloaded
     model = CatalogModel.from_json(dict(entry))
@@ -60,40 +67,48 @@ def preload(entry: Mapping[str, Any], cache: Path) -> None:
         return
     # Its checksums, which the forked process recalls, are computed for an encoder too.
     folder = materialize(model, cache)
-    if model.kind is not ModelKind.CAUSAL or _find(folder):
+    if is_encoder:
+        from worker.training.encoders import builder  # noqa: F401
+
+        if read_shape(folder)[1] != "bert":
+            import_models()
+        return
+    if _find(folder):
         return
     # The last model's memory is free before this one takes any.
     _preloaded = None
     state, tokenizer = read_state(folder), modeling.load_tokenizer(folder)
     base, dtype = None, modeling.choose_dtype(CPU)
     if not _has_accelerator() and _is_stored_in(folder, dtype):
-        base = modeling.load_base(folder, dtype=dtype, device=CPU)
+        base = _load(folder, dtype=dtype, device=CPU)
     _preloaded = _Preloaded(state, tokenizer, TemplateTokenizer(tokenizer), base, dtype)
 
 
 def preload_layers(settings: LoraSettings) -> None:
     """Wrap the layers of the preloaded base for an adapter, if those of the last one differ.
 
-    That takes a fifth of a second, and most jobs have the same settings.
+    That takes PEFT a fifth of a second, and most jobs have the same settings.
     """
-    if _preloaded is None or _preloaded.base is None:
+    if _preloaded is None or _preloaded.base is None or isinstance(_preloaded.base, Llama):
         return
     if _preloaded.wrapped is None or _preloaded.wrapped[0] != settings:
-        layers = _copy_layers(_preloaded.base)
+        layers: Any = _copy_layers(_preloaded.base)
         _preloaded.wrapped = settings, _wrap(layers, settings)
 
 
 def add_adapter(
-    base: PreTrainedModel, settings: LoraSettings, *, base_model: str, seed: int
-) -> PeftModel:
+    base: BaseModel, settings: LoraSettings, *, base_model: str, seed: int
+) -> AdaptedModel:
     """Add a new adapter to the model of `load_base`; see `modeling.add_adapter`."""
+    if isinstance(base, Llama):
+        return AdaptedLlama(base, settings, base_model=base_model, seed=seed)
     wrapped = _preloaded.wrapped if _preloaded and _preloaded.base is base else None
     model = wrapped[1] if wrapped and wrapped[0] == settings else _wrap(base, settings)
     modeling.draw_weights(model, base_model=base_model, seed=seed)
     return model
 
 
-def _wrap(base: PreTrainedModel, settings: LoraSettings) -> PeftModel:
+def _wrap(base: "PreTrainedModel", settings: LoraSettings) -> "PeftModel":
     return modeling.wrap_layers(
         base,
         rank=settings.rank,
@@ -103,8 +118,8 @@ def _wrap(base: PreTrainedModel, settings: LoraSettings) -> PeftModel:
     )
 
 
-def _copy_layers(base: PreTrainedModel) -> PreTrainedModel:
-    """Copy a model without its weights: PEFT replaces layers in the model that it is given."""
+def _copy_layers(base: BaseModel) -> BaseModel:
+    """Copy a model without its weights: its layers are replaced in the model that is given."""
     shared = {id(tensor): tensor for tensor in (*base.parameters(), *base.buffers())}
     return copy.deepcopy(base, shared)
 
@@ -129,17 +144,20 @@ def make_renderer(
     )
 
 
-def load_base(folder: Path, *, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+def load_base(folder: Path, *, dtype: torch.dtype, device: torch.device) -> BaseModel:
     """Return the base model in `folder`, frozen and in evaluation mode. Call it once a process."""
     preloaded = _find(folder)
     if preloaded and preloaded.base is not None and (preloaded.dtype, CPU) == (dtype, device):
         return preloaded.base
-    return modeling.load_base(folder, dtype=dtype, device=device)
+    return _load(folder, dtype=dtype, device=device)
 
 
-def load_quantized_base(
-    folder: Path, *, dtype: torch.dtype, device: torch.device
-) -> PreTrainedModel:
+def _load(folder: Path, *, dtype: torch.dtype, device: torch.device) -> BaseModel:
+    llama = load_llama(folder, dtype=dtype, device=device)
+    return modeling.load_base(folder, dtype=dtype, device=device) if llama is None else llama
+
+
+def load_quantized_base(folder: Path, *, dtype: torch.dtype, device: torch.device) -> BaseModel:
     """Load it with 4-bit weights, and the rest in `dtype`. Raises TrainingError.
 
     The full weights are never on the device: they stay the pages of their files, or are converted
@@ -151,7 +169,7 @@ def load_quantized_base(
     quantize_base(base, device)
     for parameter in filter(torch.is_floating_point, base.parameters()):
         parameter.data = parameter.data.to(device, dtype)
-    on_device: PreTrainedModel = base.to(device)  # type: ignore[arg-type]
+    on_device: BaseModel = base.to(device)  # type: ignore[arg-type]
     return on_device
 
 

@@ -15,15 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
-from app.catalog import CatalogModel, ModelKind
+from app.catalog import Catalog, CatalogModel, ModelKind
 from app.settings import Settings
 from tests.polling import wait_until
 from tests.worker.supervisor.test_sandbox import find_interpreter
 from tests.worker.training.conftest import MakeRun, chat, events, write_rows
 from tests.worker.training.conftest import make_run as make_run
+from worker.fork_request import PreloadRequest
 from worker.host_memory import HostMemory
 from worker.model_cache import READY_FILE, get_cache_folder
+from worker.modeling import choose_dtype
 from worker.run_folder import CheckpointWritten, ExitCode, Metrics, RunFolder, RunSpec
 from worker.supervisor.fork_server_client import IDLE_SECONDS, MIN_AVAILABLE_BYTES, ForkServerClient
 from worker.supervisor.sandbox import ROOT, Sandbox, list_needed_paths, open_sandbox
@@ -107,6 +111,11 @@ def machine(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path) -> Iter
     machine = Machine(home, model, (interpreter, "-m", "worker.training"))
     cached = get_cache_folder(model, machine.models)
     shutil.copytree(tiny_folder, cached)
+    # As training computes it, so that the fork server keeps its weights.
+    dtype = choose_dtype(torch.device("cpu"))
+    weights = load_file(cached / "model.safetensors")
+    converted = {name: weight.to(dtype) for name, weight in weights.items()}
+    save_file(converted, cached / "model.safetensors", {"format": "pt"})
     (cached / READY_FILE).write_text(model.source)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{ROOT}:{sysconfig.get_paths()['purelib']}")
@@ -119,10 +128,21 @@ def server(machine: Machine) -> Iterator[ForkServerClient]:
     with machine.open_sandbox() as sandbox:
         environment = inherit_environment() | sandbox.build_environment()
     command = (*EXEC_WITH_PARENT, str(os.getpid()), *machine.command, "--fork-server")
-    made = ForkServerClient(command, environment, machine.home / "cache" / "fork-server")
+    made = ForkServerClient(
+        command,
+        environment,
+        machine.home / "cache" / "fork-server",
+        preload=PreloadRequest(preload=[machine.model.to_json()], models=str(machine.models)),
+    )
     made.maintain()
     yield made
     made.close()
+
+
+def test_it_loads_a_model_before_the_first_job(machine: Machine, server: ForkServerClient) -> None:
+    weights = get_cache_folder(machine.model, machine.models) / "model.safetensors"
+    maps = Path(f"/proc/{server.pid}/maps")
+    wait_until("it has mapped the weights", lambda: str(weights) in maps.read_text(), seconds=60)
 
 
 def wait_for_exit(process: TrainingProcess) -> int:
@@ -374,5 +394,6 @@ def test_one_that_ends_is_not_started_again_at_once(pressure: Pressure) -> None:
 
 
 def test_a_setting_turns_it_off(tmp_path: Path) -> None:
-    assert make_fork_server(Settings(home=tmp_path, training_fork_server=False)) is None
-    assert make_fork_server(Settings(home=tmp_path, training_command="true")) is None
+    catalog = Catalog([])
+    assert make_fork_server(Settings(home=tmp_path, training_fork_server=False), catalog) is None
+    assert make_fork_server(Settings(home=tmp_path, training_command="true"), catalog) is None
