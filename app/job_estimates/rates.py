@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from statistics import median, median_low
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Row, Select, cast, func, select
+from sqlalchemy import ColumnElement, Integer, Row, Select, cast, func, select, text
 from sqlalchemy.orm import Session
 
-from app.db.tables import EventType, Job, JobEvent, JobState
+from app.db.tables import EventType, Job, JobEvent, JobState, TrainerProcess
 from app.job_estimates.schemas import RateSource, TrainingRate
 from app.wire.training_rows import ModelFacts
 
@@ -22,7 +22,7 @@ MAX_STEP_RATIO = 2.0
 MIN_STEPS_AFTER_FIRST = 3
 # Share of the rate of large products that training reaches: attention, pointwise operations and
 # products of adapters take the rest. Measured on CPUs.
-UTILIZATION = 0.55
+UTILIZATION = 0.6
 # Operations per parameter of a layer and token: 2 forward, 2 for the gradients of activations; as
 # many for those of the weights, if all are trained, and to compute activations again.
 OPERATIONS_OF_ADAPTERS = 4
@@ -32,12 +32,16 @@ OPERATIONS_OF_RECOMPUTATION = 2
 FORWARD_SHARE = 1 / 3
 # Batches of the validation file that are measured between its whole passes, in a job.
 SAMPLED_EVALUATIONS = 20
-# Of a job: start of the process and uploads; load of the model and comparison with the engine.
-OVERHEAD_SECONDS = 1.0
-OVERHEAD_SECONDS_PER_BILLION_PARAMETERS = 30.0
+# Of a job: start of the process and uploads; load of the model and checks of what was trained.
+OVERHEAD_SECONDS = 0.8
+OVERHEAD_SECONDS_PER_BILLION_PARAMETERS = 12.0
+# Of the first job after a start: the process from which others are forked; and of the first on each
+# base model, its load there and the comparison of log-probabilities with the engine.
+START_SECONDS = 6.0
+START_SECONDS_PER_BILLION_PARAMETERS = 40.0
 # Of a step of any size: the weights are read twice at this rate, and each layer calls operations.
 MEMORY_BYTES_PER_SECOND = 10e9
-STEP_SECONDS_PER_LAYER = 1e-3
+STEP_SECONDS_PER_LAYER = 2e-3
 # Weights of 4 bits are restored for both passes of a micro-batch, at this rate.
 RESTORED_WEIGHTS_PER_SECOND = 1e9
 
@@ -83,16 +87,56 @@ class _MeasuredJob:
 DEFAULT_SETTINGS = {"tuning": "lora", "quantization": "none", "gradient_checkpointing": False}
 
 
+def find_rate(session: Session, project_id: str, plan: JobPlan, facts: ModelFacts) -> TrainingRate:
+    """Find the rate of the project's recent jobs, else that by the machine's speed; its overhead
+    includes what the first job after a start loads for later ones."""
+    rate = find_recent_rate(
+        session,
+        project_id,
+        plan,
+        usual_overhead=derive_overhead(facts),
+        step_seconds=derive_step_seconds(facts, plan),
+    ) or derive_rate(facts, plan)
+    start = _derive_start(session, project_id, plan.base_model, facts)
+    rate.overhead_seconds = round(rate.overhead_seconds + start, 1)
+    return rate
+
+
+def _derive_start(session: Session, project_id: str, base_model: str, facts: ModelFacts) -> float:
+    """Derive the seconds of what no job of the project has loaded since the trainers started."""
+    started = select(func.max(TrainerProcess.started_at)).scalar_subquery()
+    since = (
+        select(Job.base_model)
+        .where(
+            Job.project_id == project_id,
+            Job.state == JobState.SUCCEEDED,
+            # Before trainers have reported, all jobs count.
+            Job.finished_at > func.coalesce(started, text("'-infinity'::timestamptz")),
+        )
+        .order_by(Job.created_at.desc(), Job.id.desc())
+        .limit(MAX_RECENT_JOBS)
+    )
+    trained = set(session.scalars(since))
+    of_model = START_SECONDS_PER_BILLION_PARAMETERS * facts.num_parameters / 1e9
+    return (0 if trained else START_SECONDS) + (0 if base_model in trained else of_model)
+
+
 def find_recent_rate(
-    session: Session, project_id: str, plan: JobPlan, *, usual_overhead: float
+    session: Session,
+    project_id: str,
+    plan: JobPlan,
+    *,
+    usual_overhead: float,
+    step_seconds: float = 0,
 ) -> TrainingRate | None:
     """Find the rate of the project's recent jobs with steps of similar size, if it has any.
 
-    The overhead of a single job is no more than `usual_overhead`, in seconds: it may have been the
-    first after a start, which loads what later ones find.
+    The overhead of a single job is no more than `usual_overhead`: it may have been the first after
+    a start. `step_seconds` are those of a step of any size, by which rates are converted.
     """
     jobs = session.execute(_select_recent(project_id, plan))
-    measured = sorted(each for each in (_measure(row, plan) for row in jobs) if each is not None)
+    found = (_measure(row, plan, step_seconds) for row in jobs)
+    measured = sorted(each for each in found if each is not None)
     similar = [each for each in measured if each.distance <= math.log(MAX_STEP_RATIO)]
     similar = similar[:MAX_SIMILAR_JOBS]
     if not similar:
@@ -157,8 +201,8 @@ def _to_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _measure(job: Row[Any], plan: JobPlan) -> _MeasuredJob | None:
-    """Measure a job's rate by its metrics; None if it has none."""
+def _measure(job: Row[Any], plan: JobPlan, step_seconds: float) -> _MeasuredJob | None:
+    """Measure a job's rate by its metrics, for steps of the plan's size; None if it has none."""
     # The last average of tokens per second, with validation and checkpoints.
     speed = (job.last or {}).get("tokens_per_second")
     if not isinstance(speed, int | float) or speed <= 0:
@@ -169,8 +213,11 @@ def _measure(job: Row[Any], plan: JobPlan) -> _MeasuredJob | None:
     overhead = job.seconds - job.tokens / speed
     if plan.method == "dpo":
         overhead -= FORWARD_SHARE * job.tokens / max(1, job.epochs or 1) / speed
-    distance = abs(math.log(size / max(1.0, plan.tokens_per_step)))
-    return _MeasuredJob(distance, speed, max(0.0, overhead))
+    wanted = max(1.0, plan.tokens_per_step)
+    step = size / speed
+    fixed = min(step_seconds, step / 2)
+    speed = wanted / (fixed + (step - fixed) * wanted / size)
+    return _MeasuredJob(abs(math.log(size / wanted)), speed, max(0.0, overhead))
 
 
 def _leave_out_first_step(job: Row[Any], steps: int, speed: float) -> float:
@@ -195,7 +242,7 @@ def derive_rate(facts: ModelFacts, plan: JobPlan) -> TrainingRate:
         # Of all tokens, some of which go through the model once for two rows.
         speed *= plan.tokens / plan.computed_tokens
     forwards = _count_reference_tokens(plan) + _count_validation_tokens(plan)
-    overhead = derive_overhead(facts) + plan.steps * _derive_step_seconds(facts, plan)
+    overhead = derive_overhead(facts) + plan.steps * derive_step_seconds(facts, plan)
     return TrainingRate(
         tokens_per_second=round(speed, 1),
         overhead_seconds=round(overhead + forwards / speed, 1),
@@ -218,7 +265,7 @@ def _count_operations(facts: ModelFacts, plan: JobPlan) -> int:
     return operations * facts.layer_parameters
 
 
-def _derive_step_seconds(facts: ModelFacts, plan: JobPlan) -> float:
+def derive_step_seconds(facts: ModelFacts, plan: JobPlan) -> float:
     """Derive what a step takes of any number of tokens."""
     read = 2 * facts.num_parameters * facts.bytes_per_parameter / MEMORY_BYTES_PER_SECOND
     seconds = read + STEP_SECONDS_PER_LAYER * facts.num_layers

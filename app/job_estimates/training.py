@@ -4,26 +4,26 @@ import math
 from functools import partial
 from typing import Any
 
-from sqlalchemy.orm import Session
-
+from app.catalog import GENERATIVE_METHODS
 from app.http.dependencies import AppState, run_autocommit
 from app.job_estimates import problems, rates
 from app.job_estimates.checked_job import CheckedJob
 from app.job_estimates.explanations import explain
 from app.job_estimates.memory import estimate_memory
 from app.job_estimates.rates import DEFAULT_SETTINGS, JobPlan
-from app.job_estimates.schemas import ResolvedValue, TrainingEstimate, TrainingRate
+from app.job_estimates.schemas import ResolvedValue, TrainingEstimate
 from app.job_estimates.workload import Workload, count_workload
 from app.jobs.service import CheckedRequest
 from app.recipes.chat import (
+    CPU_MICRO_BATCH_TOKENS,
     Recipe,
     choose_dpo_recipe,
     choose_lora_settings,
     choose_recipe,
     drop_auto,
 )
+from app.recipes.encoders import ENCODER_CPU_MICRO_BATCH_TOKENS, choose_encoder_recipe
 from app.recipes.encoders import EPOCHS as ENCODER_EPOCHS
-from app.recipes.encoders import choose_encoder_recipe
 from app.training_data.statistics import MeasuredRows, describe_tokens
 from app.wire.long_rows import get_default_policy
 from app.wire.training_rows import ModelFacts
@@ -44,7 +44,7 @@ async def estimate_training(
     work = count_workload(measured, method, packs=packs)
     recipe = _choose_recipe(hyperparameters, method, max(1, work.rows), facts)
     plan = _make_plan(checked.request, method, recipe, work, validation)
-    find_rate = partial(_find_rate, project_id=project_id, plan=plan, facts=facts)
+    find_rate = partial(rates.find_rate, project_id=project_id, plan=plan, facts=facts)
     rate = await run_autocommit(state, find_rate)
     seconds = round(rate.overhead_seconds + plan.trained_tokens / rate.tokens_per_second, 1)
     tokens = describe_tokens(measured)
@@ -67,7 +67,9 @@ async def estimate_training(
         steps=plan.steps,
         seconds=seconds,
         rate=rate,
-        peak_memory_bytes=estimate_memory(facts, work.longest, plan.settings),
+        peak_memory_bytes=estimate_memory(
+            facts, _count_micro_batch_tokens(plan, work.longest), plan.settings
+        ),
         warnings=[*tokens.warnings, *doubts],
     )
 
@@ -95,12 +97,12 @@ def _make_plan(
     )
 
 
-def _find_rate(
-    session: Session, *, project_id: str, plan: JobPlan, facts: ModelFacts
-) -> TrainingRate:
-    usual_overhead = rates.derive_overhead(facts)
-    recent = rates.find_recent_rate(session, project_id, plan, usual_overhead=usual_overhead)
-    return recent or rates.derive_rate(facts, plan)
+def _count_micro_batch_tokens(plan: JobPlan, longest: int) -> int:
+    """Count the tokens of a forward pass on a CPU: a step's, as far as it is not divided."""
+    is_chat = plan.method in GENERATIVE_METHODS
+    most = CPU_MICRO_BATCH_TOKENS if is_chat else ENCODER_CPU_MICRO_BATCH_TOKENS
+    of_step = plan.epochs * plan.computed_tokens / plan.steps
+    return max(longest, min(most, math.ceil(of_step)))
 
 
 def _explain(

@@ -54,6 +54,8 @@ HALF_LEARNING_RATE_METHODS: tuple[Method, ...] = (
     "embedding",
 )
 WEIGHT_DECAY: Mapping[Tuning, float] = {"lora": 0.0, "full": 0.01}
+# Tokens of a forward pass on a CPU, for a model of MiniLM-L6's size.
+ENCODER_CPU_MICRO_BATCH_TOKENS = 4096
 EXTRA_HYPERPARAMETERS = (
     "full",
     "class_weights",

@@ -10,9 +10,10 @@ from sqlalchemy import event, func
 from sqlalchemy.orm import Session
 
 from app.db.session import SessionMaker, transaction
-from app.db.tables import EventType, Project
+from app.db.tables import EventType, Project, TrainerState
 from app.job_estimates import rates
 from app.job_estimates.rates import DEFAULT_SETTINGS, JobPlan
+from app.jobs import trainers
 from app.jobs.events import NewEvent, append
 from app.wire.training_rows import ModelFacts
 from tests.app.job_estimates.conftest import estimate, supervised
@@ -67,12 +68,15 @@ def add_job(
             session,
             project,
             state="succeeded",
-            **{"base_model": "base", **changes},
+            **{
+                "base_model": "base",
+                "finished_at": func.clock_timestamp() - timedelta(minutes=1),
+                **changes,
+            },
             attempt=1,
             trained_tokens=tokens,
             trained_seconds=seconds,
             total_steps=8,
-            finished_at=func.clock_timestamp() - timedelta(minutes=1),
         )
         last = {"step": 8, "tokens_per_second": speed}
         steps = [first, last] if first is not None else [last]
@@ -95,13 +99,11 @@ def test_the_time_is_that_of_recent_jobs_with_similar_steps(
     add_job(sessions, account, tokens=24 * 700, speed=900.0, seconds=60)
     training = estimate(http, training_file=training_file)["training"]
     rate = training["rate"]
-    assert rate == {
-        "source": "recent_jobs",
-        "jobs": 3,
-        "tokens_per_second": 120.0,
-        "overhead_seconds": 5.0,
-    }
-    assert training["seconds"] == pytest.approx(5 + 840 / 120, abs=0.1)
+    assert (rate["source"], rate["jobs"], rate["overhead_seconds"]) == ("recent_jobs", 3, 5.0)
+    # Of steps of 20 tokens; the median job's had 24.
+    assert 100 < rate["tokens_per_second"] < 120
+    seconds = 5 + 840 / rate["tokens_per_second"]
+    assert training["seconds"] == pytest.approx(seconds, abs=0.1)
 
 
 def test_the_rate_takes_as_many_queries_with_more_jobs(
@@ -129,11 +131,11 @@ def test_the_rate_takes_as_many_queries_with_more_jobs(
 def test_a_single_job_may_have_been_the_first_after_a_start(
     http: httpx.Client, training_file: str, sessions: SessionMaker, account: Account
 ) -> None:
-    """A model of 100 million parameters usually takes 4 s before and after its steps."""
-    add_job(sessions, account, tokens=168, speed=100.0, seconds=30)
+    """A model of 100 million parameters usually takes 2 s before and after its steps."""
+    add_job(sessions, account, tokens=160, speed=100.0, seconds=30)
     rate = estimate(http, training_file=training_file)["training"]["rate"]
-    assert (rate["jobs"], rate["tokens_per_second"], rate["overhead_seconds"]) == (1, 100.0, 4.0)
-    add_job(sessions, account, tokens=168, speed=100.0, seconds=1.68 + 7)
+    assert (rate["jobs"], rate["tokens_per_second"], rate["overhead_seconds"]) == (1, 100.0, 2.0)
+    add_job(sessions, account, tokens=160, speed=100.0, seconds=1.6 + 7)
     rate = estimate(http, training_file=training_file)["training"]["rate"]
     assert (rate["jobs"], rate["overhead_seconds"]) == (2, 7.0)
 
@@ -143,9 +145,10 @@ def test_a_rate_is_that_of_the_steps_after_the_first(
 ) -> None:
     """Steps of 21 tokens: 2.1 s for the first, and 0.21 s for each other."""
     first = {"step": 1, "total_steps": 8, "tokens_per_second": 10.0, "seconds_left": 7 * 2.1}
-    add_job(sessions, account, tokens=168, speed=168 / 3.57, seconds=3.57 + 2, first=first)
+    for _ in range(2):
+        add_job(sessions, account, tokens=168, speed=168 / 3.57, seconds=3.57 + 2, first=first)
     rate = estimate(http, training_file=training_file)["training"]["rate"]
-    assert rate["tokens_per_second"] == pytest.approx(100, rel=0.01)
+    assert rate["tokens_per_second"] == pytest.approx(100, rel=0.05)
     # What the first step took longer is a job's, however many steps it has.
     assert rate["overhead_seconds"] == pytest.approx(2 + 1.89, abs=0.1)
 
@@ -170,7 +173,8 @@ def test_jobs_whose_steps_do_other_things_are_left_out(
     assert rate["source"] == "machine"
     method = supervised(**chosen)
     rate = estimate(http, training_file=training_file, method=method)["training"]["rate"]
-    assert (rate["source"], rate["tokens_per_second"]) == ("recent_jobs", 9.0)
+    assert rate["source"] == "recent_jobs"
+    assert rate["tokens_per_second"] == pytest.approx(9, rel=0.05)
 
 
 def test_jobs_with_other_files_are_left_out(
@@ -240,6 +244,41 @@ def test_the_reference_pass_of_preferences_grows_with_their_tokens(
     rate = rates.find_recent_rate(session, project_id, plan, usual_overhead=60)
     assert rate is not None
     assert rate.overhead_seconds == pytest.approx(5 + 6, abs=0.1)
+
+
+def test_a_step_of_twice_the_size_takes_less_than_twice_the_time(
+    session: Session, sessions: SessionMaker, account: Account
+) -> None:
+    """Steps of 20 tokens take 0.2 s, of which 0.1 s for any number of tokens."""
+    add_job(sessions, account, tokens=160, speed=100.0, seconds=30)
+    project_id = account.principal.project_id
+    plan = make_plan(epochs=1, steps=10, tokens=400)
+    rate = rates.find_recent_rate(session, project_id, plan, usual_overhead=4, step_seconds=0.1)
+    assert rate is not None
+    assert rate.tokens_per_second == pytest.approx(40 / 0.3, rel=0.01)
+
+
+def test_the_first_job_after_a_start_takes_longer(
+    session: Session, sessions: SessionMaker, account: Account
+) -> None:
+    """It starts what others are forked from, and loads its base model there."""
+
+    def find_overhead() -> float:
+        project_id = account.principal.project_id
+        session.rollback()
+        return rates.find_rate(session, project_id, PLAN, FACTS).overhead_seconds
+
+    usual = rates.derive_rate(FACTS, PLAN).overhead_seconds
+    with transaction(sessions) as other:
+        trainers.record_heartbeat(other, "trainer", state=TrainerState.ACTIVE)
+    of_model = 100e6 * rates.START_SECONDS_PER_BILLION_PARAMETERS / 1e9
+    first = usual + rates.START_SECONDS + of_model
+    assert find_overhead() == pytest.approx(first, abs=0.15)
+    done = {"finished_at": func.clock_timestamp()}
+    add_job(sessions, account, tokens=9, speed=9.0, seconds=1, base_model="other", **done)
+    assert find_overhead() == pytest.approx(usual + of_model, abs=0.15)
+    add_job(sessions, account, tokens=9, speed=9.0, seconds=1, method="dpo", **done)
+    assert find_overhead() == pytest.approx(usual, abs=0.1)
 
 
 def test_the_machines_rate_counts_what_a_step_computes() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from app.catalog import CatalogModel
 from app.recipes.chat import Recipe, choose_lora_settings, drop_auto
-from app.recipes.encoders import choose_encoder_recipe
+from app.recipes.encoders import ENCODER_CPU_MICRO_BATCH_TOKENS, choose_encoder_recipe
 from app.wire.long_rows import LongRowPolicy, get_default_policy
 from worker.encoding.backbone import Backbone, find_linear_layers, load_backbone, read_shape
 from worker.encoding.bert_files import load_bert
@@ -50,7 +50,7 @@ from worker.training.validation import Validation
 
 # Tokens per micro-batch for a model of MiniLM-L6's size (layers · width). Larger models get fewer:
 # they keep more activations per token for the backward pass.
-MAX_TOKENS = {"cpu": 4096, "cuda": 32768}
+MAX_TOKENS = {"cpu": ENCODER_CPU_MICRO_BATCH_TOKENS, "cuda": 32768}
 REFERENCE_MODEL_SIZE = 6 * 384
 MIN_TOKENS = 512
 
