@@ -47,7 +47,11 @@ LONG = {"n_epochs": 50, "batch_size": 4, "lora_dropout": 0.1}
 
 
 # By transformers' own code, as with a base model that is divided.
-OWN_CODE = "from worker.training import llama; llama.supports = lambda model: False"
+OWN_CODE = """
+from worker.training import llama, preloading
+llama.supports = lambda model: False
+preloading.load_llama = lambda folder, **options: None
+"""
 
 
 def start(folder: RunFolder) -> subprocess.Popen[bytes]:
