@@ -88,7 +88,13 @@ def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> T
     torch.manual_seed(spec.seed)
     encoder, weights, lora = _build_model(folder, spec, base, model_folder, inputs)
     keep = explicit.get("keep", "best") if inputs.valid is not None else "last"
-    recipe = replace(recipe, extra={**recipe.extra, "keep": keep, **lora})
+    used = {
+        "max_length": tokenizer.max_length,
+        "class_weights": explicit.get("class_weights", "none"),
+        "keep": keep,
+        **lora,
+    }
+    recipe = replace(recipe, extra={**recipe.extra, **used})
     return _build_loop(folder, spec, recipe, inputs, encoder, weights, stop)
 
 

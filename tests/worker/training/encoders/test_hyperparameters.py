@@ -116,6 +116,19 @@ def test_a_run_with_it_differs(make: MakeRun, method: str, chosen: dict[str, Any
     assert chosen.items() <= resolved(changed).items()
 
 
+def test_the_values_that_auto_stood_for_are_reported(make: MakeRun) -> None:
+    """The job shows them once it has begun; 16 tokens are the model's maximum."""
+    auto = make(max_length="auto", class_weights="auto", tuning="auto", long_rows="auto")
+    train(auto)
+    assert {
+        "max_length": 16, "class_weights": "none", "tuning": "lora", "long_rows": "truncate",
+        "keep": "last", "lora_rank": 16,
+    }.items() <= resolved(auto).items()  # fmt: skip
+    chosen = make("chosen", max_length=8, class_weights="balanced")
+    train(chosen)
+    assert {"max_length": 8, "class_weights": "balanced"}.items() <= resolved(chosen).items()
+
+
 def test_an_adapter_of_some_layers_is_trained_served_and_continued(make: MakeRun) -> None:
     folder = make(lora_rank=3, lora_alpha=7.5, target_modules=["query", "output.dense"])
     checkpoint = train(folder)
