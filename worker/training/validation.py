@@ -1,5 +1,6 @@
 """Validation loss and accuracy: on a sample of rows during an epoch, on all rows after it."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -32,8 +33,10 @@ class Validation(Generic[RowT]):
     objective: Objective[RowT]
     sampler: EpochSampler[RowT]
     sample_interval_steps: int
-    # Computes further metrics on all rows, for methods that define their own.
+    # Computes further metrics on all rows, for methods that define their own, and the rows whose
+    # outputs it takes, at most.
     task_metrics: TaskMetrics[RowT] | None = None
+    max_measured_rows: int = sys.maxsize
     # Each evaluates its share of the rows.
     ranks: Ranks = ALONE
 
@@ -44,13 +47,14 @@ class Validation(Generic[RowT]):
         objective: Objective[RowT],
         training_sampler: EpochSampler[RowT],
         task_metrics: TaskMetrics[RowT] | None = None,
+        max_measured_rows: int = sys.maxsize,
         ranks: Ranks = ALONE,
     ) -> "Validation[RowT]":
         """Make the validation of a run whose batches `training_sampler` yields."""
         size = min(training_sampler.batch_size, len(rows))
         sampler = EpochSampler(rows, batch_size=size, n_epochs=1, seed=training_sampler.seed)
         interval = max(1, training_sampler.total_steps // SAMPLED_EVALUATIONS)
-        return cls(rows, objective, sampler, interval, task_metrics, ranks)
+        return cls(rows, objective, sampler, interval, task_metrics, max_measured_rows, ranks)
 
     def compute_metrics(
         self, step: int, *, full: bool, stop: StopSignal | None
@@ -82,7 +86,7 @@ class Validation(Generic[RowT]):
         """Compute the mean loss of the rows, and their outputs if it `collects` them."""
         sums: list[dict[str, Tensor]] = []
         parts: list[tuple[Sequence[RowT], Tensor | None]] = []
-        is_stopped = False
+        is_stopped, num_measured = False, 0
         for part in self.objective.split(self.ranks.select(rows, self.objective.num_tokens)):
             if stop:
                 is_stopped = True
@@ -90,7 +94,9 @@ class Validation(Generic[RowT]):
             output = self.objective.compute_loss(part)
             sums.append(output.to_sums())
             if collects:
-                parts.append((part, output.take_outputs()))
+                is_measured = num_measured < self.max_measured_rows
+                parts.append((part, output.take_outputs() if is_measured else None))
+                num_measured += len(part)
         if self.ranks.any(is_stopped):
             return {}, ()
         return mean_metrics(self.ranks.add(sums), self.objective.num_items(rows), name), parts

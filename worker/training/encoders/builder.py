@@ -123,7 +123,11 @@ def _build_loop(
     best_weights = validation = None
     if valid is not None:
         validation = Validation.for_training(
-            valid.rows, objective, sampler, lambda parts: scalar_metrics(objective.measure(parts))
+            valid.rows,
+            objective,
+            sampler,
+            lambda parts: scalar_metrics(objective.measure(parts)),
+            objective.max_measured_rows,
         )
         patience = recipe.extra.get("early_stopping_patience")
         best_weights = BestWeights(

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from worker.encoding.backbone import l2_normalize
+from worker.encoding.rows.embedding import text_key
 from worker.encoding.tokenizer import TokenizedText
 from worker.training.encoders.micro_batches import RowT, group_by_length
-from worker.training.encoders.objective import EvaluationReport, LengthGroupedObjective
-from worker.training.validation import Parts
+from worker.training.encoders.objective import LengthGroupedObjective
 
 # Factor of cosines before the softmax (inverse temperature), as in sentence-transformers.
 SIMILARITY_SCALE = 20.0
@@ -26,18 +26,22 @@ class ContrastiveObjective(LengthGroupedObjective[RowT]):
         """Keep a batch whole; a validation file is split into batches of `MAX_ROWS`."""
         return [rows[start : start + MAX_ROWS] for start in range(0, len(rows), MAX_ROWS)]
 
-    def evaluate(self, rows: Sequence[RowT]) -> EvaluationReport:
-        raise NotImplementedError
-
-    def measure(self, parts: Parts[RowT]) -> EvaluationReport:
-        """Embed again: texts are compared within the whole file, each once."""
-        return self.evaluate(list(chain.from_iterable(rows for rows, _ in parts)))
-
     def num_items(self, rows: Sequence[RowT]) -> int:
         return len(rows)
 
     def embed(self, texts: Sequence[TokenizedText]) -> Tensor:
         """Embed texts as vectors of length 1 [texts, width].
+
+        Without a gradient, equal texts are embedded once: each labelled text is in two pairs.
+        """
+        if torch.is_grad_enabled():
+            return self._embed_each(texts)
+        distinct = {text_key(text): text for text in texts}
+        places = {key: place for place, key in enumerate(distinct)}
+        return self._embed_each(list(distinct.values()))[[places[text_key(text)] for text in texts]]
+
+    def _embed_each(self, texts: Sequence[TokenizedText]) -> Tensor:
+        """Embed all texts, also equal ones.
 
         If the texts do not fit into memory at once, only their vectors are kept and the backward
         pass recomputes one part after the other: the gradient cache of Gao et al. 2021, "Scaling

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional
 
 from worker.encoding.rows.embedding import PairExample, TripletRow, text_key
@@ -16,6 +17,7 @@ from worker.training.encoders.contrastive import SIMILARITY_SCALE, ContrastiveOb
 from worker.training.encoders.micro_batches import Array
 from worker.training.encoders.objective import EvaluationReport, list_wrong_examples
 from worker.training.objectives import LossOutput
+from worker.training.validation import Parts
 
 # Retrieval is measured among at most this many texts of a file.
 MAX_COMPARED_TEXTS = 20_000
@@ -38,6 +40,7 @@ class EmbeddingObjective(ContrastiveObjective[TripletRow]):
     """InfoNCE with in-batch and hard negatives (MultipleNegativesRankingLoss)."""
 
     metric = "retrieval_at_1"
+    max_measured_rows = MAX_COMPARED_TEXTS
 
     def compute_loss(self, rows: Sequence[TripletRow]) -> LossOutput:
         positives = [row.positive for row in rows]
@@ -50,12 +53,29 @@ class EmbeddingObjective(ContrastiveObjective[TripletRow]):
         targets = torch.arange(len(rows), device=anchors.device)
         loss = functional.cross_entropy(similarity, targets, reduction="sum")
         correct = (similarity.argmax(1) == targets).sum()
-        return LossOutput(loss=loss, num_items=len(rows), correct=correct)
+        return LossOutput(
+            loss=loss,
+            num_items=len(rows),
+            correct=correct,
+            outputs=vectors[: 2 * len(rows)].detach(),
+        )
+
+    def evaluate(self, rows: Sequence[TripletRow]) -> EvaluationReport:
+        return self.measure([(rows, None)])
 
     @torch.no_grad()
-    def evaluate(self, rows: Sequence[TripletRow]) -> EvaluationReport:
-        vectors = self.embed([item.text for item in retrieval_candidates(rows)])
-        return self.score(rows, vectors.cpu().numpy())
+    def measure(self, parts: Parts[TripletRow]) -> EvaluationReport:
+        """See EncoderObjective; texts without an output are embedded."""
+        vectors: dict[bytes, Tensor] = {}
+        for part, outputs in parts:
+            if outputs is not None:
+                texts = [*(row.anchor for row in part), *(row.positive for row in part)]
+                vectors |= zip(map(text_key, texts), outputs, strict=True)
+        candidates = retrieval_candidates([row for part, _ in parts for row in part])
+        missing = [item.text for item in candidates if text_key(item.text) not in vectors]
+        if missing:
+            vectors |= zip(map(text_key, missing), self.embed(missing).cpu(), strict=True)
+        return _report(candidates, torch.stack([vectors[text_key(c.text)] for c in candidates]))
 
     def served_inputs(
         self, rows: Sequence[TripletRow], examples: Sequence[PairExample]
@@ -68,13 +88,15 @@ class EmbeddingObjective(ContrastiveObjective[TripletRow]):
 
     def score(self, rows: Sequence[TripletRow], predictions: Array) -> EvaluationReport:
         """See EncoderObjective; `predictions` are vectors of length 1 [candidates, width]."""
-        candidates = retrieval_candidates(rows)
-        vectors = torch.from_numpy(predictions)
-        nearest = metrics.nearest_neighbours(vectors, max(metrics.RETRIEVAL_KS))
-        groups = [item.groups for item in candidates]
-        report = EvaluationReport(metrics.retrieval_metrics(nearest, groups))
-        report.update(list_wrong_examples(_list_misretrieved(nearest, candidates)))
-        return report
+        return _report(retrieval_candidates(rows), torch.from_numpy(predictions))
+
+
+def _report(candidates: Sequence[RetrievalCandidate], vectors: Tensor) -> EvaluationReport:
+    nearest = metrics.nearest_neighbours(vectors, max(metrics.RETRIEVAL_KS))
+    groups = [item.groups for item in candidates]
+    report = EvaluationReport(metrics.retrieval_metrics(nearest, groups))
+    report.update(list_wrong_examples(_list_misretrieved(nearest, candidates)))
+    return report
 
 
 def has_retrieval_targets(rows: Sequence[TripletRow]) -> bool:

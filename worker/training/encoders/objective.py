@@ -2,6 +2,7 @@
 
 import copy
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Generic, Protocol, Self
 
@@ -39,6 +40,8 @@ class EncoderObjective(Protocol[RowT]):
     encoder: Encoder
     # Name of the metric by which the best weights are chosen; higher is better.
     metric: str
+    # Rows of a file from whose outputs `measure` computes metrics, at most: the first ones.
+    max_measured_rows: int
 
     def split(self, rows: Sequence[RowT]) -> Iterable[Sequence[RowT]]: ...
     def num_items(self, rows: Sequence[RowT]) -> int: ...
@@ -68,6 +71,8 @@ class EncoderObjective(Protocol[RowT]):
 
 class LengthGroupedObjective(Generic[RowT]):
     """Base class: micro-batches of rows of similar length."""
+
+    max_measured_rows = sys.maxsize
 
     # Those that rows belong to, for objectives that evaluate with more than the rows.
     _examples: Sequence[Any] = ()

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from app.formats.embedding import ScoredTextPair
 from worker.encoding.rows.similarity import ScoredPairRow
-from worker.encoding.tokenizer import TokenizedText
 from worker.training.encoders import metrics
 from worker.training.encoders.contrastive import SIMILARITY_SCALE, ContrastiveObjective
 from worker.training.encoders.micro_batches import Array
 from worker.training.encoders.objective import EvaluationReport, list_wrong_examples
 from worker.training.objectives import LossOutput
+from worker.training.validation import Parts
 
 
 class CosentObjective(ContrastiveObjective[ScoredPairRow]):
@@ -35,12 +35,16 @@ class CosentObjective(ContrastiveObjective[ScoredPairRow]):
         loss = torch.cat([terms.new_zeros(1), terms]).logsumexp(0)
         in_order = ((differences < 0) & is_higher).sum() / is_higher.sum().clamp(min=1)
         return LossOutput(
-            loss=loss * len(rows), num_items=len(rows), correct=(in_order * len(rows)).round()
+            loss=loss * len(rows),
+            num_items=len(rows),
+            correct=(in_order * len(rows)).round(),
+            outputs=cosines.detach(),
         )
 
-    @torch.no_grad()
-    def evaluate(self, rows: Sequence[ScoredPairRow]) -> EvaluationReport:
-        return self.score(rows, self.embed(_texts(rows)).cpu().numpy())
+    def measure(self, parts: Parts[ScoredPairRow]) -> EvaluationReport:
+        rows = [row for part, _ in parts for row in part]
+        cosines = torch.cat([cosines for _, cosines in parts if cosines is not None])
+        return _report(rows, cosines.numpy())
 
     def served_inputs(
         self, rows: Sequence[ScoredPairRow], examples: Sequence[ScoredTextPair]
@@ -51,20 +55,19 @@ class CosentObjective(ContrastiveObjective[ScoredPairRow]):
     def score(self, rows: Sequence[ScoredPairRow], predictions: Array) -> EvaluationReport:
         """See EncoderObjective; `predictions` are the vectors of all first and second texts."""
         first, second = np.split(predictions, 2)
-        cosines = (first * second).sum(1)
-        scores = [row.score for row in rows]
-        report = EvaluationReport(metrics.correlation_metrics(scores, cosines))
-        report.update(list_wrong_examples(_list_misranked(rows, cosines)))
-        return report
+        return _report(rows, (first * second).sum(1))
 
     def _compute_cosines(self, rows: Sequence[ScoredPairRow]) -> Tensor:
         """Compute the cosine similarity of each row's two texts [rows]."""
-        first, second = self.embed(_texts(rows)).chunk(2)
+        texts = [*(row.first for row in rows), *(row.second for row in rows)]
+        first, second = self.embed(texts).chunk(2)
         return (first * second).sum(1)
 
 
-def _texts(rows: Sequence[ScoredPairRow]) -> list[TokenizedText]:
-    return [*(row.first for row in rows), *(row.second for row in rows)]
+def _report(rows: Sequence[ScoredPairRow], cosines: Array) -> EvaluationReport:
+    report = EvaluationReport(metrics.correlation_metrics([row.score for row in rows], cosines))
+    report.update(list_wrong_examples(_list_misranked(rows, cosines)))
+    return report
 
 
 def _list_misranked(rows: Sequence[ScoredPairRow], cosines: Array) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ class LossOutput:
     `correct` is the number of items predicted correctly, or None where that is undefined.
     `metrics` are further sums over the same items, without a graph; their means are reported under
     these names. `outputs` of the model, without a graph, are for metrics of the method's own; None
-    if it has none, or computes other outputs for them.
+    if it has none.
     """
 
     loss: Tensor

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,12 @@ from worker.encoding.rows.embedding import TripletRow
 from worker.encoding.rows.methods import ROW_METHODS
 from worker.encoding.rows.similarity import ScoredPairRow
 from worker.encoding.task import EncoderTask
-from worker.training.encoders import embedding, metrics
+from worker.encoding.tokenizer import TokenizedText
+from worker.training.encoders import contrastive, embedding, metrics
 from worker.training.encoders.model import Encoder
 from worker.training.encoders.similarity import CosentObjective
+from worker.training.sampler import EpochSampler
+from worker.training.validation import Parts, Validation
 
 TASK = EncoderTask(method="embedding", max_length=64)
 TEXTS = make_texts(3, 9, 4, 15, 6, 7)
@@ -200,6 +203,50 @@ def test_label_sets_are_unordered_and_empty_ones_are_skipped(
     unlabelled = [{"text": text, "labels": []} for text in TEXTS]
     with pytest.raises(InvalidTrainingFile, match="No text has a label"):
         ROW_METHODS["embedding"].read_examples(write_rows(tmp_path / "bare", unlabelled))
+
+
+def test_a_validation_embeds_each_text_once(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loss and its metrics are computed of the same vectors, though all texts are in pairs."""
+    labels = [{"text": text, "label": "ab"[n % 2]} for n, text in enumerate(TEXTS)]
+    rows = build_rows(encoder, tmp_path / "rows", labels)
+    objective = embedding.EmbeddingObjective(encoder, max_tokens=4096, max_rows=None)
+    expected = objective.evaluate(rows)
+    embedded: list[TokenizedText] = []
+    embed_texts = encoder.embed_texts
+
+    def embed_and_count(texts: Sequence[TokenizedText]) -> torch.Tensor:
+        embedded.extend(texts)
+        return embed_texts(texts)
+
+    monkeypatch.setattr(encoder, "embed_texts", embed_and_count)
+    with torch.no_grad():
+        parts = [(p, objective.compute_loss(p).take_outputs()) for p in objective.split(rows)]
+    assert objective.measure(parts) == expected
+    assert len(embedded) == len(TEXTS)
+
+
+@pytest.mark.parametrize("max_measured_rows", [1, 2, 100])
+def test_vectors_of_a_large_file_are_not_all_kept(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_measured_rows: int
+) -> None:
+    """Texts whose vectors were not kept are embedded again, with the same metrics."""
+    monkeypatch.setattr(contrastive, "MAX_ROWS", 2)
+    rows = build_rows(encoder, tmp_path / "rows", pairs_of("AB", "CD", "EF", "DA", "FC"))
+    objective = embedding.EmbeddingObjective(encoder, max_tokens=4096, max_rows=None)
+    kept: list[int] = []
+
+    def measure(parts: Parts[TripletRow]) -> dict[str, float]:
+        kept.extend(len(part) for part, outputs in parts if outputs is not None)
+        return metrics.scalar_metrics(objective.measure(parts))
+
+    sampler = EpochSampler(rows, batch_size=2, n_epochs=1, seed=0)
+    validation = Validation(rows, objective, sampler, 9, measure, max_measured_rows)
+    values = validation.compute_metrics(1, full=True, stop=None)
+    assert sum(kept) == {1: 2, 2: 2, 100: 5}[max_measured_rows]
+    for name, value in metrics.scalar_metrics(objective.evaluate(rows)).items():
+        assert values[f"valid_{name}"] == pytest.approx(value), name
 
 
 def scored_rows(encoder: Encoder, scores: list[float]) -> list[ScoredPairRow]:
