@@ -18,33 +18,75 @@ from worker.training.nf4 import Nf4Linear, Nf4Weight
 from worker.training.workspace import Workspace
 
 
-class FlatWeights:
-    """All trained weights in one tensor, and their gradient in another.
+class TrainedLayer(Protocol):
+    """A layer whose parameters have places in `FlatWeights`."""
 
-    The parameters and their gradients are views of both.
+    parameters: list[nn.Parameter]
+
+    def bind(self, values: Tensor, gradient: Tensor) -> None:
+        """Use values and write gradients at these flat places, in the order of `parameters`."""
+        ...
+
+
+class FlatWeights:
+    """All trained weights in one tensor, of which the parameters are views.
+
+    Layers compute with a copy in a dtype of their own, and write their gradients in that dtype.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
-        self.parameters = parameters
-        self.values = torch.cat([parameter.data.flatten() for parameter in parameters])
-        self._gradient = torch.empty_like(self.values)
-        self._gradient_views = self.split(self._gradient)
-        for parameter, view in zip(parameters, self.split(self.values), strict=True):
+    def __init__(self, layers: Sequence[TrainedLayer], dtype: torch.dtype) -> None:
+        self.parameters = [parameter for layer in layers for parameter in layer.parameters]
+        self.values = torch.cat([parameter.data.flatten() for parameter in self.parameters])
+        for parameter, view in zip(self.parameters, self._split(self.values), strict=True):
             parameter.data = view
+        # Gradients in the parameters' dtype, where that is needed.
+        self._wide: Tensor | None = None
+        self.bind(layers, dtype)
 
-    def split(self, flat: Tensor) -> list[Tensor]:
+    def bind(self, layers: Sequence[TrainedLayer], dtype: torch.dtype) -> None:
+        """Have the layers compute in `dtype`."""
+        self._rounded = self.values.to(dtype, copy=True)
+        self._gradient = torch.empty_like(self._rounded)
+        self._gradient_views = self._split(self._gradient)
+        sizes = [sum(p.numel() for p in layer.parameters) for layer in layers]
+        places = zip(self._rounded.split(sizes), self._gradient.split(sizes), strict=True)
+        for layer, place in zip(layers, places, strict=True):
+            layer.bind(*place)
+
+    def begin_forward(self) -> None:
+        """Round the weights, which a step may have changed, for the layers."""
+        self._rounded.copy_(self.values)
+
+    def begin_backward(self) -> None:
+        """Keep gradients of earlier passes, before the layers write those of another one."""
+        grad = self.parameters[0].grad
+        if grad is not None and grad.data_ptr() == self._gradient.data_ptr():
+            self._set_wide_gradients()
+
+    def end_backward(self) -> None:
+        """Add to the parameters' gradients, which an optimizer has set to None after its step."""
+        first = self.parameters[0]
+        if first.grad is not None and self._wide is not None:
+            self._wide.add_(self._gradient)
+        elif first.grad_dtype is None:
+            # The optimizer takes any dtype.
+            self._set_gradients(self._gradient_views)
+        else:
+            self._set_wide_gradients()
+
+    def _set_wide_gradients(self) -> None:
+        if self._wide is None:
+            self._wide = torch.empty_like(self.values)
+        self._set_gradients(self._split(self._wide.copy_(self._gradient)))
+
+    def _set_gradients(self, views: Sequence[Tensor]) -> None:
+        for parameter, view in zip(self.parameters, views, strict=True):
+            parameter.grad = view
+
+    def _split(self, flat: Tensor) -> list[Tensor]:
         """Make views of the parameters' shapes."""
         parts = flat.split([parameter.numel() for parameter in self.parameters])
         return [part.view_as(p) for part, p in zip(parts, self.parameters, strict=True)]
-
-    def add_gradient(self, gradient: Tensor) -> None:
-        """Add to the parameters' gradients, which an optimizer has set to None after its step."""
-        if self.parameters[0].grad is not None:
-            self._gradient.add_(gradient)
-            return
-        self._gradient.copy_(gradient)
-        for parameter, view in zip(self.parameters, self._gradient_views, strict=True):
-            parameter.grad = view
 
 
 class Projection(NamedTuple):
@@ -82,7 +124,7 @@ class AdaptedLinear:
         self._b_gradients: Sequence[Tensor] = ()
 
     def bind(self, values: Tensor, gradient: Tensor) -> None:
-        """Use A's and B's at these flat places, in the order of `parameters`."""
+        """See TrainedLayer."""
         if not self._parts:
             return
         size = self._num_ranks * self.weight.shape[1]

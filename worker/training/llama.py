@@ -120,28 +120,18 @@ class LlamaCausalLM:
         self._norm = base.model.norm
         self._keep, self._scratch = Workspace(self._head.device), Workspace(self._head.device)
         self._run_number = 0
-        self._adapter = FlatWeights([p for linear in self._linears for p in linear.parameters])
-        self._bind()
+        self._adapter = FlatWeights(self._linears, self._dtype)
 
     @property
     def needs_padding(self) -> bool:
         device, head_dim = self._head.device, self._shape.head_dim
         return not supports_rows_end_to_end(device, self._dtype, head_dim)
 
-    def _bind(self) -> None:
-        """Give the layers their places in the adapter's weights, rounded to the model's dtype."""
-        self._values = self._adapter.values.to(self._dtype, copy=True)
-        self._gradient = torch.empty_like(self._values)
-        sizes = [sum(p.numel() for p in linear.parameters) for linear in self._linears]
-        places = zip(self._values.split(sizes), self._gradient.split(sizes), strict=True)
-        for linear, place in zip(self._linears, places, strict=True):
-            linear.bind(*place)
-
     def use_float32(self) -> None:
         """Compute in float32; each weight is converted when it is used, so that memory suffices."""
         self._dtype = torch.float32
         self._ops = TorchFusedOps()
-        self._bind()
+        self._adapter.bind(self._linears, self._dtype)
 
     def count_float32_bytes(self) -> int:
         layers = (linear.weight.numel() for linear in self._linears)
@@ -164,7 +154,7 @@ class LlamaCausalLM:
         self._run_number += 1
         self._keep.release_all()
         self._scratch.release_all()
-        self._values.copy_(self._adapter.values)
+        self._adapter.begin_forward()
         context = self._make_context(batch, records=records)
         keep, width = self._keep, self._embedding.shape[1]
         shape = (round_up(len(batch.ids), step=TOKENS_STEP), width)
@@ -206,6 +196,7 @@ class LlamaCausalLM:
         if run.number != self._run_number:
             raise RuntimeError("the memory of this forward pass has been used by another pass")
         self._run_number += 1
+        self._adapter.begin_backward()
         context, keep, dtype = run.context, self._keep, self._dtype
         num_labels = len(upstream)
         run.gradient[:num_labels].mul_(upstream[:, None])
@@ -221,7 +212,7 @@ class LlamaCausalLM:
                     states = run.hidden[index], keep.empty(*grad.shape, dtype=dtype)
                     layer_run = layer.forward(*states, context, run.seeds[index])
                 layer.backward(grad, layer_run, context, is_first=index == 0)
-        self._adapter.add_gradient(self._gradient)
+        self._adapter.end_backward()
 
     def _make_context(self, batch: MicroBatch, *, records: bool) -> PassContext:
         wide = torch.promote_types(self._dtype, torch.float32)

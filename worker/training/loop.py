@@ -8,7 +8,6 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from app.recipes.chat import Recipe
 from worker.run_folder import CheckpointWritten, ExitCode, Metrics, Noted, RunFolder, Started
@@ -20,6 +19,7 @@ from worker.training.environment import StopSignal
 from worker.training.errors import TrainingError
 from worker.training.loss_warnings import LossWarnings
 from worker.training.objectives import Objective, mean_metrics
+from worker.training.optimizer import ClippingAdamW
 from worker.training.ranks import ALONE, Ranks
 from worker.training.sampler import EpochSampler
 from worker.training.serving_check.stored import StoredAdapter
@@ -39,7 +39,7 @@ class TrainingLoop(Generic[RowT]):
     sampler: EpochSampler[RowT]
     objective: Objective[RowT]
     parameters: Sequence[nn.Parameter]
-    optimizer: Optimizer
+    optimizer: ClippingAdamW
     validation: Validation[RowT] | None
     checkpointer: Checkpointer
     stop: StopSignal
@@ -233,7 +233,7 @@ class TrainingLoop(Generic[RowT]):
         own_rows = ranks.select(rows, objective.num_tokens)
         sums = [self._backward(part, num_items) for part in objective.split(own_rows)]
         ranks.add_gradients(self.parameters)
-        clipped = nn.utils.clip_grad_norm_(self.parameters, self.recipe.max_grad_norm)
+        clipped = self.optimizer.clip(self.recipe.max_grad_norm)
         # Until here nothing has waited for the device.
         norm = float(clipped)
         values = mean_metrics(ranks.add(sums), num_items, "train")

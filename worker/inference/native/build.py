@@ -29,9 +29,11 @@ DTYPES = {"bfloat16": ("-DLUTHIER_BF16",), "float32": ()}
 # Words of packed weights are read by another type than they are written by.
 # Loops that are peeled until their data is aligned would add in an order that depends on addresses.
 NO_PEELING = "--param=vect-max-peeling-for-alignment=0"
+# Loops with square roots would not be vectorized.
+NO_ERRNO = "-fno-math-errno"
 FLAGS = (
     *("-std=gnu11", "-O3", "-fno-strict-aliasing", "-fopenmp-simd", "-fPIC", "-shared"),
-    NO_PEELING,
+    *(NO_PEELING, NO_ERRNO),
 )
 # A compiler takes 3 seconds; the model is served without kernels if it takes longer than this.
 TIMEOUT_SECONDS = 60.0

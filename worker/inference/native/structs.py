@@ -17,6 +17,8 @@ KEYS = 64
 MAX_QUERIES = 192
 # Inputs that are quantized together.
 BLOCK = 32
+# Numbers of a parameter that one thread updates at once.
+UNIT_NUMBERS = 16384
 
 
 class _Part(Structure):
@@ -117,9 +119,26 @@ class Step(Structure):
     )
 
 
+class Parameter(Structure):
+    """A trained parameter, of whose numbers a unit has `UNIT_NUMBERS`, for AdamW."""
+
+    _fields_ = (
+        ("weights", c_void_p),
+        ("mean", c_void_p),
+        ("square", c_void_p),
+        ("gradient", c_void_p),
+        ("count", c_int64),
+        ("first_unit", c_int64),
+        ("shrink", c_float),
+        ("step_size", c_float),
+        ("root_scale", c_float),
+        ("is_wide", c_int32),
+    )
+
+
 def compute_layout(itemsize: int) -> int:
     """Compute what `layout` of a library for numbers of this size must return."""
-    digest = itemsize + ctypes.sizeof(RowBlock) + KEYS
+    digest = itemsize + ctypes.sizeof(RowBlock) + KEYS + ctypes.sizeof(Parameter)
     for kind in (Step, Layer, RowGroup, LoraPair):
         digest = digest * 1000 + ctypes.sizeof(kind)
     return digest

@@ -91,13 +91,7 @@ class BertEncoder:
         self._run: _Run | None = None
         self._run_number = 0
         parts = [part for layer in self._layers for part in layer.parts]
-        self._weights = FlatWeights([p for part in parts for p in part.parameters])
-        self._values = self._weights.values.to(dtype, copy=True)
-        self._gradient = torch.empty_like(self._values)
-        sizes = [sum(p.numel() for p in part.parameters) for part in parts]
-        places = zip(self._values.split(sizes), self._gradient.split(sizes), strict=True)
-        for part, (values, gradient) in zip(parts, places, strict=True):
-            part.bind(values, gradient)
+        self._weights = FlatWeights(parts, dtype)
 
     def compute_states(self, texts: PaddedBatch) -> Tensor:
         """Compute the last layer's states [rows, length, width]; those of padding are zero."""
@@ -111,7 +105,7 @@ class BertEncoder:
         keep, scratch = self._keep, self._scratch
         keep.release_all()
         scratch.release_all()
-        self._values.copy_(self._weights.values)
+        self._weights.begin_forward()
         slots, lengths = _find_tokens(texts.mask)
         ids = texts.ids.flatten()[slots]
         batch = collate_texts([part.numpy() for part in ids.int().split(lengths)], ids.device)
@@ -137,6 +131,7 @@ class BertEncoder:
         run, self._run = self._run, None
         if run is None or run.number != number:
             raise RuntimeError("the memory of this forward pass has been used by another pass")
+        self._weights.begin_backward()
         of_tokens = upstream.flatten(0, 1)[run.slots]
         output = run.layers[-1].normed.x
         grad = self._keep.empty(*output.shape, dtype=self._dtype)
@@ -145,7 +140,7 @@ class BertEncoder:
         for index in reversed(range(len(self._layers))):
             layer = self._layers[index]
             layer.backward(grad, run.layers[index], run.context, is_first=index == 0)
-        self._weights.add_gradient(self._gradient)
+        self._weights.end_backward()
 
     def _embed(self, batch: MicroBatch, token_types: Tensor | None, slots: Tensor) -> Tensor:
         """Embed the tokens [T, d]; embeddings are frozen."""

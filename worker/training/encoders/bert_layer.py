@@ -51,7 +51,7 @@ class _Norm:
         self._gradient: Tensor | None = None
 
     def bind(self, values: Tensor, gradient: Tensor) -> None:
-        """Write the gradient of weight and bias to this flat place."""
+        """See TrainedLayer; the values are used without rounding."""
         self._gradient = gradient.view(2, -1) if self.parameters else None
 
     def forward(self, hidden: Tensor, delta: Tensor, context: PassContext) -> Normed:

@@ -44,6 +44,7 @@ from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.loop import TrainingLoop
 from worker.training.memory_check import check_memory
 from worker.training.micro_batch_limits import reduce_limits
+from worker.training.native_fused_ops import find_kernels
 from worker.training.optimizer import build_optimizer
 from worker.training.preloading import load_tokenizer
 from worker.training.validation import Validation
@@ -119,7 +120,12 @@ def _build_loop(
     )
     sampler = LengthGroupedSampler(train.rows, batch_size, recipe.n_epochs, spec.seed)
     parameters = list(weights.parameters().values())
-    optimizer = build_optimizer(parameters, weight_decay=recipe.weight_decay)
+    dtype = choose_dtype(encoder.device)
+    optimizer = build_optimizer(
+        parameters,
+        weight_decay=recipe.weight_decay,
+        kernels=find_kernels(_get_kernels_folder(spec), dtype, encoder.device),
+    )
     best_weights = validation = None
     if valid is not None:
         validation = Validation.for_training(
@@ -136,7 +142,7 @@ def _build_loop(
             patience=patience,
             keep=recipe.extra["keep"] == "best",
         )
-    fingerprint = get_environment_fingerprint(encoder.device, choose_dtype(encoder.device))
+    fingerprint = get_environment_fingerprint(encoder.device, dtype)
     return TrainingLoop(
         folder=folder,
         recipe=recipe,
@@ -198,7 +204,7 @@ def _build_model(
     )
     settings = choose_lora_settings(spec.hyperparameters)
     initial = load_adapter(folder.init_adapter) if folder.init_adapter.exists() else None
-    kernels = get_kernels_folder(Path(spec.model_cache)) if spec.native_kernels else None
+    kernels = _get_kernels_folder(spec)
     if inputs.task.tuning == "lora":
         if initial is not None:
             layers = list(find_linear_layers(encoder.backbone))
@@ -219,6 +225,10 @@ def _load_backbone(
     if light is not None and bert.supports(light):
         return light
     return load_backbone(folder, dtype=dtype, device=device, max_length=max_length)
+
+
+def _get_kernels_folder(spec: RunSpec) -> Path | None:
+    return get_kernels_folder(Path(spec.model_cache)) if spec.native_kernels else None
 
 
 def _evaluation_file(

@@ -30,7 +30,7 @@ class TunedLinear:
         self._bias = self._weight_gradient = self._bias_gradient = self.weight
 
     def bind(self, values: Tensor, gradient: Tensor) -> None:
-        """Use weights and gradients at these flat places, in the order of `parameters`."""
+        """See TrainedLayer."""
         num_outputs, num_inputs = self._shape
         sizes = [num_outputs * num_inputs, num_outputs]
         weight, self._bias = values.split(sizes)

@@ -125,9 +125,13 @@ def test_native_operations_change_no_more_than_rounding(kernels_folder: Path) ->
         assert difference < 0.05, name
 
 
-def test_gradients_accumulate_until_they_are_reset() -> None:
+@pytest.mark.parametrize("takes_any_dtype", [False, True])
+def test_gradients_accumulate_until_they_are_reset(takes_any_dtype: bool) -> None:
     backbone = make_backbone(torch.float64)
     encoder = BertEncoder(backbone, torch.float64, None)
+    for parameter in backbone.parameters():
+        if takes_any_dtype and parameter.requires_grad:
+            parameter.grad_dtype = None
     for lengths in (LENGTHS, [4, 8]):
         encoder.compute_states(make_batch(lengths)).square().sum().backward()
     both = gradients(backbone)
@@ -135,6 +139,30 @@ def test_gradients_accumulate_until_they_are_reset() -> None:
         encoder.compute_states(make_batch(lengths)).square().sum().backward()
         both = {name: both[name] - gradient for name, gradient in gradients(backbone).items()}
     assert all(float(rest.abs().max()) < 1e-9 for rest in both.values())
+
+
+def test_optimizers_of_any_dtype_get_the_gradients_that_products_wrote() -> None:
+    """Those of several passes are added up in the weights' dtype."""
+
+    def compute(*, passes: int) -> dict[str, Tensor]:
+        for _ in range(passes):
+            encoder.compute_states(make_batch(LENGTHS)).square().sum().backward()
+        return gradients(backbone)
+
+    found = []
+    for takes_any_dtype in (False, True):
+        backbone = make_backbone(torch.float32)
+        for parameter in backbone.parameters():
+            if takes_any_dtype and parameter.requires_grad:
+                parameter.grad_dtype = None
+        encoder = BertEncoder(backbone, torch.bfloat16, None)
+        found.append([compute(passes=1), compute(passes=2), compute(passes=1)])
+        dtypes = [{gradient.dtype for gradient in of_passes.values()} for of_passes in found[-1]]
+        once = torch.bfloat16 if takes_any_dtype else torch.float32
+        assert dtypes == [{once}, {torch.float32}, {once}]
+    for wide, narrow in zip(*found, strict=True):
+        for name, gradient in wide.items():
+            assert torch.equal(gradient, narrow[name].float()), name
 
 
 def test_a_pass_that_is_computed_again_has_its_own_gradient() -> None:
