@@ -54,6 +54,7 @@ typedef struct {
 #include "prompt_attention.h"
 #include "training.h"
 #include "encoder_training.h"
+#include "text_attention.h"
 #include "adamw.h"
 #include "training_attention.h"
 #include "hadamard_product.h"

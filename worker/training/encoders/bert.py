@@ -18,8 +18,7 @@ from worker.encoding.backbone import Backbone
 from worker.encoding.bert_files import Bert
 from worker.encoding.tokenizer import PaddedBatch
 from worker.training.adapted_linear import FlatWeights, draw_seed
-from worker.training.batching import MicroBatch, collate_texts
-from worker.training.encoders.attention import EncoderAttention, EncoderShape
+from worker.training.encoders.attention import EncoderShape, make_attention
 from worker.training.encoders.bert_layer import EncoderLayer, LayerRun, PassContext
 from worker.training.encoders.fused_ops import choose_encoder_ops
 from worker.training.fused_ops import TorchFusedOps
@@ -108,11 +107,10 @@ class BertEncoder:
         self._weights.begin_forward()
         slots, lengths = _find_tokens(texts.mask)
         ids = texts.ids.flatten()[slots]
-        batch = collate_texts([part.numpy() for part in ids.int().split(lengths)], ids.device)
         wide = self._weights.values.dtype
-        attention = EncoderAttention(batch, lengths, self._shape, self._ops, keep, scratch)
+        attention = make_attention(ids, lengths, self._shape, self._ops, keep, scratch)
         context = PassContext(attention, self._ops, keep, scratch, wide)
-        embedded = self._embed(batch, texts.token_type_ids, slots)
+        embedded = self._embed(texts, slots)
         x = keep.empty(round_up(len(ids), step=TOKENS_STEP), embedded.shape[1], dtype=self._dtype)
         x[: len(ids)] = embedded
         x[len(ids) :].zero_()
@@ -142,13 +140,15 @@ class BertEncoder:
             layer.backward(grad, run.layers[index], run.context, is_first=index == 0)
         self._weights.end_backward()
 
-    def _embed(self, batch: MicroBatch, token_types: Tensor | None, slots: Tensor) -> Tensor:
-        """Embed the tokens [T, d]; embeddings are frozen."""
+    def _embed(self, texts: PaddedBatch, slots: Tensor) -> Tensor:
+        """Embed the tokens [T, d] at these places of the batch; embeddings are frozen."""
         parts, norm = self._embeddings, self._embeddings.LayerNorm
-        types = torch.zeros_like(slots) if token_types is None else token_types.flatten()[slots]
+        ids, types = texts.ids.flatten()[slots], torch.zeros_like(slots)
+        if texts.token_type_ids is not None:
+            types = texts.token_type_ids.flatten()[slots]
         with torch.no_grad():
-            total = parts.word_embeddings(batch.ids) + parts.token_type_embeddings(types)
-            total = total + parts.position_embeddings(batch.positions)
+            total = parts.word_embeddings(ids) + parts.token_type_embeddings(types)
+            total = total + parts.position_embeddings(slots % texts.ids.shape[1])
             return layer_norm(total, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 

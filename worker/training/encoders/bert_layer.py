@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from worker.training.adapted_linear import AdaptedLinear, Projection
-from worker.training.attention import Kept
 from worker.training.encoders.attention import EncoderAttention
 from worker.training.encoders.fused_ops import EncoderOps
 from worker.training.encoders.tuned_linear import TunedLinear
@@ -78,7 +77,7 @@ class LayerRun:
 
     x: Tensor
     qkv: Projection | None
-    attention: Kept
+    attention: Any
     attended: Tensor
     o: Projection | None
     attention_normed: Normed
@@ -109,10 +108,11 @@ class EncoderLayer:
         keep, scratch, dtype = context.keep, context.scratch, x.dtype
         dropout = None if seed is None else torch.Generator(x.device).manual_seed(seed)
         with scratch.released_after():
-            qkv = scratch.empty(len(x), self._qkv.weight.shape[0], dtype=dtype)
+            memory = keep if context.attention.keeps_input else scratch
+            qkv = memory.empty(len(x), self._qkv.weight.shape[0], dtype=dtype)
             qkv_run = self._qkv.forward(x, qkv, keep, dropout)
             attended = keep.empty(len(x), self._o.weight.shape[1], dtype=dtype)
-            attention = context.attention.forward(qkv, attended, records=False)
+            attention = context.attention.forward(qkv, attended)
         with scratch.released_after():
             delta = scratch.empty(*x.shape, dtype=dtype)
             o_run = self._o.forward(attended, delta, keep, dropout)

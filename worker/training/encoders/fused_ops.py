@@ -5,6 +5,8 @@ As in `worker.training.fused_ops`: by torch's operations for any dtype, and the 
 in float64 for models in float64.
 """
 
+import ctypes
+from collections.abc import Callable
 from ctypes import c_float, c_int64, c_void_p
 from pathlib import Path
 from typing import Protocol
@@ -123,6 +125,9 @@ class TorchEncoderOps(TorchFusedOps):
 class NativeEncoderOps(NativeFusedOps):
     """Implements `EncoderOps` for contiguous tensors of the kernels' dtype on a CPU."""
 
+    # Up to this length texts attend where they are in the stream.
+    max_text_length = 64
+
     def __init__(self, kernels: Kernels) -> None:
         super().__init__(kernels)
         pointers = [c_void_p] * 8
@@ -134,6 +139,19 @@ class NativeEncoderOps(NativeFusedOps):
         self._gelu_backward = self._declare("gelu_backward", *pointers[:4])
         self._masked_softmax = self._declare("masked_softmax", c_float, c_int64, *pointers[:2])
         self._softmax_rows_backward = self._declare("softmax_backward", c_float, *pointers[:2])
+        self._attend_texts = self._declare_texts("attend_texts", 3)
+        self._attend_texts_backward = self._declare_texts("attend_texts_backward", 4)
+
+    def _declare_texts(self, name: str, num_pointers: int) -> Callable[..., None]:
+        """Declare a function of threads, numbers of texts and heads, their size, and pointers."""
+        run = self._kernels.declare(name, c_void_p, *[c_int64] * 3, *[c_void_p] * num_pointers)
+
+        def call(heads: int, head_dim: int, bounds: Tensor, *arguments: Tensor) -> None:
+            pointers = [argument.data_ptr() for argument in (bounds, *arguments)]
+            threads = self._kernels.get_threads()
+            run(ctypes.addressof(threads), len(bounds) - 1, heads, head_dim, *pointers)
+
+        return call
 
     def add_layer_norm(
         self, hidden: Tensor, delta: Tensor, weight: Tensor, bias: Tensor, eps: float,
@@ -168,6 +186,22 @@ class NativeEncoderOps(NativeFusedOps):
 
     def softmax_backward(self, weights: Tensor, grad: Tensor, scale: float) -> None:
         self._softmax_rows_backward(grad, scale, weights, grad)
+
+    def attend_texts(
+        self, qkv: Tensor, bounds: Tensor, heads: int, head_dim: int, out: Tensor
+    ) -> None:
+        """Attend within texts: qkv [T, 3 · heads · head_dim] -> out [T, heads · head_dim].
+
+        `bounds` [texts + 1] in int64 are the texts' first tokens, and the end.
+        """
+        self._attend_texts(heads, head_dim, bounds, qkv, out)
+
+    def attend_texts_backward(
+        self, qkv: Tensor, grad: Tensor, bounds: Tensor, heads: int, head_dim: int,
+        grad_qkv: Tensor,
+    ) -> None:  # fmt: skip
+        """Compute the gradient of `qkv` of that of the output."""
+        self._attend_texts_backward(heads, head_dim, bounds, qkv, grad, grad_qkv)
 
 
 def choose_encoder_ops(folder: Path | None, dtype: torch.dtype, device: torch.device) -> EncoderOps:

@@ -107,11 +107,14 @@ def test_dropout_of_adapters_is_repeated_by_the_seed() -> None:
         assert not torch.equal(encoder.compute_states(batch), first)
 
 
-def test_native_operations_change_no_more_than_rounding(kernels_folder: Path) -> None:
+@pytest.mark.parametrize("lengths", [LENGTHS, [9, 64, 3, 64, 25, 9]])
+def test_native_operations_change_no_more_than_rounding(
+    kernels_folder: Path, lengths: list[int]
+) -> None:
     """In bfloat16, gradients with and without them are as near as two orders of a sum."""
     results = []
     for kernels in (None, kernels_folder):
-        backbone, batch = make_backbone(torch.float32), make_batch(LENGTHS)
+        backbone, batch = make_backbone(torch.float32), make_batch(lengths)
         states = BertEncoder(backbone, torch.bfloat16, kernels).compute_states(batch)
         states.square().sum().backward()
         results.append((states.detach(), gradients(backbone)))

@@ -1,10 +1,11 @@
 """Fused operations of encoders: gradients equal autograd's in float64, native ones torch's."""
 
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 import torch
-from torch.nn.functional import gelu, layer_norm
+from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
 from tests.worker.training.fused_op_cases import Case, leaf
 from worker.training import native_fused_ops
@@ -81,6 +82,32 @@ def test_softmax_sees_the_tokens_of_its_text_alone(case: Case[EncoderOps]) -> No
     case.ops.softmax_backward(scores, upstream, 0.3)
     assert inputs.grad is not None
     case.check(upstream, inputs.grad)
+
+
+@pytest.mark.parametrize("head_dim", [32, 20])
+def test_short_texts_attend_within_the_stream(case: Case[EncoderOps], head_dim: int) -> None:
+    if not isinstance(case.ops, NativeEncoderOps):
+        pytest.skip("texts are padded without native code")
+    lengths, heads = [1, 7, 16, 17, case.ops.max_text_length], 3
+    bounds, num_tokens = torch.tensor([0, *accumulate(lengths)]), sum(lengths)
+    qkv, upstream = (
+        case.random(num_tokens, 3 * heads * head_dim),
+        case.random(num_tokens, heads * head_dim),
+    )
+    out, grad = case.empty(*upstream.shape), case.empty(*qkv.shape)
+    case.ops.attend_texts(qkv, bounds, heads, head_dim, out)
+    case.ops.attend_texts_backward(qkv, upstream, bounds, heads, head_dim, grad)
+    inputs = leaf(qkv)
+    # [heads, length, head_dim] of each text.
+    parts = [
+        text.view(len(text), 3, heads, -1).permute(1, 2, 0, 3) for text in inputs.split(lengths)
+    ]
+    attended = [scaled_dot_product_attention(*part).transpose(0, 1).flatten(1) for part in parts]
+    expected = torch.cat(attended)
+    expected.backward(upstream.to(F64))
+    assert inputs.grad is not None
+    case.check(out, expected)
+    case.check(grad, inputs.grad)
 
 
 def test_columns_are_summed_in_float32(case: Case[EncoderOps]) -> None:
