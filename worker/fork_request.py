@@ -1,12 +1,10 @@
 """Requests to the fork server, and the words that both sides exchange.
 
-At its start it is told which models jobs are likely to need (`PreloadRequest`).
-
-The supervisor writes one request per line to the server's standard input. For a training process,
-the process that the
-server forks answers on the server's standard output with its process id, once it is the
-supervisor's child and in its sandbox, and waits for GO. So the supervisor can give up at any time:
-a process that gets no GO never trains.
+The supervisor writes one request per line to the server's standard input: first, which models jobs
+are likely to need (`PreloadRequest`), then one for each training process (`ForkRequest`). The
+process that the server forks answers on the server's standard output with its process id, once it
+is the supervisor's child and in its sandbox, and waits for GO. So the supervisor can give up at any
+time: a process that gets no GO never trains.
 """
 
 import json

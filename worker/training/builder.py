@@ -52,7 +52,7 @@ from worker.training.divergence import DivergenceDetector
 from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.errors import user_error
 from worker.training.loop import TrainingLoop
-from worker.training.memory_plan import must_recompute
+from worker.training.memory_plan import plan_recomputation
 from worker.training.objective_building import build_dpo, build_supervised
 from worker.training.objectives.dpo import DpoObjective, read_pairs
 from worker.training.objectives.supervised import SupervisedObjective, read_rows
@@ -128,7 +128,7 @@ def build_training_loop(
     reported = {
         **lora.report(),
         **_report_rows(spec, renderer, long_rows, validation_rows),
-        **_plan_memory(spec, model, data.rows),
+        **plan_recomputation(spec, model, data.rows, ranks),
     }
     recipe = replace(recipe, extra={**recipe.extra, **reported})
     loop = _build_loop(folder, spec, stop, ranks, recipe, model, rows, validation_rows)
@@ -237,16 +237,6 @@ def _report_rows(
         "keep": keep,
         **({} if patience is None else {"early_stopping_patience": patience}),
     }
-
-
-def _plan_memory(spec: RunSpec, model: AdaptedModel, rows: Sequence[Any]) -> dict[str, Any]:
-    """Keep no activations if the model's device has too little memory, and nobody decided."""
-    if "gradient_checkpointing" in drop_auto(spec.hyperparameters):
-        return {}
-    if spec.sharded:
-        return {"gradient_checkpointing": True}
-    longest = max(row.num_tokens for row in rows)
-    return {"gradient_checkpointing": True} if must_recompute(model, longest) else {}
 
 
 def _pack(spec: RunSpec, rows: Sequence[Any], max_tokens: int) -> Sequence[Any]:

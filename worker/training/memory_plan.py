@@ -12,11 +12,15 @@ from typing import Any
 
 import torch
 
+from app.recipes.chat import drop_auto
 from worker.model.llama import LlamaShape
 from worker.modeling import adapter_parameters, read_adapter_config
+from worker.run_folder import RunSpec
 from worker.training import llama
 from worker.training.adapted_llama import AdaptedModel
+from worker.training.base_loading import wants_sharded_base
 from worker.training.nf4 import INDEX_BYTES, is_quantized
+from worker.training.ranks import Ranks
 
 # Left to the allocator, whose blocks never fit exactly, to the loss's logits, and to libraries.
 RESERVED_SHARE = 0.1
@@ -54,6 +58,18 @@ class TokenBytes:
         scratch = 7 * n + 10 * d
         numbers = streams + layers * layer + scratch, streams + layer + scratch
         return cls(*(dtype.itemsize * number for number in numbers))
+
+
+def plan_recomputation(
+    spec: RunSpec, model: AdaptedModel, rows: Sequence[Any], ranks: Ranks
+) -> dict[str, Any]:
+    """Keep no activations if the model's device has too little memory, and nobody decided."""
+    if "gradient_checkpointing" in drop_auto(spec.hyperparameters):
+        return {}
+    if wants_sharded_base(spec, ranks):
+        return {"gradient_checkpointing": True}
+    longest = max(row.num_tokens for row in rows)
+    return {"gradient_checkpointing": True} if must_recompute(model, longest) else {}
 
 
 def must_recompute(model: AdaptedModel, longest_row: int) -> bool:

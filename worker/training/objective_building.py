@@ -8,6 +8,7 @@ from app.recipes.chat import CPU_MICRO_BATCH_TOKENS, Recipe
 from worker.inference.native.build import get_kernels_folder
 from worker.run_folder import RunSpec
 from worker.training.adapted_llama import AdaptedModel
+from worker.training.base_loading import wants_sharded_base
 from worker.training.forward import CausalLM, choose_causal_lm
 from worker.training.memory_plan import limit_tokens
 from worker.training.micro_batch_limits import MicroBatchLimits, reduce_limits
@@ -54,7 +55,7 @@ def _choose_causal_lm(spec: RunSpec, recipe: Recipe, model: AdaptedModel, ranks:
     options: dict[str, Any] = {
         name: recipe.extra[name] for name in ("neftune_alpha", "gradient_checkpointing")
     }
-    if spec.sharded and ranks.count > 1:
+    if wants_sharded_base(spec, ranks):
         from worker.training.sharding import ShardedCausalLM
 
         return ShardedCausalLM(model, ranks, **options)

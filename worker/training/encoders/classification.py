@@ -99,9 +99,7 @@ class ClassificationObjective(LengthGroupedObjective[TextRow]):
                 logits, targets, self._weights, reduction="none", label_smoothing=smoothing
             )
             correct = logits.argmax(1) == targets
-        return LossOutput(
-            loss=losses.sum(), num_items=len(rows), correct=correct.sum(), outputs=logits.detach()
-        )
+        return LossOutput(loss=losses.sum(), correct=correct.sum(), outputs=logits.detach())
 
     def measure(self, parts: Parts[TextRow]) -> EvaluationReport:
         ordered_rows = [row for part, _ in parts for row in part]

@@ -55,7 +55,6 @@ class EmbeddingObjective(ContrastiveObjective[TripletRow]):
         correct = (similarity.argmax(1) == targets).sum()
         return LossOutput(
             loss=loss,
-            num_items=len(rows),
             correct=correct,
             outputs=vectors[: 2 * len(rows)].detach(),
         )

@@ -55,9 +55,7 @@ class QuestionAnsweringObjective(LengthGroupedObjective[TextRow]):
         targets = torch.from_numpy(np.stack([row.target for row in rows])).to(scores.device)
         losses = functional.nll_loss(scores, targets, reduction="none").mean(1)
         correct = (scores.argmax(1) == targets).all(1)
-        return LossOutput(
-            loss=losses.sum(), num_items=len(rows), correct=correct.sum(), outputs=scores.detach()
-        )
+        return LossOutput(loss=losses.sum(), correct=correct.sum(), outputs=scores.detach())
 
     def measure(self, parts: Parts[TextRow]) -> EvaluationReport:
         scored = _list_rows_with_scores(parts)

@@ -36,7 +36,6 @@ class CosentObjective(ContrastiveObjective[ScoredPairRow]):
         in_order = ((differences < 0) & is_higher).sum() / is_higher.sum().clamp(min=1)
         return LossOutput(
             loss=loss * len(rows),
-            num_items=len(rows),
             correct=(in_order * len(rows)).round(),
             outputs=cosines.detach(),
         )

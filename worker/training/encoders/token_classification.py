@@ -86,7 +86,7 @@ class TokenClassificationObjective(LengthGroupedObjective[TextRow]):
         )
         tags = of_units.detach().argmax(1)
         correct = (tags[is_learned] == targets).sum()
-        return LossOutput(loss=losses.sum(), num_items=len(targets), correct=correct, outputs=tags)
+        return LossOutput(loss=losses.sum(), correct=correct, outputs=tags)
 
     def measure(self, parts: Parts[TextRow]) -> EvaluationReport:
         tagged = _list_rows_with_tags(parts)

@@ -11,7 +11,7 @@ RowT = TypeVar("RowT")
 
 @dataclass(frozen=True, slots=True)
 class LossOutput:
-    """Loss of some rows: a sum over `num_items` items (tokens, rows or pairs).
+    """Loss of some rows: a sum over their items (tokens, rows or pairs).
 
     `correct` is the number of items predicted correctly, or None where that is undefined.
     `metrics` are further sums over the same items, without a graph; their means are reported under
@@ -20,7 +20,6 @@ class LossOutput:
     """
 
     loss: Tensor
-    num_items: int
     correct: Tensor | None = None
     metrics: Mapping[str, Tensor] = field(default_factory=dict)
     outputs: Tensor | None = None

@@ -100,7 +100,6 @@ class DpoObjective:
         margins = rewards[:, 0] - rewards[:, 1]
         return LossOutput(
             loss=self._compute_losses(margins).sum(),
-            num_items=len(rows),
             metrics={
                 "reward_accuracy": (margins > 0).sum(),
                 "reward_margin": margins.detach().sum(),

@@ -69,7 +69,7 @@ class SupervisedObjective:
         batch = collate_for(self.model, rows, self.device)
         smoothing = self._label_smoothing if torch.is_grad_enabled() else 0.0
         token_nll, correct = self.model.token_nll(batch, label_smoothing=smoothing)
-        return LossOutput(loss=token_nll.sum(), num_items=len(token_nll), correct=correct.sum())
+        return LossOutput(loss=token_nll.sum(), correct=correct.sum())
 
 
 def read_rows(
