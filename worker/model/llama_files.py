@@ -86,6 +86,7 @@ def _is_plain(config: Mapping[str, Any]) -> bool:
         and rope["rope_type"] == "default"
         and config.get("attention_bias") is False
         and config.get("mlp_bias") is False
+        and config.get("sliding_window") is None
         and "quantization_config" not in config
     )
 

@@ -44,7 +44,8 @@ class NativeAdamW(ClippingAdamW):
     """Reads and writes each parameter, its gradient and its moments once, in native code.
 
     torch's step has a pass to clip, and gradients must have the parameters' dtype; here they may
-    have that of the kernels too. For contiguous parameters in float32 on a CPU.
+    have that of the kernels too. For contiguous parameters in float32 on a CPU; those without a
+    gradient are left as they are.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], kernels: Kernels, **options: Any) -> None:
@@ -55,13 +56,11 @@ class NativeAdamW(ClippingAdamW):
         self._update = kernels.declare("adamw", *table, *[c_float] * 5)
         self._clip_factor = 1.0
         parameters = self.list_parameters()
-        self._table = (Parameter * len(parameters))()
-        self._num_units = 0
-        for row, parameter in zip(self._table, parameters, strict=True):
+        for parameter in parameters:
             # Gradients of any dtype.
             parameter.grad_dtype = None
-            row.count, row.first_unit = parameter.numel(), self._num_units
-            self._num_units += -(-row.count // UNIT_NUMBERS)
+        self._table = (Parameter * len(parameters))()
+        self._num_rows = self._num_units = 0
 
     def clip(self, max_norm: float) -> Tensor:
         """See ClippingAdamW; the gradients themselves stay, and are clipped by `step`."""
@@ -75,12 +74,12 @@ class NativeAdamW(ClippingAdamW):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Take a step, for all parameters."""
+        """Take a step, for all parameters that have a gradient."""
         gradients = self._point_to_gradients()
         rows = iter(self._table)
         for group in self.param_groups:
             beta1, beta2 = group["betas"]
-            for parameter in group["params"]:
+            for parameter in filter(_has_gradient, group["params"]):
                 state, row = self._get_state(parameter), next(rows)
                 state["step"] += 1
                 step, rate = float(state["step"]), group["lr"]
@@ -96,13 +95,15 @@ class NativeAdamW(ClippingAdamW):
 
     def _point_to_gradients(self) -> Sequence[Tensor]:
         """Write the gradients' addresses into the table; they are valid while these are kept."""
-        gradients = []
-        for row, parameter in zip(self._table, self.list_parameters(), strict=True):
-            assert parameter.grad is not None
-            gradient = parameter.grad.contiguous()
-            row.gradient = gradient.data_ptr()
+        gradients = [p.grad.contiguous() for p in self.list_parameters() if p.grad is not None]
+        self._num_rows, self._num_units = len(gradients), 0
+        for row, gradient in zip(self._table, gradients, strict=False):
+            row.gradient, row.count = gradient.data_ptr(), gradient.numel()
             row.is_wide = gradient.dtype == torch.float32
-            gradients.append(gradient)
+            if not row.is_wide and gradient.dtype != self._kernels.dtype:
+                raise TypeError(f"the kernels cannot read gradients in {gradient.dtype}")
+            row.first_unit = self._num_units
+            self._num_units += -(-row.count // UNIT_NUMBERS)
         return gradients
 
     def _get_state(self, parameter: nn.Parameter) -> dict[str, Tensor]:
@@ -117,7 +118,11 @@ class NativeAdamW(ClippingAdamW):
     def _run(self, function: Any, *arguments: float | int) -> None:
         threads = self._kernels.get_threads()
         table = ctypes.addressof(threads), ctypes.addressof(self._table)
-        function(*table, len(self._table), self._num_units, *arguments)
+        function(*table, self._num_rows, self._num_units, *arguments)
+
+
+def _has_gradient(parameter: nn.Parameter) -> bool:
+    return parameter.grad is not None
 
 
 def build_optimizer(

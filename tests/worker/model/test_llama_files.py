@@ -62,6 +62,7 @@ def test_it_equals_the_model_of_transformers(
         {"head_dim": None},
         {"rope_parameters": {"rope_theta": 1e4, "rope_type": "linear", "factor": 2.0}},
         {"quantization_config": {}},
+        {"sliding_window": 16},
         {"num_hidden_layers": 1},
     ],
 )

@@ -97,6 +97,35 @@ def test_gradients_may_have_different_dtypes(kernels: Kernels) -> None:
     assert all(map(torch.equal, *results))
 
 
+def test_parameters_without_gradients_stay(kernels: Kernels) -> None:
+    """As layers that an architecture computes for some inputs only."""
+    used, unused = make_parameters(), make_parameters()[1]
+    alone = make_parameters()
+    optimizer = build_optimizer([used[0], unused, *used[1:]], weight_decay=0.1, kernels=kernels)
+    reference = build_optimizer(alone, weight_decay=0.1, kernels=kernels)
+    before = unused.detach().clone()
+    for step in (1, 2):
+        for parameters in (used, alone):
+            for parameter, gradient in zip(
+                parameters, make_gradients(step, kernels.dtype), strict=True
+            ):
+                parameter.grad = gradient
+        norms = take_step(optimizer, used, step), take_step(reference, alone, step)
+        assert norms[0] == norms[1]
+    assert torch.equal(unused, before)
+    assert not optimizer.state[unused]
+    assert all(map(torch.equal, used, alone))
+
+
+def test_gradients_that_the_kernels_cannot_read_are_an_error(kernels: Kernels) -> None:
+    parameters = make_parameters()
+    optimizer = build_optimizer(parameters, weight_decay=0.1, kernels=kernels)
+    for parameter, gradient in zip(parameters, make_gradients(1, torch.float16), strict=True):
+        parameter.grad = gradient
+    with pytest.raises(TypeError, match="float16"):
+        optimizer.clip(MAX_NORM)
+
+
 def test_a_native_step_does_not_depend_on_the_number_of_threads(kernels: Kernels) -> None:
     results, threads = [], torch.get_num_threads()
     for count in (1, 3):

@@ -138,7 +138,7 @@ class Parameter(Structure):
 
 def compute_layout(itemsize: int) -> int:
     """Compute what `layout` of a library for numbers of this size must return."""
-    digest = itemsize + ctypes.sizeof(RowBlock) + KEYS + ctypes.sizeof(Parameter)
+    digest = itemsize + ctypes.sizeof(RowBlock) + KEYS + ctypes.sizeof(Parameter) + UNIT_NUMBERS
     for kind in (Step, Layer, RowGroup, LoraPair):
         digest = digest * 1000 + ctypes.sizeof(kind)
     return digest

@@ -18,6 +18,9 @@ from worker.training.batching import collate_texts
 from worker.training.encoders.fused_ops import EncoderOps, NativeEncoderOps
 from worker.training.workspace import Workspace
 
+# A thread holds a few numbers of each token of a short text, for each of a head, on its stack.
+MAX_SHORT_TEXT_HEAD_DIM = 256
+
 
 @dataclass(frozen=True, slots=True)
 class EncoderShape:
@@ -42,7 +45,7 @@ class EncoderAttention(Protocol):
         ...
 
     def backward(self, grad: Tensor, kept: Any, grad_qkv: Tensor) -> None:
-        """Compute the gradient of qkv of that of the output."""
+        """Compute the gradient of qkv from that of the output."""
         ...
 
 
@@ -110,6 +113,7 @@ def make_attention(
 
     `keep` has what the backward pass needs, `scratch` the rest.
     """
-    if isinstance(ops, NativeEncoderOps) and lengths[-1] <= ops.max_text_length:
-        return ShortTextAttention(lengths, shape, ops)
+    if isinstance(ops, NativeEncoderOps) and shape.head_dim <= MAX_SHORT_TEXT_HEAD_DIM:
+        if lengths[-1] <= ops.max_text_length:
+            return ShortTextAttention(lengths, shape, ops)
     return PaddedAttention(ids, lengths, shape, ops, keep, scratch)

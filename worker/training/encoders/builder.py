@@ -221,7 +221,7 @@ def _build_model(
 def _load_backbone(
     folder: Path, dtype: torch.dtype, device: torch.device, max_length: int
 ) -> Backbone:
-    light = load_bert(folder, dtype=dtype, device=device)
+    light = load_bert(folder, dtype=dtype, device=device) if device.type == "cpu" else None
     if light is not None and bert.supports(light):
         return light
     return load_backbone(folder, dtype=dtype, device=device, max_length=max_length)
