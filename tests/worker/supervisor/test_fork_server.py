@@ -182,14 +182,18 @@ def read_state(pid: int) -> dict[str, Any]:
         for line in Path(f"/proc/{pid}/status").read_text().splitlines()
         if ":\t" in line
     )
-    names = ("Uid", "Gid", "Groups", "Umask", "NoNewPrivs", "Seccomp", "SigIgn", "SigBlk", "SigCgt")
+    # Which of the trainers' users it is depends on those that are in use at that time.
+    user = status["Uid"].split()[0]
+    names = ("Groups", "Umask", "NoNewPrivs", "Seccomp", "SigIgn", "SigBlk", "SigCgt")
     names += ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "PPid")
     files = {path.name: os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
     return {
         **{name: status[name] for name in names},
+        **{name: status[name].replace(user, "user") for name in ("Uid", "Gid")},
+        "is root": user == "0",
         "files": {name: path for name, path in files.items() if int(name) <= 2},
         "further files": sorted(path for name, path in files.items() if int(name) > 2),
-        "owner": Path(f"/proc/{pid}/stat").stat().st_uid,
+        "owns itself": Path(f"/proc/{pid}/stat").stat().st_uid == int(user),
         "folder": os.readlink(f"/proc/{pid}/cwd"),
         "limits": Path(f"/proc/{pid}/limits").read_text(),
         "oom score": Path(f"/proc/{pid}/oom_score_adj").read_text(),
