@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.catalog import CatalogModel
+from app.db.tables import Job
 from app.recipes.chat import LORA_RANK, SHARDED_QUANTIZATION, BaseQuantization
 
 # One base in memory serves the adapters of all its models; weights of its own would be a whole
@@ -20,11 +21,17 @@ TRUNCATED_PAIRS_REASON = (
 
 
 def find_impossible_chat_options(
-    chosen: dict[str, Any], base: CatalogModel, method: str, *, is_base_sharded: bool
+    chosen: dict[str, Any],
+    base: CatalogModel,
+    source: Job | None,
+    method: str,
+    *,
+    is_base_sharded: bool,
 ) -> Iterator[tuple[str, str]]:
     """Yield the name of each option with which the job would fail or its model be useless, and why.
 
-    `is_base_sharded` is true if training divides base models among processes.
+    `source` is the job that made the model to continue from, if any, and `is_base_sharded` is true
+    if training divides base models among processes.
     """
     if chosen.get("full") is True:
         yield "full", FULL_TUNING_REASON
@@ -32,11 +39,18 @@ def find_impossible_chat_options(
         yield "long_rows", TRUNCATED_PAIRS_REASON
     if is_base_sharded and chosen.get("quantization") == BaseQuantization.NF4:
         yield "quantization", SHARDED_QUANTIZATION
-    rank = chosen.get("lora_rank", "auto")
     most = base.max_lora_rank
-    if most is not None and (LORA_RANK if rank == "auto" else rank) > most:
+    inherited = None if source is None else (source.resolved_hyperparameters or {}).get("lora_rank")
+    rank = chosen.get("lora_rank", "auto")
+    rank = inherited or LORA_RANK if rank == "auto" else rank
+    if most is not None and rank > most:
+        advice = (
+            f"Use a lora_rank of at most {most}"
+            if rank != inherited
+            else f"The model to continue from has rank {rank}: start from the base model"
+        )
         yield (
             "lora_rank",
-            f"The engine of model {base.id} serves adapters up to rank {most}. Use a lora_rank of "
-            f"at most {most}, or ask the operator to raise max_lora_rank.",
+            f"The engine of model {base.id} serves adapters up to rank {most}. {advice}, or ask "
+            "the operator to raise max_lora_rank.",
         )

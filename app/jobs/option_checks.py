@@ -67,7 +67,7 @@ def _find_unused_options(
     yield from _find_options_without_validation(chosen, request)
     if request.method_type in GENERATIVE_METHODS:
         yield from find_impossible_chat_options(
-            chosen, base, request.method_type, is_base_sharded=rules.is_base_sharded
+            chosen, base, source, request.method_type, is_base_sharded=rules.is_base_sharded
         )
     else:
         yield from find_unused_encoder_options(chosen, source, request.method_type)

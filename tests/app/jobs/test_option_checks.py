@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,7 +11,7 @@ from openai import OpenAI
 from sqlalchemy.orm import Session
 
 from app.catalog import Catalog
-from app.db.tables import Project
+from app.db.tables import Job, Project
 from app.engine_options import EngineKind, EngineOptions
 from app.jobs.chat_option_checks import find_impossible_chat_options
 from tests.app.http.test_admission import expect_error
@@ -222,9 +223,38 @@ def test_adapters_that_the_models_engine_does_not_serve_are_refused(
     )
     for model, names in ((base, []), (served, ["lora_rank"] if is_refused else [])):
         found = find_impossible_chat_options(
-            {"lora_rank": rank}, model, "supervised", is_base_sharded=False
+            {"lora_rank": rank}, model, None, "supervised", is_base_sharded=False
         )
         assert [name for name, _ in found] == names
+
+
+@pytest.mark.parametrize(
+    ("rank", "inherited", "limit", "advice"),
+    [
+        ("auto", 8, 8, None),
+        ("auto", 64, 32, "The model to continue from has rank 64: start from the base model"),
+        (64, 64, 32, "The model to continue from has rank 64: start from the base model"),
+        (48, 16, 32, "Use a lora_rank of at most 32"),
+        # Jobs of earlier versions.
+        ("auto", None, 8, "Use a lora_rank of at most 8"),
+        ("auto", None, 16, None),
+    ],
+)
+def test_auto_is_the_rank_of_the_model_to_continue_from(
+    rank: int | str, inherited: int | None, limit: int, advice: str | None
+) -> None:
+    base = Catalog.load(ROOT / "tests/models.toml").get("base")
+    assert base is not None
+    served = replace(
+        base, engine=EngineKind.VLLM, engine_options=EngineOptions(max_lora_rank=limit)
+    )
+    source = Job(resolved_hyperparameters=None if inherited is None else {"lora_rank": inherited})
+    found = find_impossible_chat_options(
+        {"lora_rank": rank}, served, source, "supervised", is_base_sharded=False
+    )
+    reasons = dict(found)
+    assert list(reasons) == ([] if advice is None else ["lora_rank"])
+    assert (advice or "") in reasons.get("lora_rank", "")
 
 
 class TestContinueTraining:
@@ -263,6 +293,24 @@ class TestContinueTraining:
         shaped = build_job_body(files[0], "classification", model=tuned, lora_rank=4)
         error = expect_error(http.post(JOBS, json=shaped), 400)
         assert "no adapter that lora_rank could shape" in str(error["message"])
+
+    def test_rejects_a_rank_that_the_engine_does_not_serve(
+        self, api: Api, files: list[str], session: Session, account: Account, tmp_path: Path
+    ) -> None:
+        project = session.get_one(Project, account.principal.project_id)
+        resolved = {"lora_rank": 64}
+        job = make_job(session, project, base_model="base", resolved_hyperparameters=resolved)
+        make_model(session, job, "ft:base:acme::Abcd1234")
+        catalog = (ROOT / "tests/models.toml").read_text()
+        served = '"base"\nengine = "vllm"\nengine_options = { max_lora_rank = 32 }\n'
+        path = tmp_path / "models.toml"
+        path.write_text(catalog.replace('"base"\n', served, 1))
+        body = build_job_body(files[0], "supervised", model="ft:base:acme::Abcd1234")
+        with serve_with(api, account, models_file=path) as client:
+            error = expect_error(client.post(JOBS, json=body), 400)
+            assert error["param"] == "hyperparameters.lora_rank"
+            assert "start from the base model" in str(error["message"])
+            assert client.post(JOBS, json={**body, "model": "base"}).status_code == 200
 
     def test_accepts_either_generative_method(
         self, http: httpx.Client, files: list[str], session: Session, account: Account
