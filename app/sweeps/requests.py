@@ -34,6 +34,9 @@ def to_stored_job(job: CreateJob, seed: int) -> dict[str, Any]:
     chosen = job.merge_hyperparameters()
     explicit = {name: value for name, value in chosen.items() if value != AUTO}
     stored = job.model_dump(mode="json", include=set(FIELDS), exclude_none=True)
+    if job.integrations:
+        # Without unknown fields, which creation has reported once.
+        stored["integrations"] = [each.to_stored() for each in job.integrations]
     return {"seed": seed, **stored, "method": _build_method(job.method_type, explicit)}
 
 

@@ -6,6 +6,7 @@ import httpx
 import pytest
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
+from pydantic import SecretStr
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -14,7 +15,7 @@ from tests.app.files.test_routes import GOOD, LINE
 from tests.app.http.test_admission import expect_error
 from tests.app.jobs.test_routes import make_model
 from tests.factories import make_file, make_job
-from tests.live_api import Account
+from tests.live_api import Account, Api, serve_with
 
 SWEEPS = "/v1/fine_tuning/sweeps"
 RATE = "learning_rate_multiplier"
@@ -144,6 +145,24 @@ class TestCreate:
         after = {"after": page["data"][-1]["id"]}
         rest = http.get(f"{SWEEPS}/{sweep['id']}/events", params=after).json()
         assert (page["has_more"], len(rest["data"]), rest["has_more"]) == (True, 2, False)
+
+    def test_unknown_fields_of_integrations_are_reported_once(
+        self, api: Api, account: Account, job: dict[str, Any]
+    ) -> None:
+        run = {"type": "wandb", "wandb": {"project": "p", "group": "g"}}
+        with serve_with(api, account, wandb_api_key=SecretStr("0" * 40)) as client:
+            answer = client.post(SWEEPS, json=build_body(job | {"integrations": [run]}))
+            assert answer.status_code == 200, answer.text
+            sweep = answer.json()
+            assert "group" not in sweep["job"]["integrations"][0]["wandb"]
+            paths = [f"{SWEEPS}/{sweep['id']}"]
+            paths += [f"/v1/fine_tuning/jobs/{trial['job_id']}" for trial in sweep["trials"]]
+            messages = [
+                [event["message"] for event in client.get(f"{path}/events").json()["data"]]
+                for path in paths
+            ]
+        reports = [sum("wandb.group" in text for text in texts) for texts in messages]
+        assert reports == [1, 0, 0, 0, 0]
 
     def test_a_retry_creates_no_second_sweep(
         self, http: httpx.Client, job: dict[str, Any], session: Session
