@@ -14,8 +14,12 @@ def find_failing_rows(measured: MeasuredRows, role: str) -> JobFailure | None:
         return None
     first = measured.rows[failing[0] - 1]
     is_whole = measured.scale <= 1
-    which = f"example {failing[0]}" if is_whole else "one of them"
-    of = f"{len(measured.rows):,} examples" + ("" if is_whole else " that were measured")
+    of = f"{len(measured.rows):,} {'' if is_whole else 'measured '}{_name_rows(measured)}"
+    if len(failing) == 1:
+        fail, them = f"fails it, example {failing[0]}" if is_whole else "fails it", "it"
+    else:
+        which = f"example {failing[0]}" if is_whole else "one of them"
+        fail, them = f"fail it, such as {which}", "them"
     advice = (
         ", or use long_rows 'truncate' or 'drop'"
         if measured.rendering.long_rows == LongRowPolicy.ERROR
@@ -23,8 +27,7 @@ def find_failing_rows(measured: MeasuredRows, role: str) -> JobFailure | None:
     )
     return build_invalid_file_failure(
         role,
-        f"{len(failing):,} of its {of} fail it, such as {which}: {first.note} Change "
-        f"{'it' if len(failing) == 1 else 'them'}{advice}.",
+        f"{len(failing):,} of its {of} {fail}: {first.note} Change {them}{advice}.",
     )
 
 
@@ -54,9 +57,11 @@ def list_doubts(
     """List what may fail or end the job, though the estimate cannot say so for certain."""
     doubts = []
     if measured.scale > 1 and measured.rendering.long_rows == LongRowPolicy.ERROR:
+        were = "was" if len(measured.rows) == 1 else "were"
         doubts.append(
-            f"Of the training file, {len(measured.rows):,} examples were measured. The job fails "
-            f"if another one is longer than {measured.max_tokens} tokens (long_rows is 'error')."
+            f"Of the training file, {len(measured.rows):,} {_name_rows(measured)} {were} measured. "
+            f"The job fails if another one is longer than {measured.max_tokens} tokens (long_rows "
+            "is 'error')."
         )
     if max_tokens and tokens > max_tokens:
         doubts.append(
@@ -70,3 +75,7 @@ def list_doubts(
             "as a model. Use a smaller file or fewer epochs."
         )
     return doubts
+
+
+def _name_rows(measured: MeasuredRows) -> str:
+    return "example" if len(measured.rows) == 1 else "examples"

@@ -55,6 +55,24 @@ def test_rows_that_are_too_long_are_a_problem_where_they_are_errors(
     assert estimate(http, **files)["problem"] is None
 
 
+def test_a_single_failing_row_is_named(
+    http: httpx.Client, openai: OpenAI, engine: FakeEngine
+) -> None:
+    rows = [chat(str(number)) for number in range(12)]
+    rows[3] = chat("too long")
+    message = estimate(http, training_file=upload(openai, rows), method=ERROR)["problem"]["message"]
+    assert "1 of its 12 examples fails it, example 4: It is longer than a row may be. " in message
+    assert "Change it, or use long_rows" in message
+
+
+def test_failing_rows_of_a_sample_have_no_number(
+    http: httpx.Client, openai: OpenAI, engine: FakeEngine
+) -> None:
+    rows = [chat(f"too long {number}") for number in range(MAX_SAMPLED_ROWS + 100)]
+    message = estimate(http, training_file=upload(openai, rows), method=ERROR)["problem"]["message"]
+    assert "1,000 of its 1,000 measured examples fail it, such as one of them: It is" in message
+
+
 def test_rows_that_were_not_measured_may_be_too_long(
     http: httpx.Client, openai: OpenAI, engine: FakeEngine
 ) -> None:
