@@ -23,7 +23,7 @@ from app.settings import Settings
 from app.stored_completions.recorder import CompletionRecorder
 from tests import http_client
 from tests.conftest import ROOT
-from tests.live_server import FakeEngine, run_server
+from tests.live_server import MODEL_FACTS, FakeEngine, run_server
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,7 @@ def engine(running_engine: FakeEngine) -> FakeEngine:
     running_engine.unload_requests = queue.SimpleQueue()
     running_engine.aborted.clear()
     running_engine.healthy = True
+    running_engine.facts = MODEL_FACTS
     return running_engine
 
 

@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +28,15 @@ CONTEXT_TOO_LONG = {
         "param": "messages",
         "code": "context_length_exceeded",
     }
+}
+MODEL_FACTS: Mapping[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 576,
+    "num_layers": 30,
+    "num_parameters": 10**8,
+    "layer_parameters": 10**8,
+    "bytes_per_parameter": 2,
+    "gigaflops": 100.0,
 }
 MODEL_NOT_FOUND = {
     "error": {"message": "unknown", "type": "x", "param": None, "code": "model_not_found"}
@@ -75,6 +84,7 @@ class FakeEngine:
     bodies: list[dict[str, Any]] = field(default_factory=list)
     aborted: threading.Event = field(default_factory=threading.Event)
     healthy: bool = True
+    facts: Mapping[str, Any] = field(default_factory=lambda: MODEL_FACTS)
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -109,10 +119,7 @@ class FakeEngine:
             left_out if "left out" in text else too_long if "too long" in text else row
             for text in map(json.dumps, body["rows"])
         ]
-        facts = {"model_type": "llama", "hidden_size": 576, "num_layers": 30}
-        facts |= {"num_parameters": 10**8, "layer_parameters": 10**8}
-        facts |= {"bytes_per_parameter": 2, "gigaflops": 100.0}
-        found = facts if body["include_facts"] else None
+        found = self.facts if body["include_facts"] else None
         answer = {"max_tokens": 8192, "warnings": [], "data": data, "facts": found}
         return JSONResponse(answer)
 

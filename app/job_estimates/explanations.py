@@ -28,6 +28,8 @@ REASONS = {
     "max_grad_norm": "gradients are clipped to norm 1",
     "weight_decay": "none for adapters",
     "max_seq_length": "the model's context length",
+    "max_length": "the model's context length",
+    "class_weights": "none: all labels count the same",
     "long_rows": "truncate; drop for DPO, whose truncated pairs would say something else",
     "keep": "best by the validation file, if there is one",
     "lora_rank": "16 on all linear layers",

@@ -50,7 +50,8 @@ RESTORED_WEIGHTS_PER_SECOND = 1e9
 class JobPlan:
     """Work of a job: its rate is that of jobs which are equal in the first five fields.
 
-    `settings` are those of the resolved hyperparameters on which the time of a step depends.
+    `settings` are those of the resolved hyperparameters on which the time of a step depends, but
+    for those that the trainer will choose.
     Numbers of tokens are of one epoch, `computed_tokens` those that go through the model.
     """
 
@@ -98,7 +99,7 @@ def find_rate(session: Session, project_id: str, plan: JobPlan, facts: ModelFact
         step_seconds=derive_step_seconds(facts, plan),
     ) or derive_rate(facts, plan)
     start = _derive_start(session, project_id, plan.base_model, facts)
-    rate.overhead_seconds = round(rate.overhead_seconds + start, 1)
+    rate.overhead_seconds += start
     return rate
 
 
@@ -145,8 +146,8 @@ def find_recent_rate(
     overhead = median_low(overheads) if len(overheads) > 1 else min(overheads[0], usual_overhead)
     speed = median(each.speed for each in similar)
     return TrainingRate(
-        tokens_per_second=round(speed, 1),
-        overhead_seconds=round(overhead + _count_reference_tokens(plan) / speed, 1),
+        tokens_per_second=speed,
+        overhead_seconds=overhead + _count_reference_tokens(plan) / speed,
         source=RateSource.RECENT_JOBS,
         jobs=len(similar),
     )
@@ -162,9 +163,9 @@ def _select_recent(project_id: str, plan: JobPlan) -> Select[Any]:
         for order in (JobEvent.seq, JobEvent.seq.desc())
     )
     settings = [
-        func.coalesce(_read_setting(name), _to_text(default))
-        == _to_text(plan.settings.get(name, default))
+        func.coalesce(_read_setting(name), _to_text(default)) == _to_text(plan.settings[name])
         for name, default in DEFAULT_SETTINGS.items()
+        if name in plan.settings
     ]
     return (
         select(
@@ -244,8 +245,8 @@ def derive_rate(facts: ModelFacts, plan: JobPlan) -> TrainingRate:
     forwards = _count_reference_tokens(plan) + _count_validation_tokens(plan)
     overhead = derive_overhead(facts) + plan.steps * derive_step_seconds(facts, plan)
     return TrainingRate(
-        tokens_per_second=round(speed, 1),
-        overhead_seconds=round(overhead + forwards / speed, 1),
+        tokens_per_second=speed,
+        overhead_seconds=overhead + forwards / speed,
         source=RateSource.MACHINE,
         jobs=0,
     )

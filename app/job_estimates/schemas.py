@@ -1,9 +1,9 @@
 """Response body of an estimate."""
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PlainSerializer
 
 
 class ValueSource(StrEnum):
@@ -30,12 +30,21 @@ class ResolvedValue(BaseModel):
     reason: str | None
 
 
+def _round(value: float) -> float:
+    """Round to a decimal; a number below 1 to three digits, which never makes it 0."""
+    return round(value, 1) if value >= 1 else float(f"{value:.3g}")
+
+
+# Rounded in the response alone: others are computed from it.
+Rounded = Annotated[float, PlainSerializer(_round)]
+
+
 class TrainingRate(BaseModel):
     """Tokens per second, and the seconds of a job's overhead besides its steps. `jobs` is the
     number of jobs that were measured."""
 
-    tokens_per_second: float
-    overhead_seconds: float
+    tokens_per_second: Rounded
+    overhead_seconds: Rounded
     source: RateSource
     jobs: int
 

@@ -13,7 +13,6 @@ from app.job_estimates.memory import estimate_memory
 from app.job_estimates.rates import DEFAULT_SETTINGS, JobPlan
 from app.job_estimates.schemas import ResolvedValue, TrainingEstimate
 from app.job_estimates.workload import Workload, count_workload
-from app.jobs.service import CheckedRequest
 from app.recipes.chat import (
     CPU_MICRO_BATCH_TOKENS,
     Recipe,
@@ -22,7 +21,11 @@ from app.recipes.chat import (
     choose_recipe,
     drop_auto,
 )
-from app.recipes.encoders import ENCODER_CPU_MICRO_BATCH_TOKENS, choose_encoder_recipe
+from app.recipes.encoders import (
+    ENCODER_CPU_MICRO_BATCH_TOKENS,
+    choose_encoder_recipe,
+    scale_micro_batch_tokens,
+)
 from app.recipes.encoders import EPOCHS as ENCODER_EPOCHS
 from app.training_data.statistics import MeasuredRows, describe_tokens
 from app.wire.long_rows import get_default_policy
@@ -43,7 +46,7 @@ async def estimate_training(
     packs = drop_auto(hyperparameters).get("packing", False)
     work = count_workload(measured, method, packs=packs)
     recipe = _choose_recipe(hyperparameters, method, max(1, work.rows), facts)
-    plan = _make_plan(checked.request, method, recipe, work, validation)
+    plan = _make_plan(checked, method, recipe, work, validation)
     find_rate = partial(rates.find_rate, project_id=project_id, plan=plan, facts=facts)
     rate = await run_autocommit(state, find_rate)
     seconds = round(rate.overhead_seconds + plan.trained_tokens / rate.tokens_per_second, 1)
@@ -68,25 +71,29 @@ async def estimate_training(
         seconds=seconds,
         rate=rate,
         peak_memory_bytes=estimate_memory(
-            facts, _count_micro_batch_tokens(plan, work.longest), plan.settings
+            facts, _count_micro_batch_tokens(plan, facts, work.longest), plan.settings
         ),
         warnings=[*tokens.warnings, *doubts],
     )
 
 
 def _make_plan(
-    request: CheckedRequest,
+    checked: CheckedJob,
     method: str,
     recipe: Recipe,
     work: Workload,
     validation: MeasuredRows | None,
 ) -> JobPlan:
-    rows = max(1, work.rows)
+    request, rows = checked.request, max(1, work.rows)
+    settings = {**DEFAULT_SETTINGS, **recipe.extra}
+    if "gradient_checkpointing" not in drop_auto(checked.hyperparameters):
+        # The trainer decides by its memory.
+        settings.pop("gradient_checkpointing")
     validated = None if validation is None else count_workload(validation, method)
     return JobPlan(
         base_model=request.base.id,
         method=method,
-        settings={**DEFAULT_SETTINGS, **recipe.extra},
+        settings=settings,
         has_validation_file=validated is not None,
         has_test_file=request.test is not None,
         epochs=recipe.n_epochs,
@@ -97,10 +104,17 @@ def _make_plan(
     )
 
 
-def _count_micro_batch_tokens(plan: JobPlan, longest: int) -> int:
+def _count_micro_batch_tokens(plan: JobPlan, facts: ModelFacts, longest: int) -> int:
     """Count the tokens of a forward pass on a CPU: a step's, as far as it is not divided."""
-    is_chat = plan.method in GENERATIVE_METHODS
-    most = CPU_MICRO_BATCH_TOKENS if is_chat else ENCODER_CPU_MICRO_BATCH_TOKENS
+    most = (
+        CPU_MICRO_BATCH_TOKENS
+        if plan.method in GENERATIVE_METHODS
+        else scale_micro_batch_tokens(
+            ENCODER_CPU_MICRO_BATCH_TOKENS,
+            num_layers=facts.num_layers,
+            hidden_size=facts.hidden_size,
+        )
+    )
     of_step = plan.epochs * plan.computed_tokens / plan.steps
     return max(longest, min(most, math.ceil(of_step)))
 
@@ -110,9 +124,18 @@ def _explain(
 ) -> list[ResolvedValue]:
     """List the resolved hyperparameters, with how rows are read and which epoch is kept."""
     explicit = drop_auto(checked.hyperparameters)
+    # Under the names that the job itself shows.
+    own: dict[str, Any] = (
+        {"max_seq_length": measured.max_tokens}
+        if method in GENERATIVE_METHODS
+        else {
+            "max_length": measured.max_tokens,
+            "class_weights": explicit.get("class_weights", "none"),
+        }
+    )
     resolved = {
         **recipe.report(),
-        "max_seq_length": measured.max_tokens,
+        **own,
         "long_rows": str(measured.rendering.long_rows or get_default_policy(method)),
         "keep": "last" if checked.request.validation is None else explicit.get("keep", "best"),
     }

@@ -59,8 +59,9 @@ def format_estimate(estimate: Mapping[str, Any]) -> Iterator[str]:
         "memory"
     )
     numbers = {value["name"]: value["value"] for value in training["hyperparameters"]}
-    names = ("n_epochs", "batch_size", "learning_rate", "max_seq_length")
-    yield "  " + ", ".join(f"{name} {_format_number(numbers[name])}" for name in names)
+    names = ("n_epochs", "batch_size", "learning_rate", "max_seq_length", "max_length")
+    shown = [name for name in names if name in numbers]
+    yield "  " + ", ".join(f"{name} {_format_number(numbers[name])}" for name in shown)
     yield from (f"  {warning}" for warning in training["warnings"])
 
 

@@ -54,8 +54,11 @@ HALF_LEARNING_RATE_METHODS: tuple[Method, ...] = (
     "embedding",
 )
 WEIGHT_DECAY: Mapping[Tuning, float] = {"lora": 0.0, "full": 0.01}
-# Tokens of a forward pass on a CPU, for a model of MiniLM-L6's size.
+# Tokens of a forward pass on a CPU, for a model of MiniLM-L6's size (layers · width), and the
+# fewest for one of any size.
 ENCODER_CPU_MICRO_BATCH_TOKENS = 4096
+REFERENCE_MODEL_SIZE = 6 * 384
+MIN_MICRO_BATCH_TOKENS = 512
 EXTRA_HYPERPARAMETERS = (
     "full",
     "class_weights",
@@ -119,3 +122,12 @@ def auto_epochs(method: Method, examples: int) -> int:
 def auto_batch_size(method: Method, examples: int) -> int:
     default = EMBEDDING_BATCH_SIZE if method == "embedding" else BATCH_SIZE
     return max(MIN_BATCH_SIZE, min(default, examples // MIN_STEPS_PER_EPOCH))
+
+
+def scale_micro_batch_tokens(tokens: int, *, num_layers: int, hidden_size: int) -> int:
+    """Scale the tokens of a micro-batch for MiniLM-L6 to those for a model of another size.
+
+    Larger models get fewer: they keep more activations per token for the backward pass.
+    """
+    size = max(REFERENCE_MODEL_SIZE, num_layers * hidden_size)
+    return max(MIN_MICRO_BATCH_TOKENS, tokens * REFERENCE_MODEL_SIZE // size)

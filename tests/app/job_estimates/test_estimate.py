@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Job, Project
+from app.job_estimates.memory import estimate_memory
 from app.training_data import statistics
+from app.wire.training_rows import ModelFacts
 from tests.app.job_estimates.conftest import estimate, supervised, values_of
 from tests.app.jobs.test_routes import make_model
 from tests.app.training_data.test_preview import chat, upload
@@ -163,3 +165,48 @@ def test_packs_are_the_rows_from_which_auto_chooses(http: httpx.Client, training
     assert (training["rows"], training["tokens_per_epoch"]) == (1, 280)
     assert values_of(training)["n_epochs"] == (25, "auto")
     assert (training["steps"], training["trained_tokens"]) == (25, 25 * 280)
+
+
+def test_a_rate_far_below_a_token_a_second(
+    http: httpx.Client, training_file: str, engine: FakeEngine
+) -> None:
+    weights = {"num_parameters": 70 * 10**9, "layer_parameters": 70 * 10**9}
+    engine.facts = {**engine.facts, **weights, "gigaflops": 30.0}
+    method = supervised(gradient_checkpointing=True)
+    training = estimate(http, training_file=training_file, method=method)["training"]
+    speed = 0.6 * 30e9 / (6 * 70e9)
+    rate = training["rate"]
+    assert rate["tokens_per_second"] == pytest.approx(speed, rel=0.01)
+    expected = rate["overhead_seconds"] + 840 / speed
+    assert training["seconds"] == pytest.approx(expected, abs=0.2)
+
+
+def classification(**hyperparameters: Any) -> dict[str, Any]:
+    return {"type": "classification", "classification": {"hyperparameters": hyperparameters}}
+
+
+def test_encoders_have_the_names_that_their_jobs_show(
+    http: httpx.Client, openai: OpenAI, engine: FakeEngine
+) -> None:
+    file = upload(openai, [{"text": f"text {n}", "label": str(n % 2)} for n in range(40)])
+    found = []
+    for chosen in ({}, {"max_length": 64, "class_weights": "balanced"}):
+        body = {"model": "small-encoder", "training_file": file, "method": classification(**chosen)}
+        found.append(values_of(estimate(http, **body)["training"]))
+    auto, explicit = found
+    # The engine says how long texts may be.
+    assert (auto["max_length"], auto["class_weights"]) == ((8192, "auto"), ("none", "auto"))
+    assert explicit["class_weights"] == ("balanced", "request")
+    assert explicit["max_length"][1] == "request"
+    assert "max_seq_length" not in auto
+
+
+def test_larger_encoders_need_memory_for_fewer_tokens_at_a_time(
+    http: httpx.Client, openai: OpenAI, engine: FakeEngine
+) -> None:
+    """A step has 1,792 tokens, and a model of 30 layers of 576 computes 546 of them at a time."""
+    file = upload(openai, [{"text": f"text {n}", "label": str(n % 2)} for n in range(512)])
+    body = {"model": "small-encoder", "training_file": file}
+    training = estimate(http, **body, method=classification(batch_size=256))["training"]
+    facts = ModelFacts.model_validate(engine.facts)
+    assert training["peak_memory_bytes"] == estimate_memory(facts, 546, {"tuning": "lora"})

@@ -153,28 +153,36 @@ def test_a_rate_is_that_of_the_steps_after_the_first(
     assert rate["overhead_seconds"] == pytest.approx(2 + 1.89, abs=0.1)
 
 
-@pytest.mark.parametrize(
-    ("settings", "chosen"),
-    [
-        ({"quantization": "nf4"}, {"quantization": "nf4"}),
-        ({"gradient_checkpointing": True}, {"gradient_checkpointing": True}),
-    ],
-)
 def test_jobs_whose_steps_do_other_things_are_left_out(
+    http: httpx.Client, training_file: str, sessions: SessionMaker, account: Account
+) -> None:
+    settings = {"quantization": "nf4"}
+    add_job(sessions, account, tokens=168, speed=9.0, seconds=30, resolved_hyperparameters=settings)
+    rate = estimate(http, training_file=training_file)["training"]["rate"]
+    assert rate["source"] == "machine"
+    method = supervised(**settings)
+    rate = estimate(http, training_file=training_file, method=method)["training"]["rate"]
+    assert rate["source"] == "recent_jobs"
+    assert rate["tokens_per_second"] == pytest.approx(9, rel=0.05)
+
+
+@pytest.mark.parametrize("recomputes", [True, False])
+@pytest.mark.parametrize("chosen", ["auto", True, False])
+def test_recomputation_counts_only_where_the_request_decides_about_it(
     http: httpx.Client,
     training_file: str,
     sessions: SessionMaker,
     account: Account,
-    settings: dict[str, Any],
-    chosen: dict[str, Any],
+    chosen: bool | str,
+    recomputes: bool,
 ) -> None:
+    """Otherwise the trainer does, by the memory of its GPU."""
+    settings = {"gradient_checkpointing": recomputes}
     add_job(sessions, account, tokens=168, speed=9.0, seconds=30, resolved_hyperparameters=settings)
-    rate = estimate(http, training_file=training_file)["training"]["rate"]
-    assert rate["source"] == "machine"
-    method = supervised(**chosen)
+    method = supervised(gradient_checkpointing=chosen)
     rate = estimate(http, training_file=training_file, method=method)["training"]["rate"]
-    assert rate["source"] == "recent_jobs"
-    assert rate["tokens_per_second"] == pytest.approx(9, rel=0.05)
+    is_like_it = chosen in ("auto", recomputes)
+    assert rate["source"] == ("recent_jobs" if is_like_it else "machine")
 
 
 def test_jobs_with_other_files_are_left_out(

@@ -97,6 +97,20 @@ def test_a_job_on_the_file_is_estimated_by_the_service(
     assert list(openai.files.list()) == []
 
 
+def test_a_job_on_an_encoder_is_estimated_by_the_service(
+    tmp_path: Path, api: Api, account: Account, engine: FakeEngine
+) -> None:
+    file, key = tmp_path / "train.jsonl", tmp_path / "key"
+    rows = [{"text": f"text {n}", "label": str(n % 2)} for n in range(40)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    key.write_text(account.secret)
+    options = ["--model", "small-encoder", "--method", "classification"]
+    options += ["--url", api.url, "--key-file", str(key)]
+    result = CliRunner().invoke(data_app, ["check", str(file), *options])
+    assert result.exit_code == 0, result.output
+    assert ", max_length 8,192\n" in result.output
+
+
 @pytest.mark.parametrize("option", ["--method=dpo", "--hyperparameter=n_epochs=2"])
 def test_options_of_a_job_need_its_model(tmp_path: Path, option: str) -> None:
     file = tmp_path / "train.jsonl"

@@ -14,7 +14,7 @@ from app.recipes.chat import (
     choose_lora_settings,
 )
 from app.recipes.chat import choose_recipe as choose_family_recipe
-from app.recipes.encoders import choose_encoder_recipe
+from app.recipes.encoders import choose_encoder_recipe, scale_micro_batch_tokens
 from app.recipes.learning_rates import lora_learning_rate
 from worker.encoding.task import Method
 
@@ -165,3 +165,14 @@ class TestResumption:
             method, first.report(), examples=450, hidden_size=1024, model_type="bert"
         )
         assert resumed == first
+
+
+@pytest.mark.parametrize(
+    ("num_layers", "hidden_size", "tokens"),
+    [(6, 384, 4096), (2, 128, 4096), (12, 768, 1024), (24, 1024, 512)],
+)
+def test_larger_encoders_have_smaller_micro_batches(
+    num_layers: int, hidden_size: int, tokens: int
+) -> None:
+    shape = {"num_layers": num_layers, "hidden_size": hidden_size}
+    assert scale_micro_batch_tokens(4096, **shape) == tokens

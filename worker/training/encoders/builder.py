@@ -9,7 +9,11 @@ import torch
 
 from app.catalog import CatalogModel
 from app.recipes.chat import Recipe, choose_lora_settings, drop_auto
-from app.recipes.encoders import ENCODER_CPU_MICRO_BATCH_TOKENS, choose_encoder_recipe
+from app.recipes.encoders import (
+    ENCODER_CPU_MICRO_BATCH_TOKENS,
+    choose_encoder_recipe,
+    scale_micro_batch_tokens,
+)
 from app.wire.long_rows import LongRowPolicy, get_default_policy
 from worker.encoding.backbone import Backbone, find_linear_layers, load_backbone, read_shape
 from worker.encoding.bert_files import load_bert
@@ -49,11 +53,8 @@ from worker.training.optimizer import build_optimizer
 from worker.training.preloading import load_tokenizer
 from worker.training.validation import Validation
 
-# Tokens per micro-batch for a model of MiniLM-L6's size (layers · width). Larger models get fewer:
-# they keep more activations per token for the backward pass.
+# Tokens per micro-batch for a model of MiniLM-L6's size.
 MAX_TOKENS = {"cpu": ENCODER_CPU_MICRO_BATCH_TOKENS, "cuda": 32768}
-REFERENCE_MODEL_SIZE = 6 * 384
-MIN_TOKENS = 512
 
 
 def build_training_loop(folder: RunFolder, spec: RunSpec, stop: StopSignal) -> TrainingLoop[Any]:
@@ -175,9 +176,11 @@ def _compute_chance_loss(inputs: TrainingInputs, options: LossOptions) -> float 
 
 def _max_tokens(encoder: Encoder) -> int:
     config = encoder.backbone.config
-    size = max(REFERENCE_MODEL_SIZE, config.num_hidden_layers * config.hidden_size)
-    max_tokens = MAX_TOKENS[encoder.device.type] * REFERENCE_MODEL_SIZE // size
-    return max(MIN_TOKENS, int(max_tokens))
+    return scale_micro_batch_tokens(
+        MAX_TOKENS[encoder.device.type],
+        num_layers=config.num_hidden_layers,
+        hidden_size=config.hidden_size,
+    )
 
 
 def _build_model(
