@@ -6,6 +6,8 @@ It also looks once per second whether a worker that takes no messages, since all
 busy, may take them again: so long would a job wait that is created just after another has ended.
 """
 
+from collections.abc import Callable
+from functools import partial
 from queue import Empty
 from typing import Any
 
@@ -48,6 +50,7 @@ class Transport(redis.Transport):
     """kombu's transport with the channel above."""
 
     Channel = _Channel
+    _stop_looking: Callable[[], None] | None = None
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Have the worker's loop go on soon while no messages may be taken.
@@ -64,6 +67,13 @@ class Transport(redis.Transport):
                 timers.append(loop.call_later(BUSY_INTERVAL_SECONDS, timers.clear))
 
         loop.on_tick.add(look_soon)
+        self._stop_looking = partial(loop.on_tick.discard, look_soon)
+
+    def close_connection(self, connection: Any) -> None:
+        """Close it; the next connection has a transport of its own."""
+        if self._stop_looking is not None:
+            self._stop_looking()
+        super().close_connection(connection)  # type: ignore[no-untyped-call]
 
 
 def install() -> None:
