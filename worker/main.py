@@ -60,7 +60,6 @@ GRACE_HEARTBEATS = 3
 UNFINISHED_UPLOAD_AGE = timedelta(hours=24)
 STORAGE_CLEANUP_INTERVAL_SECONDS = 3600.0
 RETENTION_INTERVAL_SECONDS = 60.0
-KERNELS_CHECK_INTERVAL_SECONDS = 3600.0
 
 broker_transport.install()
 celery = make_celery()
@@ -186,22 +185,16 @@ def _trainer_threads(settings: Settings, app: Any) -> list[PeriodicThread]:
         if fork_server is not None
         else []
     )
-    # Otherwise the first job would wait for those that no engine has compiled.
-    compile_kernels = (
-        [
-            PeriodicThread(
-                "compile_kernels",
-                KERNELS_CHECK_INTERVAL_SECONDS,
-                partial(kernels.prepare, run_folders.get_model_cache(settings)),
-            )
-        ]
-        if settings.native_kernels and context.command == TRAINING_COMMAND
-        else []
-    )
+    if settings.native_kernels and context.command == TRAINING_COMMAND:
+        # Otherwise the first job would wait for those that no engine has compiled. A shutdown does
+        # not wait for the compiler: a library is renamed into place once it is whole.
+        models = run_folders.get_model_cache(settings)
+        threading.Thread(
+            target=kernels.prepare, args=(models,), name="compile_kernels", daemon=True
+        ).start()
     return [
         *poll_threads,
         *maintain,
-        *compile_kernels,
         PeriodicThread("report_state", settings.heartbeat_interval_seconds, runner.report_state),
         PeriodicThread("clean_up", settings.poll_interval_seconds, clean_up),
         PeriodicThread("export", settings.poll_interval_seconds, ExportRunner(context).run_queued),

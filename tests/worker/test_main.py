@@ -186,25 +186,46 @@ def test_a_killed_trainer_takes_its_training_along_and_another_resumes(
     assert jobs.get_job(job_id).attempt > 1
 
 
+def use_compiler(folder: Path, script: str) -> dict[str, str]:
+    """Write a C compiler; return the settings of a trainer that compiles with it."""
+    compiler = folder / "cc"
+    folder.mkdir()
+    compiler.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    compiler.chmod(0o700)
+    return {
+        "LUTHIER_TRAINING_COMMAND": "",
+        "LUTHIER_TRAINING_FORK_SERVER": "false",
+        "PATH": f"{folder}:{os.environ['PATH']}",
+    }
+
+
 def test_a_trainer_compiles_kernels_before_its_first_job(
     start: Start, settings: Settings, tmp_path: Path
 ) -> None:
-    compiler = tmp_path / "bin" / "cc"
-    compiler.parent.mkdir()
-    compiler.write_text(f"#!/bin/sh\n{COPY_SOURCE}\n", encoding="utf-8")
-    compiler.chmod(0o700)
-    start(
-        "train",
-        LUTHIER_TRAINING_COMMAND="",
-        LUTHIER_TRAINING_FORK_SERVER="false",
-        PATH=f"{compiler.parent}:{os.environ['PATH']}",
-    )
+    start("train", **use_compiler(tmp_path / "bin", COPY_SOURCE))
     folder = build.get_kernels_folder(run_folders.get_model_cache(settings))
     names = {build.name_library(dtype, build.detect_level()) for dtype in build.DTYPES}
     wait_until(
         "all are compiled",
         lambda: folder.exists() and names <= {path.name for path in folder.iterdir()},
     )
+
+
+def test_a_stopped_trainer_does_not_wait_for_a_compiler(
+    start: Start, settings: Settings, tmp_path: Path
+) -> None:
+    started = tmp_path / "started"
+    process = start(
+        "train", **use_compiler(tmp_path / "bin", f"echo $$ >> {started}; exec sleep 600")
+    )
+    wait_until("it compiles", lambda: started.exists() and started.read_text().endswith("\n"))
+    wait_until_ready(tmp_path / "train.log")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 0
+    (compiler,) = started.read_text().split()
+    # A trainer that waits kills it in the end, and compiles for the other type.
+    os.kill(int(compiler), signal.SIGKILL)
+    assert not list(build.get_kernels_folder(run_folders.get_model_cache(settings)).glob("*.so"))
 
 
 def test_a_missing_database_url_is_explained(start: Start, tmp_path: Path) -> None:
