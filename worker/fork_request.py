@@ -1,10 +1,10 @@
 """Requests to the fork server, and the words that both sides exchange.
 
 The supervisor writes one request per line to the server's standard input: first, which models jobs
-are likely to need (`PreloadRequest`), then one for each training process (`ForkRequest`). The
-process that the server forks answers on the server's standard output with its process id, once it
-is the supervisor's child and in its sandbox, and waits for GO. So the supervisor can give up at any
-time: a process that gets no GO never trains.
+are likely to need (`PreloadRequest`), which is answered with READY once they are loaded, then one
+for each training process (`ForkRequest`). The process that the server forks answers on the server's
+standard output with its process id, once it is the supervisor's child and in its sandbox, and waits
+for GO. So the supervisor can give up at any time: a process that gets no GO never trains.
 """
 
 import json
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+READY = b"ready\n"
 GO = b"go\n"
 
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from app import logs
-from worker.fork_request import GO, ForkRequest, PreloadRequest, read_line
+from worker.fork_request import GO, READY, ForkRequest, PreloadRequest, read_line
 from worker.host_memory import HostMemory
 from worker.supervisor.slots import VISIBLE_DEVICES
 
@@ -29,10 +29,14 @@ PR_SET_CHILD_SUBREAPER = 36
 MIN_AVAILABLE_BYTES = 10**9
 # Time without a job after which its memory is worth more than a second of the next job.
 IDLE_SECONDS = 1800.0
+# Time that the first jobs wait for a server that has just started: to start by themselves takes as
+# long. It counts from the server's start, so that jobs do not wait one after another.
+START_SECONDS = 5.0
 # A large base model may have to be mapped first.
 REPLY_TIMEOUT_SECONDS = 30.0
 # Time until one that ended by itself is started again.
 RESTART_SECONDS = 60.0
+NOTHING = PreloadRequest(preload=(), models="")
 
 
 class ForkServerClient:
@@ -47,13 +51,14 @@ class ForkServerClient:
         environment: dict[str, str],
         folder: Path,
         *,
-        preload: PreloadRequest | None = None,
+        preload: PreloadRequest = NOTHING,
         memory: HostMemory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`environment` is that of the training processes, and `folder` a private one.
 
-        `preload` is the first request to a server that has started.
+        `preload` is the first request to a server that has started, which forks nothing before
+        it has answered that.
         """
         self._command = command
         self._environment = environment
@@ -62,7 +67,9 @@ class ForkServerClient:
         self._memory = memory or HostMemory()
         self._clock = clock
         self._process: subprocess.Popen[bytes] | None = None
+        self._is_ready = False
         self._used_at = clock()
+        self._started_at = 0.0
         self._start_at = 0.0
         self._lock = threading.Lock()
 
@@ -103,6 +110,8 @@ class ForkServerClient:
                 self._stop()
                 return None
             try:
+                if not self._wait_until_ready(self._process):
+                    return None
                 return self._exchange(self._process, request)
             except (OSError, ValueError) as error:
                 # It may have forked a process that never gets its GO, and ends with it.
@@ -131,11 +140,11 @@ class ForkServerClient:
                 stdout=subprocess.PIPE,
                 start_new_session=True,
             )
-            if self._preload is not None:
-                # Shorter than the pipe's buffer; it has no reply.
-                assert self._process.stdin is not None
-                self._process.stdin.write(self._preload.to_line())
-                self._process.stdin.flush()
+            self._is_ready, self._started_at = False, self._clock()
+            # Shorter than the pipe's buffer.
+            assert self._process.stdin is not None
+            self._process.stdin.write(self._preload.to_line())
+            self._process.stdin.flush()
         except OSError as error:
             log.warning("fork_server.not_started", reason=str(error))
             self._stop()
@@ -152,17 +161,21 @@ class ForkServerClient:
                 with suppress(OSError):
                     pipe.close()
 
+    def _wait_until_ready(self, process: "subprocess.Popen[bytes]") -> bool:
+        """Return whether it has said that it is ready; wait for that soon after its start only."""
+        if not self._is_ready:
+            left = max(0.0, self._started_at + START_SECONDS - self._clock())
+            self._is_ready = _read_reply(process, left) == READY
+        return self._is_ready
+
     def _exchange(self, process: "subprocess.Popen[bytes]", request: ForkRequest) -> int | None:
         assert process.stdin is not None
-        assert process.stdout is not None
         process.stdin.write(request.to_line())
         process.stdin.flush()
-        ready = select.poll()
-        ready.register(process.stdout, select.POLLIN)
-        if not ready.poll(REPLY_TIMEOUT_SECONDS * 1000):
+        reply = _read_reply(process, REPLY_TIMEOUT_SECONDS)
+        if reply is None:
             raise TimeoutError("It did not answer in time.")
-        output = process.stdout.fileno()
-        pid = int(read_line(lambda size: os.read(output, size)) or 0)
+        pid = int(reply or 0)
         if pid <= 0:
             return None
         process.stdin.write(GO)
@@ -172,6 +185,17 @@ class ForkServerClient:
     def _available(self) -> float:
         available = self._memory.available_bytes()
         return float("inf") if available is None else available
+
+
+def _read_reply(process: "subprocess.Popen[bytes]", seconds: float) -> bytes | None:
+    """Read a line that the server writes within so many seconds; b"" if it has ended."""
+    assert process.stdout is not None
+    output = process.stdout.fileno()
+    written = select.poll()
+    written.register(output, select.POLLIN)
+    if not written.poll(seconds * 1000):
+        return None
+    return read_line(lambda size: os.read(output, size))
 
 
 def _adopt_orphans() -> bool:

@@ -31,7 +31,7 @@ from app.parent_death import die_with_parent
 from app.process_hardening import allow_inspection, drop_privileges, forbid_inspection
 from app.recipes.chat import choose_lora_settings
 from worker.encoding.task import Method
-from worker.fork_request import GO, ForkRequest, PreloadRequest, parse_request, read_line
+from worker.fork_request import GO, READY, ForkRequest, PreloadRequest, parse_request, read_line
 from worker.host_memory import return_freed_memory
 from worker.run_folder import RunFolder
 from worker.training import preloading, process
@@ -65,18 +65,22 @@ def main() -> None:
             _preload(request)
         if _count_threads() > threads or torch.cuda.is_initialized():
             sys.exit("Loading a model has started threads, which a fork would lose.")
-        if isinstance(request, ForkRequest):
+        if isinstance(request, PreloadRequest):
+            os.write(replies, READY)
+        else:
             _fork(request, replies)
 
 
 def _preload_likely(request: PreloadRequest) -> None:
     """Load what jobs on these models need, the most likely one last."""
-    try:
-        for entry in request.preload:
+    for entry in request.preload:
+        try:
             is_encoder = CatalogModel.from_json(entry).kind is ModelKind.ENCODER
-            preloading.preload(entry, Path(request.models), is_encoder=is_encoder)
-    except Exception as error:
-        sys.stderr.write(f"Nothing was loaded before the first job: {error}\n")
+            # A base that is not kept would be read for its checksums alone.
+            if is_encoder or not preloading.has_accelerator():
+                preloading.preload(entry, Path(request.models), is_encoder=is_encoder)
+        except Exception as error:
+            sys.stderr.write(f"A model was not loaded before the first job: {error}\n")
     _settle()
 
 

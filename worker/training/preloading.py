@@ -1,7 +1,8 @@
 """The base model that the fork server has loaded, for the training processes that it forks.
 
-It is the chat model of the latest job, or the catalog's first: encoders load in a tenth of a
-second. In any other process there is none, and everything is loaded when it is asked for.
+It is the chat model of the latest job, or the catalog's first, unless it is large: encoders load in
+a tenth of a second. In any other process there is none, and everything is loaded when it is asked
+for.
 """
 
 import copy
@@ -22,7 +23,7 @@ from worker.light_imports import import_models
 from worker.model.llama_files import Llama, load_llama
 from worker.model.rendering import Renderer, RenderingOptions
 from worker.model.rendering.template_tokenizer import TemplateTokenizer
-from worker.model_cache import is_cached, needs_cache
+from worker.model_cache import get_cache_folder, is_cached, needs_cache
 from worker.model_sources import materialize
 from worker.training.adapted_llama import AdaptedLlama, AdaptedModel, BaseModel
 from worker.training.folder_state import FolderState, read_state
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 # Names of safetensors' dtypes.
 DTYPES = {torch.bfloat16: "BF16", torch.float32: "F32"}
 CPU = torch.device("cpu")
+# Bytes of a model that are read for their checksums, for which jobs wait: for 8 seconds on a CPU
+# that computes half a gigabyte of SHA-256 per second.
+MAX_HASHED_BYTES = 4 * 10**9
 ACCELERATORS = ("nvidia[0-9]*", "dxg", "kfd")
 
 
@@ -59,11 +63,12 @@ _preloaded: _Preloaded | None = None
 def preload(entry: Mapping[str, Any], cache: Path, *, is_encoder: bool = False) -> None:
     """Load a model of the catalog for the processes that this one forks, if it is here already.
 
-    For an encoder's job, the modules that it needs are imported. Raises what either raises.
+    For an encoder's job, the modules that it needs are imported. A large model is left to its jobs,
+    since its checksums take too long. Raises what loading raises.
     """
     global _preloaded
     model = CatalogModel.from_json(dict(entry))
-    if needs_cache(model) and not is_cached(model, cache):
+    if needs_cache(model) and (_is_large(model, cache) or not is_cached(model, cache)):
         return
     # Its checksums, which the forked process recalls, are computed for an encoder too.
     folder = materialize(model, cache)
@@ -79,9 +84,14 @@ def preload(entry: Mapping[str, Any], cache: Path, *, is_encoder: bool = False) 
     _preloaded = None
     state, tokenizer = read_state(folder), modeling.load_tokenizer(folder)
     base, dtype = None, modeling.choose_dtype(CPU)
-    if not _has_accelerator() and _is_stored_in(folder, dtype):
+    if not has_accelerator() and _is_stored_in(folder, dtype):
         base = _load(folder, dtype=dtype, device=CPU)
     _preloaded = _Preloaded(state, tokenizer, TemplateTokenizer(tokenizer), base, dtype)
+
+
+def _is_large(model: CatalogModel, cache: Path) -> bool:
+    files = get_cache_folder(model, cache).glob("*")
+    return sum(path.stat().st_size for path in files) > MAX_HASHED_BYTES
 
 
 def preload_layers(settings: LoraSettings) -> None:
@@ -194,7 +204,7 @@ def _is_stored_in(folder: Path, dtype: torch.dtype) -> bool:
     return bool(files)
 
 
-def _has_accelerator() -> bool:
+def has_accelerator() -> bool:
     """True if a training process may compute on an accelerator; asking CUDA would initialize it."""
     is_supported = torch.version.cuda is not None or torch.version.hip is not None
     return is_supported and any(any(Path("/dev").glob(name)) for name in ACCELERATORS)

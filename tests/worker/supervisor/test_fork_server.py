@@ -24,12 +24,17 @@ from tests.polling import wait_until
 from tests.worker.supervisor.test_sandbox import find_interpreter
 from tests.worker.training.conftest import MakeRun, chat, events, write_rows
 from tests.worker.training.conftest import make_run as make_run
-from worker.fork_request import PreloadRequest
+from worker.fork_request import ForkRequest, PreloadRequest
 from worker.host_memory import HostMemory
 from worker.model_cache import READY_FILE, get_cache_folder
 from worker.modeling import choose_dtype
 from worker.run_folder import CheckpointWritten, ExitCode, Metrics, RunFolder, RunSpec
-from worker.supervisor.fork_server_client import IDLE_SECONDS, MIN_AVAILABLE_BYTES, ForkServerClient
+from worker.supervisor.fork_server_client import (
+    IDLE_SECONDS,
+    MIN_AVAILABLE_BYTES,
+    START_SECONDS,
+    ForkServerClient,
+)
 from worker.supervisor.sandbox import ROOT, Sandbox, list_needed_paths, open_sandbox
 from worker.supervisor.slots import Slot
 from worker.supervisor.training_process import (
@@ -128,21 +133,33 @@ def server(machine: Machine) -> Iterator[ForkServerClient]:
     with machine.open_sandbox() as sandbox:
         environment = inherit_environment() | sandbox.build_environment()
     command = (*EXEC_WITH_PARENT, str(os.getpid()), *machine.command, "--fork-server")
+    missing = CatalogModel(
+        id="missing",
+        source="path:/missing",
+        kind=ModelKind.ENCODER,
+        methods=("classification",),
+        context_length=512,
+    )
+    models = [missing.to_json(), machine.model.to_json()]
     made = ForkServerClient(
         command,
         environment,
         machine.home / "cache" / "fork-server",
-        preload=PreloadRequest(preload=[machine.model.to_json()], models=str(machine.models)),
+        preload=PreloadRequest(preload=models, models=str(machine.models)),
     )
     made.maintain()
+    process = made._process
+    assert process is not None
+    wait_until("it is ready", lambda: made._wait_until_ready(process))
     yield made
     made.close()
 
 
-def test_it_loads_a_model_before_the_first_job(machine: Machine, server: ForkServerClient) -> None:
+def test_it_loads_a_model_before_the_first_job_although_another_is_missing(
+    machine: Machine, server: ForkServerClient
+) -> None:
     weights = get_cache_folder(machine.model, machine.models) / "model.safetensors"
-    maps = Path(f"/proc/{server.pid}/maps")
-    wait_until("it has mapped the weights", lambda: str(weights) in maps.read_text(), seconds=60)
+    assert str(weights) in Path(f"/proc/{server.pid}/maps").read_text()
 
 
 def wait_for_exit(process: TrainingProcess) -> int:
@@ -306,6 +323,8 @@ from worker.supervisor.training_process import EXEC_WITH_PARENT
 command = (*EXEC_WITH_PARENT, str(os.getpid()), *TRAINING_COMMAND, "--fork-server")
 server = ForkServerClient(command, inherit_environment(), Path(sys.argv[1]))
 server.maintain()
+while not server._wait_until_ready(server._process):
+    time.sleep(0.1)
 with TrainingProcess(RunFolder(Path(sys.argv[1])), TRAINING_COMMAND, fork_server=server) as process:
     print(process.pid, server.pid, type(process._process).__name__, flush=True)
     time.sleep(600)
@@ -361,6 +380,25 @@ def pressure(tmp_path: Path) -> Iterator[Pressure]:
     made = Pressure(tmp_path)
     yield made
     made.server.close()
+
+
+def test_a_server_that_still_loads_is_neither_waited_for_nor_stopped(
+    pressure: Pressure, tmp_path: Path
+) -> None:
+    pressure.server.maintain()
+    pid = pressure.server.pid
+    pressure.now = START_SECONDS
+    request = ForkRequest(
+        parent=os.getpid(),
+        run_folder=str(tmp_path),
+        argument=str(tmp_path),
+        log=str(tmp_path / "log"),
+        environment=inherit_environment(),
+        drops_privileges=False,
+    )
+    assert pressure.server.fork(request) is None
+    assert pid is not None
+    assert pressure.server.pid == pid
 
 
 def test_it_is_given_up_when_memory_is_short(pressure: Pressure) -> None:
