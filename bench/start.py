@@ -64,6 +64,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="luthier-bench-") as temporary:
         folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
         # For root, Postgres runs as another user.
         folder.chmod(0o711)
         for name, count in (("warm", options.jobs), ("cold", options.cold_jobs)):

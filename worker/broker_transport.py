@@ -6,8 +6,6 @@ It also looks once per second whether a worker that takes no messages, since all
 busy, may take them again: so long would a job wait that is created just after another has ended.
 """
 
-from collections.abc import Callable
-from functools import partial
 from queue import Empty
 from typing import Any
 
@@ -50,29 +48,36 @@ class Transport(redis.Transport):
     """kombu's transport with the channel above."""
 
     Channel = _Channel
-    _stop_looking: Callable[[], None] | None = None
+    _loop: Any = None
+    _timer: Any = None
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """Have the worker's loop go on soon while no messages may be taken.
+        super().register_with_event_loop(connection, loop)  # type: ignore[no-untyped-call]
+        self._loop = loop
+
+    def on_readable(self, fileno: int) -> None:  # type: ignore[override]
+        """Read a message, and have the worker's loop go on soon while it may take no others.
 
         It asks for messages once a turn, if it may, and a turn ends when something happens, or
-        after a second; the end of a task is nothing that it waits for.
+        after a second; the end of a task is nothing that it waits for. How long a turn may last is
+        decided at its beginning, hence a timer now.
         """
-        super().register_with_event_loop(connection, loop)  # type: ignore[no-untyped-call]
-        timers: list[Any] = []
+        try:
+            super().on_readable(fileno)  # type: ignore[no-untyped-call]
+        finally:
+            if self._timer is None:
+                self._look_soon()
 
-        def look_soon() -> None:
-            is_busy = not all(channel.qos.can_consume() for channel in self.channels or ())
-            if is_busy and not timers:
-                timers.append(loop.call_later(BUSY_INTERVAL_SECONDS, timers.clear))
-
-        loop.on_tick.add(look_soon)
-        self._stop_looking = partial(loop.on_tick.discard, look_soon)
+    def _look_soon(self) -> None:
+        is_busy = not all(channel.qos.can_consume() for channel in self.channels or ())
+        self._timer = (
+            self._loop.call_later(BUSY_INTERVAL_SECONDS, self._look_soon) if is_busy else None
+        )
 
     def close_connection(self, connection: Any) -> None:
         """Close it; the next connection has a transport of its own."""
-        if self._stop_looking is not None:
-            self._stop_looking()
+        if self._timer is not None:
+            self._timer.cancel()
         super().close_connection(connection)  # type: ignore[no-untyped-call]
 
 

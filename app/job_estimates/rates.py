@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Integer, Row, Select, cast, func, select, text
 from sqlalchemy.orm import Session
 
+from app.catalog import GENERATIVE_METHODS
 from app.db.tables import EventType, Job, JobEvent, JobState, TrainerProcess
 from app.job_estimates.schemas import RateSource, TrainingRate
 from app.wire.training_rows import ModelFacts
@@ -22,7 +23,7 @@ MAX_STEP_RATIO = 2.0
 MIN_STEPS_AFTER_FIRST = 3
 # Share of the rate of large products that training reaches: attention, pointwise operations and
 # products of adapters take the rest. Measured on CPUs.
-UTILIZATION = 0.6
+UTILIZATION = 0.55
 # Operations per parameter of a layer and token: 2 forward, 2 for the gradients of activations; as
 # many for those of the weights, if all are trained, and to compute activations again.
 OPERATIONS_OF_ADAPTERS = 4
@@ -33,15 +34,15 @@ FORWARD_SHARE = 1 / 3
 # Batches of the validation file that are measured between its whole passes, in a job.
 SAMPLED_EVALUATIONS = 20
 # Of a job: start of the process and uploads; load of the model and checks of what was trained.
-OVERHEAD_SECONDS = 0.8
+OVERHEAD_SECONDS = 0.6
 OVERHEAD_SECONDS_PER_BILLION_PARAMETERS = 12.0
-# Of the first job after a start: the process from which others are forked; and of the first on each
-# base model, its load there and the comparison of log-probabilities with the engine.
-START_SECONDS = 6.0
-START_SECONDS_PER_BILLION_PARAMETERS = 40.0
+# Of the first job after a start: what the process still loads from which others are forked; and of
+# the first on each chat model, its comparison with the engine.
+START_SECONDS = 0.5
+START_SECONDS_PER_BILLION_PARAMETERS = 29.0
 # Of a step of any size: the weights are read twice at this rate, and each layer calls operations.
 MEMORY_BYTES_PER_SECOND = 10e9
-STEP_SECONDS_PER_LAYER = 2e-3
+STEP_SECONDS_PER_LAYER = 5e-3
 # Weights of 4 bits are restored for both passes of a micro-batch, at this rate.
 RESTORED_WEIGHTS_PER_SECOND = 1e9
 
@@ -98,12 +99,12 @@ def find_rate(session: Session, project_id: str, plan: JobPlan, facts: ModelFact
         usual_overhead=derive_overhead(facts),
         step_seconds=derive_step_seconds(facts, plan),
     ) or derive_rate(facts, plan)
-    start = _derive_start(session, project_id, plan.base_model, facts)
+    start = _derive_start(session, project_id, plan, facts)
     rate.overhead_seconds += start
     return rate
 
 
-def _derive_start(session: Session, project_id: str, base_model: str, facts: ModelFacts) -> float:
+def _derive_start(session: Session, project_id: str, plan: JobPlan, facts: ModelFacts) -> float:
     """Derive the seconds of what no job of the project has loaded since the trainers started."""
     started = select(func.max(TrainerProcess.started_at)).scalar_subquery()
     since = (
@@ -118,8 +119,10 @@ def _derive_start(session: Session, project_id: str, base_model: str, facts: Mod
         .limit(MAX_RECENT_JOBS)
     )
     trained = set(session.scalars(since))
-    of_model = START_SECONDS_PER_BILLION_PARAMETERS * facts.num_parameters / 1e9
-    return (0 if trained else START_SECONDS) + (0 if base_model in trained else of_model)
+    seconds = 0 if trained else START_SECONDS
+    if plan.method in GENERATIVE_METHODS and plan.base_model not in trained:
+        seconds += START_SECONDS_PER_BILLION_PARAMETERS * facts.num_parameters / 1e9
+    return seconds
 
 
 def find_recent_rate(

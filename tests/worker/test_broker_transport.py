@@ -1,5 +1,8 @@
 """The workers' transport on a real broker."""
 
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,49 +11,54 @@ from kombu.asynchronous import Hub
 from app.broker import make_celery
 from worker.broker_transport import BUSY_INTERVAL_SECONDS, Transport
 
+UNKNOWN_FILE = 10**6
 
-@pytest.mark.parametrize("is_busy", [True, False])
-def test_a_busy_worker_looks_often_whether_it_may_take_messages(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch, is_busy: bool
-) -> None:
-    delays: list[float] = []
-    hub: Any = Hub()
+
+@pytest.fixture
+def worker(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """A worker's loop, its connection, and whether it is busy: it may take no messages."""
+    worker = SimpleNamespace(hub=Hub(), is_busy=True)
     celery: Any = make_celery(redis_url)
     with celery.connection_for_read(transport=Transport) as connection:
-        channel = connection.default_channel
-        connection.transport.register_with_event_loop(connection.connection, hub)
-        monkeypatch.setattr(channel.qos, "can_consume", lambda: not is_busy)
-        wake = None
-
-        def call_later(delay: float, callback: Any) -> object:
-            nonlocal wake
-            delays.append(delay)
-            wake = callback
-            return callback
-
-        monkeypatch.setattr(hub, "call_later", call_later)
-        for _ in range(2):
-            for callback in list(hub.on_tick):
-                callback()
-        assert delays == [BUSY_INTERVAL_SECONDS] * is_busy, "one at a time"
-        if wake is not None:
-            wake()
-            for callback in list(hub.on_tick):
-                callback()
-        assert delays == [BUSY_INTERVAL_SECONDS] * 2 * is_busy
+        qos = connection.default_channel.qos
+        monkeypatch.setattr(qos, "can_consume", lambda: not worker.is_busy)
+        worker.connection, worker.transport = connection, connection.transport
+        worker.transport.register_with_event_loop(connection.connection, worker.hub)
+        yield worker
 
 
-def test_a_closed_connection_is_not_looked_at(redis_url: str) -> None:
+def read(worker: SimpleNamespace) -> None:
+    """Read what happened, here on a file that no channel has, and begin the next turn."""
+    worker.transport.on_readable(UNKNOWN_FILE)
+
+
+def find_length_of_turn(worker: SimpleNamespace) -> float:
+    """Find how long the next turn of the loop lasts if nothing happens, in seconds."""
+    return float(worker.hub.fire_timers())
+
+
+def test_a_worker_looks_often_whether_it_may_take_messages_again(worker: SimpleNamespace) -> None:
+    assert find_length_of_turn(worker) > BUSY_INTERVAL_SECONDS
+    read(worker)
+    read(worker)
+    for _ in range(3):
+        assert find_length_of_turn(worker) <= BUSY_INTERVAL_SECONDS
+        time.sleep(BUSY_INTERVAL_SECONDS)
+    worker.is_busy = False
+    find_length_of_turn(worker)
+    time.sleep(BUSY_INTERVAL_SECONDS)
+    assert find_length_of_turn(worker) > BUSY_INTERVAL_SECONDS
+
+
+def test_a_worker_that_takes_messages_waits_for_them(worker: SimpleNamespace) -> None:
+    worker.is_busy = False
+    read(worker)
+    assert find_length_of_turn(worker) > BUSY_INTERVAL_SECONDS
+
+
+def test_a_closed_connection_is_not_looked_at(worker: SimpleNamespace) -> None:
     """The worker's loop outlives its connections to the broker."""
-    hub: Any = Hub()
-    celery: Any = make_celery(redis_url)
-    for _ in range(2):
-        with celery.connection_for_read(transport=Transport) as connection:
-            connection.transport.register_with_event_loop(connection.connect(), hub)
-            assert count_own(hub) == 1
-        assert count_own(hub) == 0
-
-
-def count_own(hub: Any) -> int:
-    """Count the callbacks of this transport among those of kombu's, which stay."""
-    return sum(callback.__module__ == Transport.__module__ for callback in hub.on_tick)
+    read(worker)
+    worker.connection.close()
+    time.sleep(BUSY_INTERVAL_SECONDS)
+    assert find_length_of_turn(worker) > BUSY_INTERVAL_SECONDS

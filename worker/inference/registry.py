@@ -27,7 +27,7 @@ from worker.inference.loaded_model import (
 )
 from worker.inference.loading import ModelCache, map_adapter_errors, run_in_thread
 from worker.inference.metrics import EngineStats
-from worker.inference.training_rows.facts import read_facts
+from worker.inference.training_rows.facts import measure_gigaflops, read_facts
 from worker.model.rendering import DEFAULT_OPTIONS, RenderingOptions
 
 # Adapters loaded into memory at the same time.
@@ -65,6 +65,8 @@ class ModelRegistry:
         self._model_cache = ModelCache(lambda model: _fetch_and_load(model, cache, settings))
         self._renderings = ModelCache(lambda model: load_rendering(model, cache))
         self._facts = ModelCache(lambda model: read_facts(model, cache))
+        # The fastest products that were measured, by their width.
+        self._gigaflops: dict[int, float] = {}
         self._adapter_entries: dict[str, _AdapterEntry] = {}
         # Adapters that are being loaded into memory.
         self._preloads: dict[AdapterFiles, asyncio.Future[None]] = {}
@@ -144,7 +146,12 @@ class ModelRegistry:
         model = self._catalog.get(name)
         if model is None or model.engine is not None:
             raise ModelNotFound(name)
-        return await self._facts.get(model)
+        facts = await self._facts.get(model)
+        # Again: other work may have had the processor the first time, as after a start.
+        measured = await run_in_thread(partial(measure_gigaflops, facts.hidden_size))
+        fastest = max(measured, self._gigaflops.get(facts.hidden_size, facts.gigaflops))
+        self._gigaflops[facts.hidden_size] = fastest
+        return facts.model_copy(update={"gigaflops": fastest})
 
     async def load_adapter(self, request: LoadAdapterRequest) -> None:
         """Register an adapter under a name.

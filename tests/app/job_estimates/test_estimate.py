@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.db.session import SessionMaker, transaction
 from app.db.tables import Job, Project
+from app.job_estimates import rates
 from app.job_estimates.memory import estimate_memory
 from app.training_data import statistics
 from app.wire.training_rows import ModelFacts
@@ -174,7 +175,7 @@ def test_a_rate_far_below_a_token_a_second(
     engine.facts = {**engine.facts, **weights, "gigaflops": 30.0}
     method = supervised(gradient_checkpointing=True)
     training = estimate(http, training_file=training_file, method=method)["training"]
-    speed = 0.6 * 30e9 / (6 * 70e9)
+    speed = rates.UTILIZATION * 30e9 / (6 * 70e9)
     rate = training["rate"]
     assert rate["tokens_per_second"] == pytest.approx(speed, rel=0.01)
     expected = rate["overhead_seconds"] + 840 / speed
