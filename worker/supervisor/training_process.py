@@ -232,8 +232,9 @@ class TrainingProcess:
             self._kill_at = min(kill_at, self._kill_at or kill_at)
             return
         self._kill_at = kill_at
-        self._folder.stop_file.touch()
+        # First: Python ignores handlers while it exits, as a process that has seen the file does.
         os.kill(self.pid, signal.SIGTERM)
+        self._folder.stop_file.touch()
 
     def abort(self, *, grace_seconds: float) -> None:
         """Make it log its stacks and exit; `poll` kills it after the grace period."""

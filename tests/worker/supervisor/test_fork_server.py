@@ -192,7 +192,7 @@ def test_weights_are_the_same_to_the_bit(
     assert hashes[0] == hashes[1]
 
 
-def read_state(pid: int) -> dict[str, Any]:
+def read_state(pid: int, folder: RunFolder) -> dict[str, Any]:
     """Read what the kernel says of a process: its user, rights, limits, signals and files."""
     status = dict(
         line.split(":\t", 1)
@@ -209,7 +209,12 @@ def read_state(pid: int) -> dict[str, Any]:
         **{name: status[name].replace(user, "user") for name in ("Uid", "Gid")},
         "is root": user == "0",
         "files": {name: path for name, path in files.items() if int(name) <= 2},
-        "further files": sorted(path for name, path in files.items() if int(name) > 2),
+        # Not the checkpoint that it may be writing.
+        "further files": sorted(
+            path
+            for name, path in files.items()
+            if int(name) > 2 and not path.startswith(f"{folder.checkpoints}/")
+        ),
         "owns itself": Path(f"/proc/{pid}/stat").stat().st_uid == int(user),
         "folder": os.readlink(f"/proc/{pid}/cwd"),
         "limits": Path(f"/proc/{pid}/limits").read_text(),
@@ -226,7 +231,7 @@ def test_it_is_to_the_kernel_what_a_process_of_its_own_is(
     for made_by in (None, server):
         with machine.train("state", made_by, hyperparameters=LONG) as (folder, process):
             wait_until("it has made a step", lambda: has_made_a_step(folder))
-            states.append(read_state(process.pid))
+            states.append(read_state(process.pid, folder))
     assert int(states[1]["PPid"]) == os.getpid()
     assert states[0] == states[1]
 
