@@ -28,9 +28,17 @@ class RenamedSpecialTokens:
     pattern: re.Pattern[str]
 
 
-def rename_special_tokens(tokenizer: PreTrainedTokenizerBase) -> RenamedSpecialTokens:
-    """Copy the tokenizer with random names for its special tokens; ids stay the same."""
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
+def read_pipeline(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """Read a tokenizer's pipeline as its file describes it, which takes some time."""
+    pipeline: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+    return pipeline
+
+
+def rename_special_tokens(state: dict[str, Any]) -> RenamedSpecialTokens:
+    """Make a tokenizer with random names for its special tokens; ids stay the same.
+
+    `state` is of `read_pipeline`, and is changed.
+    """
     secret = secrets.token_hex(8)
     special = [token for token in state["added_tokens"] if token["special"]]
     aliases = {token["content"]: f"<{secret}:{token['id']}>" for token in special}
@@ -49,7 +57,7 @@ def make_plain_tokenizer(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokeni
     It still adds special tokens around texts. Other ids do not change.
     """
     plain = copy.deepcopy(tokenizer)
-    plain._tokenizer = rename_special_tokens(tokenizer).backend
+    plain._tokenizer = rename_special_tokens(read_pipeline(tokenizer)).backend
     return plain
 
 

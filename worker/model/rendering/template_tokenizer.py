@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from worker.model.rendering.errors import TOO_DEEP, RenderingError
 from worker.model.rendering.segments import EncodedText, TokenCache, has_independent_segments, join
 from worker.model.rendering.token_bytes import max_token_bytes
-from worker.model.special_tokens import rename_special_tokens
+from worker.model.special_tokens import read_pipeline, rename_special_tokens
 
 # Tokens before a cut of the text that the cut may change.
 CUT_MARGIN_TOKENS = 128
@@ -31,7 +31,9 @@ class TemplateTokenizer:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        renamed = rename_special_tokens(tokenizer)
+        state = read_pipeline(tokenizer)
+        self._max_token_bytes = max_token_bytes(state)
+        renamed = rename_special_tokens(state)
         self._backend, self._aliases, self._ids = renamed.backend, renamed.aliases, renamed.ids
         self.alias_pattern = renamed.pattern
         # Longest first: a pattern's alternatives are tried in order.
@@ -43,7 +45,6 @@ class TemplateTokenizer:
         # that no text contains it by chance or intent.
         self._placeholder = f"cover{secrets.token_hex(8)}x"
         self._placeholder_pattern = re.compile(rf"{self._placeholder}(\d+)x")
-        self._max_token_bytes = max_token_bytes(tokenizer)
         self._has_segments = has_independent_segments(tokenizer)
         self._special = {alias: _encode_special(id) for alias, id in self._ids.items()}
         self._cache: TokenCache | None = None

@@ -1,10 +1,7 @@
 """Upper bound of the text that one token can represent, from a tokenizer's pipeline."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
-
-from transformers import PreTrainedTokenizerBase
 
 # Normalizers and pre-tokenizers that never shorten a text in bytes, except NFC (see below).
 NON_SHRINKING_STEPS = frozenset({"ByteLevel", "Digits", "Metaspace", "NFC", "Prepend", "Split"})
@@ -12,12 +9,12 @@ NON_SHRINKING_STEPS = frozenset({"ByteLevel", "Digits", "Metaspace", "NFC", "Pre
 MAX_NFC_SHRINKAGE = 3
 
 
-def max_token_bytes(tokenizer: PreTrainedTokenizerBase) -> int | None:
+def max_token_bytes(state: Mapping[str, Any]) -> int | None:
     """Compute the maximum bytes of text that one token can represent.
 
-    None if there is no bound, for example if an unknown word of any length becomes one token.
+    `state` is of `read_pipeline`. None if there is no bound, for example if an unknown word of any
+    length becomes one token.
     """
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
     steps = [*_pipeline_steps(state["normalizer"]), *_pipeline_steps(state["pre_tokenizer"])]
     is_byte_level = any(step["type"] == "ByteLevel" for step in steps)
     model, added = state["model"], state["added_tokens"]

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from tests.worker.conftest import tiny_tokenizer, words_tokenizer
 from worker.model.rendering.template_tokenizer import TemplateTokenizer
 from worker.model.rendering.token_bytes import max_token_bytes
+from worker.model.special_tokens import read_pipeline
 
 TEXTS = ("", "a", "hellhellhell" * 50, "\N{KELVIN SIGN}" * 90, "<|im_end|>" * 20, "Zoë 💡" * 30)
 
@@ -37,19 +38,19 @@ def test_the_bound_never_exceeds_the_token_count(
 def test_the_bound_of_a_long_text_is_useful() -> None:
     tokens = TemplateTokenizer(tiny_tokenizer())
     # Its longest token is <|endoftext|>.
-    assert max_token_bytes(tiny_tokenizer()) == 13
+    assert max_token_bytes(read_pipeline(tiny_tokenizer())) == 13
     assert tokens.min_plain_token_count("hell" * 1300) == 400
     assert tokens.min_token_count(tokens.mark("<|im_end|>" * 400)) == 400
 
 
 def test_tokenizers_with_unbounded_tokens_have_no_bound() -> None:
-    assert max_token_bytes(words_tokenizer(token_types=True)) is None
+    assert max_token_bytes(read_pipeline(words_tokenizer(token_types=True))) is None
     greedy = tiny_tokenizer()
     greedy.backend_tokenizer.add_tokens([AddedToken("<mask>", lstrip=True)])
-    assert max_token_bytes(greedy) is None
+    assert max_token_bytes(read_pipeline(greedy)) is None
     shortening = tiny_tokenizer()
     shortening.backend_tokenizer.normalizer = normalizers.Strip()
-    assert max_token_bytes(shortening) is None
+    assert max_token_bytes(read_pipeline(shortening)) is None
     assert TemplateTokenizer(shortening).min_plain_token_count(" " * 1000) == 0
 
 
