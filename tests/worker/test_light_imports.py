@@ -32,3 +32,29 @@ print({{"boto3", "scipy"}} & {{*sys.modules}})
 """
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert run.stdout.strip() == "set()"
+
+
+def test_training_imports_no_engine_before_its_first_step() -> None:
+    """The engine compares the trained model, at the end of some jobs; its modules take long."""
+    code = """
+import sys
+import worker.training.process
+engine = {"llguidance", "prometheus_client", "pydantic", "worker.inference.engine"}
+print(sorted(engine & {*sys.modules}))
+"""
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_training_is_imported_without_garbage_collection() -> None:
+    code = """
+import gc, sys
+gc.set_debug(gc.DEBUG_STATS)
+from worker.training.__main__ import main
+sys.argv = ["training", "/missing"]
+main()
+"""
+    run = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    # It has come as far as to read its folder.
+    assert "/missing/spec.json" in run.stderr
+    assert run.stderr.count("collecting generation") < 20

@@ -5,14 +5,18 @@ Runs after training, in the same sandbox, and stops as it does: by the `stop` fi
 
 import os
 import sys
+from pathlib import Path
 
+from app.importing import without_garbage_collection
 from worker.training.__main__ import TORCH_ENVIRONMENT
 
 
-def main() -> None:
-    command = [sys.executable, "-m", "worker.evaluation.process", *sys.argv[1:]]
-    os.execve(sys.executable, command, {**os.environ, **TORCH_ENVIRONMENT})
+def main() -> int:
+    os.environ.update(TORCH_ENVIRONMENT)
+    with without_garbage_collection():
+        from worker.evaluation import process
+    return process.main(Path(sys.argv[1]))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

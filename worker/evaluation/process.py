@@ -1,6 +1,5 @@
-"""Entry point of the evaluation process, executed by `python -m worker.evaluation`."""
+"""The evaluation process, run by `python -m worker.evaluation`."""
 
-import sys
 from pathlib import Path
 
 from app.logs import configure
@@ -21,7 +20,3 @@ def main(run_folder: Path) -> int:
     set_threads(folder.read_spec().threads)
     make_deterministic()
     return evaluate(folder, StopSignal(folder))
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))

@@ -1,12 +1,14 @@
 """`python -m worker.training RUN_FOLDER`: one attempt at one job, in one folder.
 
-Sets the environment variables that torch reads on import, then execs `worker.training.process`, or
-with `--fork-server` in place of a folder `worker.training.fork_server`: the process id stays the
-same, so signals and exit codes pass through.
+Sets the environment variables that torch reads on import, then runs `worker.training.process`, or
+with `--fork-server` in place of a folder `worker.training.fork_server`.
 """
 
 import os
 import sys
+from pathlib import Path
+
+from app.importing import without_garbage_collection
 
 TORCH_ENVIRONMENT = {
     # Time that an OpenMP thread spins at a barrier before it sleeps: tens of microseconds. The
@@ -20,9 +22,15 @@ TORCH_ENVIRONMENT = {
 
 
 def main() -> None:
-    module = "fork_server" if sys.argv[1:] == ["--fork-server"] else "process"
-    command = [sys.executable, "-m", f"worker.training.{module}", *sys.argv[1:]]
-    os.execve(sys.executable, command, {**os.environ, **TORCH_ENVIRONMENT})
+    os.environ.update(TORCH_ENVIRONMENT)
+    if sys.argv[1:] == ["--fork-server"]:
+        with without_garbage_collection():
+            from worker.training import fork_server
+        fork_server.main()
+    else:
+        with without_garbage_collection():
+            from worker.training import process
+        process.main(Path(sys.argv[1]))
 
 
 if __name__ == "__main__":

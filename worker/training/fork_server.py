@@ -38,6 +38,7 @@ from worker.training import preloading, process
 from worker.training.__main__ import TORCH_ENVIRONMENT
 from worker.training.builder import CHAT_METHODS
 from worker.training.environment import NICENESS, OOM_SCORE_ADJ
+from worker.training.serving_check import check  # noqa: F401
 
 # The first that the kernel kills when memory runs out: no job depends on it.
 FORK_SERVER_OOM_SCORE_ADJ = "1000"
@@ -220,7 +221,3 @@ def _count_threads() -> int:
 
 def _write_oom_score(score: str) -> None:
     Path("/proc/self/oom_score_adj").write_text(score, encoding="ascii")
-
-
-if __name__ == "__main__":
-    main()

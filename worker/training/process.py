@@ -1,9 +1,8 @@
-"""Entry point of the training process, executed by `python -m worker.training`.
+"""The training process, run by `python -m worker.training`.
 
 Its exit code is one of `ExitCode`. Any other code is a crash, with a traceback on stderr.
 """
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -34,7 +33,3 @@ def _run(folder: RunFolder) -> int:
         folder.path / "tmp" / "ranks",
         lambda rank: run_attempt(replace(folder, is_writer=rank.is_first), rank),
     )
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
