@@ -18,8 +18,9 @@ from app.manifests import MANIFEST_FILE, read_manifest
 from worker.evaluation.generate import generate
 from worker.evaluation.test_rows import TestRow, TestRows, read_test_rows
 from worker.evaluation.text_metrics import compute_metrics
+from worker.inference.adapter_format import read_rendering_options
 from worker.inference.adapter_memory import AdapterFiles
-from worker.inference.loaded_model import LoadedModel, load_model, read_rendering_options
+from worker.inference.loaded_model import LoadedModel, load_model
 from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE
 from worker.run_folder import Evaluated, EvaluatedModel, ExitCode, Preparing, RunFolder, TestAnswer
 from worker.training.environment import StopSignal
@@ -40,7 +41,7 @@ def evaluate(folder: RunFolder, stop: StopSignal) -> ExitCode:
         native_kernels=spec.native_kernels,
     )
     adapter = AdapterFiles("trained", folder.checkpoint(folder.list_checkpoint_steps()[0]))
-    renderer = model.renderer.with_options(read_rendering_options(adapter))
+    renderer = model.renderer.with_options(read_rendering_options(adapter.folder))
     rows = read_test_rows(folder.test_file, renderer)
     answers: dict[EvaluatedModel, dict[int, str]] = {}
     for name in EvaluatedModel:

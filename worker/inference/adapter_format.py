@@ -1,16 +1,17 @@
 """PEFT's adapter format: checks that an adapter can be served, and reads its LoRA matrices."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from worker.inference.lora import LoraAB
-from worker.modeling import ADAPTER_CONFIG_FILE, load_adapter
+from worker.model.rendering.options import RenderingOptions
+from worker.modeling import ADAPTER_CONFIG_FILE, ADAPTER_WEIGHTS_FILE, load_adapter
 
 # PEFT settings that change the computation in ways this engine does not implement.
 UNSUPPORTED_SETTINGS = {
@@ -43,12 +44,20 @@ def linear_sizes(model: nn.Module) -> LinearSizes:
         for path, module in model.named_modules()
         if isinstance(module, nn.Linear)
     }
+    modules: Iterable[tuple[str, Any]] = model.named_modules()
     transposed = {
         path: (module.nx, module.nf)
-        for path, module in model.named_modules()
-        if isinstance(module, Conv1D)
+        for path, module in modules
+        # A class of transformers, which has been imported if there is one.
+        if type(module).__name__ == "Conv1D"
     }
     return layers | transposed
+
+
+def read_rendering_options(folder: Path) -> RenderingOptions:
+    """Read the rendering options that an adapter was trained with. Raises OSError."""
+    with safe_open(folder / ADAPTER_WEIGHTS_FILE, framework="pt") as weights:
+        return RenderingOptions.from_metadata(weights.metadata())
 
 
 def check_config(folder: Path) -> None:

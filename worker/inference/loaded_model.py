@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
 from app import logs
 from app.catalog import DEFAULT_MAX_COMPLETION_TOKENS, CatalogModel, Quantization
 from worker.host_memory import return_freed_memory
-from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.decoder import Decoder
 from worker.inference.engine import Engine
 from worker.inference.fair_executor import FairExecutor
@@ -30,11 +27,10 @@ from worker.model.generation_config import (
 )
 from worker.model.llama import unsupported_reason
 from worker.model.llama_files import load_llama
-from worker.model.rendering import Renderer, RenderingOptions
+from worker.model.rendering import Renderer
 from worker.model_cache import ModelUnavailable
 from worker.model_sources import find_folder, materialize
 from worker.modeling import (
-    ADAPTER_WEIGHTS_FILE,
     choose_device,
     choose_dtype,
     load_base,
@@ -74,12 +70,6 @@ class LoadedModel:
     # Of an answer to a chat that names no limit.
     default_max_tokens: int = DEFAULT_MAX_COMPLETION_TOKENS
     system_fingerprint: str = ""
-
-
-def read_rendering_options(files: AdapterFiles) -> RenderingOptions:
-    """Read the rendering options that an adapter was trained with. Raises OSError."""
-    with safe_open(files.folder / ADAPTER_WEIGHTS_FILE, framework="pt") as weights:
-        return RenderingOptions.from_metadata(weights.metadata())
 
 
 def load_rendering(model: CatalogModel, cache: Path) -> ModelRendering:

@@ -16,6 +16,7 @@ from app.wire.engine import LoadAdapterRequest
 from app.wire.training_rows import ModelFacts
 from worker.bucket_models import fetch_from_bucket
 from worker.inference.adapter_cache import AdapterDiskCache
+from worker.inference.adapter_format import read_rendering_options
 from worker.inference.adapter_memory import AdapterFiles, DamagedLocalAdapter
 from worker.inference.engine_thread import EngineThread
 from worker.inference.loaded_model import (
@@ -23,7 +24,6 @@ from worker.inference.loaded_model import (
     ModelRendering,
     load_model,
     load_rendering,
-    read_rendering_options,
 )
 from worker.inference.loading import ModelCache, map_adapter_errors, run_in_thread
 from worker.inference.metrics import EngineStats
@@ -193,7 +193,7 @@ class ModelRegistry:
         with map_adapter_errors():
             files = self._adapters.fetch(prefix)
             loaded.engine.decoder.check_adapter(files)
-            return _AdapterEntry(base, files, read_rendering_options(files))
+            return _AdapterEntry(base, files, read_rendering_options(files.folder))
 
     def _local_models(self) -> Iterator[CatalogModel]:
         return (m for m in self._catalog if m.kind == ModelKind.CAUSAL and m.engine is None)

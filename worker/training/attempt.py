@@ -14,7 +14,7 @@ from worker.training.environment import StopSignal, make_deterministic, set_thre
 from worker.training.errors import classify_error
 from worker.training.leakage import leakage_warnings
 from worker.training.ranks import ALONE, Ranks
-from worker.training.serving_check import TrainedRows, check_as_served
+from worker.training.serving_check.trained import TrainedRows
 
 log = get_logger(__name__)
 
@@ -32,6 +32,9 @@ def run_attempt(folder: RunFolder, ranks: Ranks = ALONE) -> ExitCode:
     try:
         exit_code, trained = _train(folder, spec, stop, ranks)
         if trained is not None:
+            # Not before it is needed: the engine's modules take long to import.
+            from worker.training.serving_check.check import check_as_served
+
             check_as_served(folder, trained)
         return exit_code
     except Exception as error:

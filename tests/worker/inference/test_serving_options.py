@@ -15,12 +15,13 @@ from app.catalog import Catalog, CatalogModel
 from app.errors import NotFound
 from app.settings import Settings
 from app.wire.engine import ChatCompletionRequest, LoadAdapterRequest
+from worker.inference.adapter_format import read_rendering_options
 from worker.inference.adapter_memory import AdapterFiles
 from worker.inference.chat_prompt import render_prompt
 from worker.inference.fair_executor import FairExecutor
 from worker.inference.generation import _sampling_params
 from worker.inference.grammar.compiler import GrammarCompiler
-from worker.inference.loaded_model import LoadedModel, read_rendering_options
+from worker.inference.loaded_model import LoadedModel
 from worker.inference.registry import ModelRegistry, ServedCausalModel
 from worker.inference.vocabulary import Vocabulary
 from worker.model.generation_config import GenerationConfig
@@ -68,7 +69,7 @@ def test_an_adapters_options_are_read_and_rendered(
     metadata = {"format": "pt", **OPTIONS.to_metadata(DATED)}
     save_file({"a": zeros(1)}, tmp_path / ADAPTER_WEIGHTS_FILE, metadata=metadata)
     files = AdapterFiles("prefix", tmp_path)
-    options = read_rendering_options(files)
+    options = read_rendering_options(files.folder)
     assert options == OPTIONS
     served = ServedCausalModel("tuned", loaded, files, options)
     text = str(tokenizer.decode(asyncio.run(render_prompt(make_request(), served, "p")).ids))
@@ -84,7 +85,7 @@ def test_an_adapters_options_are_read_and_rendered(
 def test_adapters_of_earlier_versions_have_no_options(tmp_path: Path) -> None:
     for metadata in ({"format": "pt"}, {"luthier_rendering": "{"}, {"luthier_rendering": "[]"}):
         save_file({"a": zeros(1)}, tmp_path / ADAPTER_WEIGHTS_FILE, metadata=metadata)
-        assert read_rendering_options(AdapterFiles("p", tmp_path)) == RenderingOptions()
+        assert read_rendering_options(tmp_path) == RenderingOptions()
 
 
 def test_an_adapter_that_is_evicted_while_it_is_loaded_is_not_found(

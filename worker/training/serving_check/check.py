@@ -10,9 +10,9 @@ from app.catalog import CatalogModel
 from app.logs import get_logger
 from worker.comparison_notes import ComparisonNote, not_compared
 from worker.host_memory import HostMemory
-from worker.inference.adapter_format import InvalidAdapter, check_config
+from worker.inference.adapter_format import InvalidAdapter, check_config, read_rendering_options
 from worker.inference.adapter_memory import AdapterFiles
-from worker.inference.loaded_model import load_model, read_rendering_options
+from worker.inference.loaded_model import load_model
 from worker.inference.transformers_decoder import TransformersDecoder
 from worker.model.weight_counts import count_weights
 from worker.model_sources import materialize
@@ -96,7 +96,7 @@ def _ask_engine(
         entry.quantization,
         is_throughout=isinstance(decoder, TransformersDecoder),
     )
-    renderer = model.renderer.with_options(read_rendering_options(adapter))
+    renderer = model.renderer.with_options(read_rendering_options(adapter.folder))
     for row in rows:
         require_same_prompt(row, renderer)
     try:

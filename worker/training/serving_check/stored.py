@@ -21,9 +21,13 @@ from torch import Tensor
 from app.catalog import CatalogModel
 from app.manifests import file_sha256
 from worker import inference, model, modeling, training
-from worker.inference.adapter_format import PEFT_PREFIX, InvalidAdapter, check_config, read_lora
-from worker.inference.adapter_memory import AdapterFiles
-from worker.inference.loaded_model import read_rendering_options
+from worker.inference.adapter_format import (
+    PEFT_PREFIX,
+    InvalidAdapter,
+    check_config,
+    read_lora,
+    read_rendering_options,
+)
 from worker.inference.native.build import get_kernels_folder
 from worker.model.rendering import Renderer, RenderingError
 from worker.model_sources import find_folder
@@ -69,8 +73,7 @@ def check_stored(folder: RunFolder, model: AdaptedModel, renderer: Renderer) -> 
     stored = folder.checkpoint(folder.list_checkpoint_steps()[0])
     with _one_thread():
         strength = _compare_matrices(stored, model)
-    options = read_rendering_options(AdapterFiles("trained", stored))
-    as_served = renderer.with_options(options)
+    as_served = renderer.with_options(read_rendering_options(stored))
     for row in select_rows(find_answers(folder), renderer):
         require_same_prompt(row, as_served)
     return StoredAdapter(_digest_kind(folder.read_spec(), stored), strength)

@@ -16,7 +16,9 @@ from worker.modeling import adapter_parameters, add_adapter, load_base, save_ada
 from worker.run_folder import EngineCompared, ExitCode, Noted, RunFolder
 from worker.training import attempt, base_loading, builder, comparison_building
 from worker.training.attempt import run_attempt
-from worker.training.serving_check import TrainedRows, check, check_as_served
+from worker.training.serving_check import check
+from worker.training.serving_check.check import check_as_served
+from worker.training.serving_check.trained import TrainedRows
 
 SHORT = {"n_epochs": 1, "batch_size": 4}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}

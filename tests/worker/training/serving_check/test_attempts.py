@@ -25,8 +25,9 @@ from worker.run_folder import (
 from worker.training import attempt, comparison_building
 from worker.training.attempt import run_attempt
 from worker.training.objectives.supervised import SupervisedObjective
-from worker.training.serving_check import TrainedRows, check
+from worker.training.serving_check import check
 from worker.training.serving_check.rows import MAX_ROWS
+from worker.training.serving_check.trained import TrainedRows
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_settings")]
 

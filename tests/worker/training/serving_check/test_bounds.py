@@ -13,7 +13,7 @@ from tests.worker.training.serving_check.conftest import (
     find_note,
 )
 from worker.comparison_notes import ComparisonNote
-from worker.training.serving_check import check, check_as_served
+from worker.training.serving_check import check
 from worker.training.serving_check.bounds import (
     THROUGHOUT,
     Comparison,
@@ -21,6 +21,7 @@ from worker.training.serving_check.bounds import (
     compare,
     name_precision,
 )
+from worker.training.serving_check.check import check_as_served
 
 TOKENS = 160
 ROW = np.linspace(-3, -1, TOKENS, dtype=np.float32)

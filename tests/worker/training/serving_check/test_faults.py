@@ -34,7 +34,9 @@ from worker.run_folder import ExitCode, Failed, RunFolder, write_manifest
 from worker.training import comparison_building
 from worker.training.attempt import run_attempt
 from worker.training.errors import TrainingError
-from worker.training.serving_check import TrainedRows, check_as_served, select_rows
+from worker.training.serving_check.check import check_as_served
+from worker.training.serving_check.rows import select_rows
+from worker.training.serving_check.trained import TrainedRows
 
 pytestmark = [pytest.mark.training, pytest.mark.usefixtures("training_settings")]
 

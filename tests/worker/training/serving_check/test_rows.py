@@ -8,8 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.worker.training.conftest import chat, write_rows
 from worker.model.rendering import Renderer, RenderingError
-from worker.training.serving_check import select_rows
-from worker.training.serving_check.rows import MAX_ROWS, MAX_TOKENS
+from worker.training.serving_check.rows import MAX_ROWS, MAX_TOKENS, select_rows
 
 USER = {"role": "user", "content": "1"}
 YES, NO = ({"role": "assistant", "content": content} for content in ("yes", "no"))
