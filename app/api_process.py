@@ -1,14 +1,18 @@
 """The API process: `python -m app.api_process`, or `luthier api`."""
 
 import sys
+from importlib import import_module
 
 import uvicorn
 
 from app.http_server.descriptors import reserve_descriptors
 from app.http_server.protocol import MAX_CONNECTIONS, BoundedHttpProtocol
+from app.importing import without_garbage_collection
 from app.process_hardening import forbid_inspection
 from app.settings import Settings
 
+# By name: it is above this module, which starts it.
+APPLICATION = "app.main"
 # A tenth of Python's own: the event loop waits this long for each thread that is running.
 SWITCH_INTERVAL_SECONDS = 0.0005
 
@@ -19,8 +23,10 @@ def main() -> None:
     forbid_inspection()
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     BoundedHttpProtocol.max_connections = reserve_descriptors(MAX_CONNECTIONS)
+    with without_garbage_collection():
+        import_module(APPLICATION)
     uvicorn.run(
-        "app.main:create_app",
+        f"{APPLICATION}:create_app",
         factory=True,
         host=settings.host,
         port=settings.port,

@@ -1,7 +1,5 @@
 """The engine process: wire its components together and serve until a signal arrives."""
 
-import logging
-import os
 from enum import IntEnum
 from types import FrameType
 from urllib.parse import urlsplit
@@ -116,10 +114,3 @@ def main() -> EngineExitCode:
         return EngineExitCode.INVALID_CATALOG
     server.run()
     return EngineExitCode.FAILED if server.has_failed else EngineExitCode.STOPPED
-
-
-if __name__ == "__main__":
-    code = main()
-    logging.shutdown()
-    # Not sys.exit, which would wait for a model that is still being loaded.
-    os._exit(code)
