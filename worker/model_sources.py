@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from transformers import CONFIG_MAPPING, AutoTokenizer, GgufConfig
 from transformers.utils.logging import disable_progress_bar
 
 from app import logs
@@ -74,9 +73,16 @@ def _check_model_folder(folder: Path, model: CatalogModel) -> Path:
         ) from error
     # auto_map names Python files in the folder, which transformers would execute in this process.
     # Those of an architecture that it has itself, such as Phi-4-mini's, are never read.
-    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING:
+    if "auto_map" in config and not _is_known(config.get("model_type")):
         raise ModelUnavailable(f"The model {model.id} needs its own code, which is never executed.")
     return folder
+
+
+def _is_known(architecture: str | None) -> bool:
+    """True if it is one of transformers' own; importing their list takes long."""
+    from transformers import CONFIG_MAPPING
+
+    return architecture in CONFIG_MAPPING
 
 
 def _find_in_package(location: str, model: CatalogModel) -> Path:
@@ -172,7 +178,7 @@ def _dequantize(gguf: Path, folder: Path) -> None:
     """
     # Importing transformers' models takes long, and this is done once.
     import_models()
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     disable_progress_bar()
     # Without dequantize=True the weights stay quantized and cannot be saved.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, TokenizersBackend
 from transformers.utils.logging import disable_progress_bar
 
 from worker.light_imports import import_models
@@ -60,33 +60,35 @@ def load_base(folder: Path, *, dtype: torch.dtype, device: torch.device) -> "Pre
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    if _has_general_tokenizer(folder):
+        general: PreTrainedTokenizerBase = TokenizersBackend.from_pretrained(
+            folder, local_files_only=True
+        )
+        return general
+    from transformers import AutoTokenizer
+
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        folder,
-        config=_read_model_type(folder),
-        local_files_only=True,
-        trust_remote_code=False,
+        folder, local_files_only=True, trust_remote_code=False
     )
     return tokenizer
 
 
-def _read_model_type(folder: Path) -> PreTrainedConfig | None:
-    """Read what transformers chooses a tokenizer's class by, if it has saved the tokenizer.
+def _has_general_tokenizer(folder: Path) -> bool:
+    """True if transformers' AutoTokenizer would take the class for a tokenizer of any model.
 
-    Otherwise None: it reads the config by the model's own class then, whose module imports most of
-    transformers and of torch.
+    To import those of single models takes long. For Llamas it is what the file says; other models
+    have lists of exceptions.
     """
     try:
         saved = json.loads((folder / "tokenizer_config.json").read_bytes())
         described = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError):
-        return None
-    if saved.get("tokenizer_class") != "TokenizersBackend":
-        return None
-    config: Any = PreTrainedConfig()
-    config.name_or_path = str(folder)
-    config.model_type = str(described.get("model_type", ""))
-    typed: PreTrainedConfig = config
-    return typed
+        return False
+    return (
+        described.get("model_type") == "llama"
+        and saved.get("tokenizer_class") == "TokenizersBackend"
+        and "auto_map" not in saved
+    )
 
 
 def add_adapter(

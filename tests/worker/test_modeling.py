@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from app.catalog import CatalogModel, ModelKind
 from tests.worker.conftest import MERGES, SPECIAL_TOKENS, TEMPLATE
@@ -186,6 +186,28 @@ class TestMaterialize:
 
 
 class TestLoad:
+    def test_a_llamas_tokenizer_is_that_of_transformers(
+        self, tiny_folder: Path, tmp_path: Path
+    ) -> None:
+        """It is loaded without the class that chooses one; exports contain its files."""
+        files = []
+        for name, tokenizer in (
+            ("ours", load_tokenizer(tiny_folder)),
+            ("theirs", AutoTokenizer.from_pretrained(tiny_folder, local_files_only=True)),
+        ):
+            tokenizer.save_pretrained(tmp_path / name)
+            files.append({path.name: path.read_text() for path in (tmp_path / name).iterdir()})
+        assert files[0] == files[1]
+
+    def test_a_tokenizer_of_an_exception_is_left_to_transformers(
+        self, tiny_folder: Path, tmp_path: Path
+    ) -> None:
+        """The files of Qwen 2 name a class that transformers replaces by another one."""
+        folder = shutil.copytree(tiny_folder, tmp_path / "qwen")
+        config = json.loads((folder / "config.json").read_text()) | {"model_type": "qwen2"}
+        (folder / "config.json").write_text(json.dumps(config))
+        assert type(load_tokenizer(folder)).__name__ == "Qwen2Tokenizer"
+
     def test_the_base_is_frozen_and_has_the_requested_dtype(self, tiny_folder: Path) -> None:
         base = load_base(tiny_folder, dtype=torch.bfloat16, device=CPU)
         assert not base.training

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig
 from transformers.utils import logging
 from transformers.utils.logging import disable_progress_bar
 
@@ -54,6 +53,8 @@ def load_backbone(
 
 def read_shape(folder: Path) -> tuple[int, str]:
     """Read the hidden size and the model type from the model's config."""
+    from transformers import AutoConfig
+
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     text_config = config.get_text_config()
     return int(text_config.hidden_size), str(text_config.model_type)

@@ -95,7 +95,8 @@ entry = CatalogModel(
     context_length=512,
 )
 load_model(entry, Path({str(tiny_folder.parent)!r}))
-names = ("transformers.modeling_utils", "torch._dynamo", "torch.distributed.tensor", "peft")
+names = ("transformers.models", "transformers.modeling_utils", "torch._dynamo", "peft")
+names += ("torch.distributed.tensor",)
 assert not [name for name in names if name in sys.modules]
 """
     subprocess.run([sys.executable, "-c", code], check=True)

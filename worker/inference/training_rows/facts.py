@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig
 
 from app.catalog import CatalogModel
 from app.wire.training_rows import ModelFacts
@@ -23,6 +22,9 @@ def read_facts(model: CatalogModel, cache: Path) -> ModelFacts:
 
     Raises ModelUnavailable.
     """
+    # Not before it is needed: it imports the configs of all models.
+    from transformers import AutoConfig
+
     folder = find_folder(model, cache)
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     text_config = config.get_text_config()
