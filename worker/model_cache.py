@@ -3,7 +3,7 @@
 import fcntl
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -25,8 +25,8 @@ LOCK_POLL_INTERVAL_SECONDS = 0.2
 # Time for which the checksum of a file that has not changed is not computed again: that of a small
 # model takes a quarter of a second, which each job would wait for, twice.
 CHECKSUM_SECONDS = 3600.0
-# When a checksum expires, and the checksum, by the file's device, inode, size and times.
-_checksums: dict[tuple[int, int, int, int, int], tuple[float, str]] = {}
+# When a checksum expires by the clock of the machine, and the checksum, by the state of the file.
+_checksums: dict[str, tuple[float, str]] = {}
 
 
 class ModelUnavailable(Exception):
@@ -72,15 +72,38 @@ def _is_damaged(folder: Path, model: CatalogModel) -> bool:
 def recall_sha256(path: Path) -> str:
     """Return a file's SHA-256, computed anew if the file has changed since, or after an hour.
 
-    A forked process recalls what its parent computed.
+    A forked process recalls what its parent computed, and others what `remember_checksums` is told.
     """
-    status = path.stat()
-    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    state = _read_state(path)
     expires_at, checksum = _checksums.get(state, (0.0, ""))
     if time.monotonic() > expires_at:
         checksum = file_sha256(path)
         _checksums[state] = (time.monotonic() + CHECKSUM_SECONDS, checksum)
     return checksum
+
+
+def _read_state(path: Path) -> str:
+    """Read what changes with a file's content: its device, inode, size and times."""
+    status = path.stat()
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    return ":".join(map(str, (status.st_dev, status.st_ino, status.st_size, *times)))
+
+
+def list_checksums(folder: Path) -> dict[str, tuple[float, str]]:
+    """List the checksums of a folder's files that this process recalls, for another process of this
+    machine."""
+    states = map(_read_state, folder.glob("*"))
+    return {state: _checksums[state] for state in states if state in _checksums}
+
+
+def remember_checksums(checksums: Mapping[str, tuple[float, str]]) -> None:
+    """Recall what the process that starts this one has computed; see `list_checksums`."""
+    _checksums.update(checksums)
+
+
+def is_remembered(path: Path) -> bool:
+    """True if `recall_sha256` would not have to read the file."""
+    return _checksums.get(_read_state(path), (0.0, ""))[0] >= time.monotonic()
 
 
 def needs_cache(model: CatalogModel) -> bool:

@@ -68,6 +68,8 @@ class RunSpec:
     seed: int
     # Name recorded in the adapter's config as its base model.
     base_model: str
+    # Checksums of the base model's files that the supervisor has computed; see model_cache.py.
+    checksums: dict[str, tuple[float, str]] = field(default_factory=dict)
     # CPU threads; 0 means one per core.
     threads: int = 0
     # Processes that train together, each on a GPU of its own, or on a share of the threads.

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from app.logs import configure
 from worker.evaluation.evaluate import evaluate
+from worker.model_cache import remember_checksums
 from worker.run_folder import RunFolder
 from worker.training.environment import (
     StopSignal,
@@ -17,6 +18,8 @@ def main(run_folder: Path) -> int:
     configure("info", "evaluation")
     configure_process()
     folder = RunFolder(run_folder)
-    set_threads(folder.read_spec().threads)
+    spec = folder.read_spec()
+    remember_checksums(spec.checksums)
+    set_threads(spec.threads)
     make_deterministic()
     return evaluate(folder, StopSignal(folder))

@@ -16,6 +16,7 @@ from app.jobs.test_answers import StoredAnswer
 from app.manifests import MANIFEST_FILE, file_sha256, find_damage, read_manifest
 from app.settings import Settings
 from app.storage import ObjectStore, join_key
+from worker.model_cache import get_cache_folder, list_checksums
 from worker.run_folder import EvaluatedModel, RunFolder, RunSpec, TestAnswer
 from worker.supervisor import compared_adapters, kept_rows
 
@@ -172,6 +173,7 @@ def _make_spec(
         hyperparameters=assignment.hyperparameters,
         seed=assignment.seed,
         base_model=assignment.base_model,
+        checksums=list_checksums(get_cache_folder(model, get_model_cache(settings))),
         threads=settings.torch_threads or divide_cores(settings.trainer_concurrency),
         processes=settings.training_processes if is_generative else 1,
         sharded=settings.training_sharded and is_generative,

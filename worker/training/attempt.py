@@ -7,6 +7,7 @@ import torch
 
 from app.logs import get_logger
 from worker.comparison_notes import verified
+from worker.model_cache import remember_checksums
 from worker.run_folder import ComparisonBegan, ExitCode, Failed, RunFolder, RunSpec
 from worker.training.base_loading import wants_quantized_base
 from worker.training.builder import build_training_loop
@@ -26,6 +27,7 @@ def run_attempt(folder: RunFolder, ranks: Ranks = ALONE) -> ExitCode:
     """
     stop = StopSignal(folder)
     spec = folder.read_spec()
+    remember_checksums(spec.checksums)
     set_threads(spec.threads, processes=ranks.count)
     if spec.deterministic or not torch.cuda.is_available():
         make_deterministic()

@@ -33,6 +33,7 @@ from app.recipes.chat import choose_lora_settings
 from worker.encoding.task import Method
 from worker.fork_request import GO, READY, ForkRequest, PreloadRequest, parse_request, read_line
 from worker.host_memory import return_freed_memory
+from worker.model_cache import remember_checksums
 from worker.run_folder import RunFolder
 from worker.training import preloading, process
 from worker.training.__main__ import TORCH_ENVIRONMENT
@@ -90,6 +91,7 @@ def _preload(request: ForkRequest) -> None:
     try:
         folder = RunFolder(Path(request.run_folder))
         spec = folder.read_spec()
+        remember_checksums(spec.checksums)
         is_encoder = spec.method in get_args(Method)
         cache = Path(request.models or spec.model_cache)
         preloading.preload(spec.model, cache, is_encoder=is_encoder)

@@ -1,8 +1,8 @@
 """The base model that the fork server has loaded, for the training processes that it forks.
 
-It is the chat model of the latest job, or the catalog's first, unless it is large: encoders load in
-a tenth of a second. In any other process there is none, and everything is loaded when it is asked
-for.
+It is the chat model of the latest job, or the catalog's first, unless that is large: encoders load
+in a tenth of a second. In any other process there is none, and everything is loaded when it is
+asked for.
 """
 
 import copy
@@ -23,7 +23,7 @@ from worker.light_imports import import_models
 from worker.model.llama_files import Llama, load_llama
 from worker.model.rendering import Renderer, RenderingOptions
 from worker.model.rendering.template_tokenizer import TemplateTokenizer
-from worker.model_cache import get_cache_folder, is_cached, needs_cache
+from worker.model_cache import get_cache_folder, is_cached, is_remembered, needs_cache
 from worker.model_sources import materialize
 from worker.training.adapted_llama import AdaptedLlama, AdaptedModel, BaseModel
 from worker.training.folder_state import FolderState, read_state
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 DTYPES = {torch.bfloat16: "BF16", torch.float32: "F32"}
 CPU = torch.device("cpu")
 # Bytes of a model that are read for their checksums, for which jobs wait: for 8 seconds on a CPU
-# that computes half a gigabyte of SHA-256 per second.
+# that computes half a gigabyte of SHA-256 per second. Those of a job have been computed before it.
 MAX_HASHED_BYTES = 4 * 10**9
 ACCELERATORS = ("nvidia[0-9]*", "dxg", "kfd")
 
@@ -63,8 +63,8 @@ _preloaded: _Preloaded | None = None
 def preload(entry: Mapping[str, Any], cache: Path, *, is_encoder: bool = False) -> None:
     """Load a model of the catalog for the processes that this one forks, if it is here already.
 
-    For an encoder's job, the modules that it needs are imported. A large model is left to its jobs,
-    since its checksums take too long. Raises what loading raises.
+    For an encoder's job, the modules that it needs are imported. A large model whose checksums are
+    not known is left to its jobs, since they take too long. Raises what loading raises.
     """
     global _preloaded
     model = CatalogModel.from_json(dict(entry))
@@ -91,7 +91,8 @@ def preload(entry: Mapping[str, Any], cache: Path, *, is_encoder: bool = False) 
 
 def _is_large(model: CatalogModel, cache: Path) -> bool:
     files = get_cache_folder(model, cache).glob("*")
-    return sum(path.stat().st_size for path in files) > MAX_HASHED_BYTES
+    unknown = (path for path in files if not is_remembered(path))
+    return sum(path.stat().st_size for path in unknown) > MAX_HASHED_BYTES
 
 
 def preload_layers(settings: LoraSettings) -> None:

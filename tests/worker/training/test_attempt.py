@@ -8,12 +8,23 @@ import pytest
 import torch
 from peft import PeftModel
 
+from app.catalog import CatalogModel, ModelKind
 from app.manifests import file_sha256, read_manifest
 from tests.worker.training.conftest import MakeRun, chat, events, write_rows
+from worker import model_cache
 from worker.inference.native.build import get_kernels_folder
 from worker.inference.native.library import load_kernels
+from worker.model_cache import READY_FILE, get_cache_folder
 from worker.modeling import load_adapter, load_base
-from worker.run_folder import CheckpointWritten, ExitCode, Failed, Metrics, RunFolder, Started
+from worker.run_folder import (
+    CheckpointWritten,
+    ExitCode,
+    Failed,
+    Metrics,
+    RunFolder,
+    Started,
+    write_manifest,
+)
 from worker.training.attempt import run_attempt
 from worker.training.divergence import DivergenceDetector
 from worker.training.frozen_product import find_int8
@@ -36,6 +47,28 @@ def adapter_bits(folder: RunFolder, step: int = LAST_STEP) -> str:
 def failure(folder: RunFolder) -> Failed:
     (failed,) = (event for event in events(folder) if isinstance(event, Failed))
     return failed
+
+
+def test_checksums_that_are_known_are_not_computed_again(
+    make_run: MakeRun, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = CatalogModel(
+        id="cached",
+        source=f"hf:none/none@{40 * '0'}",
+        kind=ModelKind.CAUSAL,
+        methods=("supervised",),
+        context_length=512,
+    )
+    cached = shutil.copytree(tiny_folder, get_cache_folder(model, tmp_path / "cache"))
+    (cached / READY_FILE).write_text(model.source)
+    write_manifest(cached)
+    monkeypatch.setattr(model_cache, "_checksums", {})
+    assert model_cache.is_cached(model, tmp_path / "cache")
+    checksums = model_cache.list_checksums(cached)
+    monkeypatch.setattr(model_cache, "_checksums", {})
+    monkeypatch.setattr(model_cache, "file_sha256", lambda path: pytest.fail(f"{path} was read"))
+    folder = make_run(model=model.to_json(), checksums=checksums)
+    assert run_attempt(folder) == ExitCode.DONE
 
 
 class TestEvents:

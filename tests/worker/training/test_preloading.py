@@ -1,5 +1,6 @@
 """What the fork server loads before jobs come: nothing that takes long, or that is of no use."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,29 @@ def test_no_checksums_of_large_models_are_computed(
     monkeypatch.setattr(preloading, "MAX_HASHED_BYTES", size - is_large)
     preloading.preload(model.to_json(), tmp_path)
     assert (not hashed, preloading._preloaded is None) == (is_large, is_large)
+
+
+def test_a_large_model_is_loaded_once_a_job_brings_its_checksums(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(ModelKind.CAUSAL)
+    folder = get_cache_folder(model, tmp_path)
+    shutil.copytree(tiny_folder, folder)
+    (folder / READY_FILE).write_text(model.source)
+    write_manifest(folder)
+    monkeypatch.setattr(model_cache, "_checksums", {})
+    assert model_cache.is_cached(model, tmp_path)
+    computed = json.loads(json.dumps(model_cache.list_checksums(folder)))
+
+    monkeypatch.setattr(model_cache, "_checksums", {})
+    monkeypatch.setattr(model_cache, "file_sha256", lambda path: pytest.fail(f"{path} was read"))
+    monkeypatch.setattr(preloading, "_preloaded", None)
+    monkeypatch.setattr(preloading, "MAX_HASHED_BYTES", 1000)
+    preloading.preload(model.to_json(), tmp_path)
+    assert preloading._preloaded is None
+    model_cache.remember_checksums(computed)
+    preloading.preload(model.to_json(), tmp_path)
+    assert preloading._preloaded is not None
 
 
 @pytest.mark.parametrize("has_accelerator", [True, False])
