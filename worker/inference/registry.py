@@ -147,9 +147,9 @@ class ModelRegistry:
         if model is None or model.engine is not None:
             raise ModelNotFound(name)
         facts = await self._facts.get(model)
-        # Again: other work may have had the processor the first time, as after a start.
+        # Each time anew: other work may have had the processor before, as after a start.
         measured = await run_in_thread(partial(measure_gigaflops, facts.hidden_size))
-        fastest = max(measured, self._gigaflops.get(facts.hidden_size, facts.gigaflops))
+        fastest = max(measured, self._gigaflops.get(facts.hidden_size, 0.0))
         self._gigaflops[facts.hidden_size] = fastest
         return facts.model_copy(update={"gigaflops": fastest})
 

@@ -1,5 +1,6 @@
 """The engine's route that renders rows of training files."""
 
+import asyncio
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,10 +8,15 @@ from typing import Any
 
 import pytest
 
-from app.catalog import CatalogModel, ModelKind
+from app.catalog import Catalog, CatalogModel, ModelKind
+from app.settings import Settings
+from app.storage import LocalStore
 from tests.worker.conftest import words_tokenizer
 from tests.worker.inference.running_engine import EngineClient, catalog_entry, running_engine
 from tests.worker.inference.tiny_model import load_tiny
+from worker.inference import registry
+from worker.inference.adapter_cache import AdapterDiskCache
+from worker.inference.registry import ModelRegistry
 
 CHAT = {"messages": [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]}
 TEXT = {"text": "w1 w2", "label": "a"}
@@ -108,3 +114,23 @@ def test_facts_of_the_model_come_on_request(
         weights.config.num_hidden_layers,
     )
     assert facts["gigaflops"] > 0
+
+
+def test_the_machine_is_measured_once_per_request(
+    base_folder: Path, base_model: CatalogModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fastest measurement counts, for each width of models."""
+    rates = iter([7.0, 5.0, 9.0])
+    monkeypatch.setattr(registry, "measure_gigaflops", lambda _width: next(rates))
+    catalog = Catalog([base_model])
+    models = ModelRegistry(
+        catalog,
+        Settings(home=tmp_path),
+        cache=tmp_path,
+        adapters=AdapterDiskCache(LocalStore(tmp_path / "store"), tmp_path / "adapters"),
+    )
+
+    async def ask() -> list[float]:
+        return [(await models.get_facts("tiny")).gigaflops for _ in range(3)]
+
+    assert asyncio.run(ask()) == [7.0, 7.0, 9.0]
