@@ -6,6 +6,7 @@ It also looks once per second whether a worker that takes no messages, since all
 busy, may take them again: so long would a job wait that is created just after another has ended.
 """
 
+from collections.abc import Set
 from queue import Empty
 from typing import Any
 
@@ -50,10 +51,12 @@ class Transport(redis.Transport):
     Channel = _Channel
     _loop: Any = None
     _timer: Any = None
+    _tick_callbacks: Set[Any] = frozenset()
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        before = set(loop.on_tick)
         super().register_with_event_loop(connection, loop)  # type: ignore[no-untyped-call]
-        self._loop = loop
+        self._loop, self._tick_callbacks = loop, loop.on_tick - before
 
     def on_readable(self, fileno: int) -> None:  # type: ignore[override]
         """Read a message, and have the worker's loop go on soon while it may take no others.
@@ -75,9 +78,15 @@ class Transport(redis.Transport):
         )
 
     def close_connection(self, connection: Any) -> None:
-        """Close it; the next connection has a transport of its own."""
+        """Close it; the next connection has a transport of its own.
+
+        kombu leaves its callback in the worker's loop, and with it this transport: one more to call
+        each turn after each reconnect.
+        """
         if self._timer is not None:
             self._timer.cancel()
+        if self._loop is not None:
+            self._loop.on_tick -= self._tick_callbacks
         super().close_connection(connection)  # type: ignore[no-untyped-call]
 
 

@@ -59,6 +59,8 @@ def test_a_worker_that_takes_messages_waits_for_them(worker: SimpleNamespace) ->
 def test_a_closed_connection_is_not_looked_at(worker: SimpleNamespace) -> None:
     """The worker's loop outlives its connections to the broker."""
     read(worker)
+    assert worker.hub.on_tick
     worker.connection.close()
     time.sleep(BUSY_INTERVAL_SECONDS)
     assert find_length_of_turn(worker) > BUSY_INTERVAL_SECONDS
+    assert not worker.hub.on_tick, "the loop calls a transport that is closed, each turn"
