@@ -55,7 +55,7 @@ def _train(
 
     The model is released on return, so that the engine's fits into memory.
     """
-    loop = build_training_loop(folder, spec, stop, ranks)
+    loop, comparison = build_training_loop(folder, spec, stop, ranks)
     leakage = leakage_warnings(folder) if ranks.is_first else ()
     warnings = [*loop.data_warnings, *leakage]
     # Garbage collection need not look at modules and the model again and again.
@@ -67,16 +67,16 @@ def _train(
         gc.unfreeze()
     if exit_code != ExitCode.DONE or not ranks.is_first:
         return exit_code, None
-    if loop.check_stored is None or loop.measure is None:
+    if comparison is None:
         return exit_code, None
-    stored = loop.check_stored()
+    stored = comparison.check_stored()
     # The report on a test file, and what 4-bit weights change, is of what the engine computes.
     is_reported = folder.test_file.exists() or wants_quantized_base(spec)
     if stored.is_covered(spec.compared) and not is_reported:
         folder.append_event(verified())
         return exit_code, None
     folder.append_event(ComparisonBegan())
-    return exit_code, replace(loop.measure(), stored=stored)
+    return exit_code, replace(comparison.measure(), stored=stored)
 
 
 def _record_failure(folder: RunFolder, record: Failed) -> None:

@@ -1,4 +1,4 @@
-"""Builds the training loop of a chat or preference job from its run folder."""
+"""Builds the training loop of a job from its run folder."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -47,7 +47,7 @@ from worker.training.chat_data import (
     make_progress_reporter,
 )
 from worker.training.checkpoint import Checkpointer
-from worker.training.comparison_building import with_comparison
+from worker.training.comparison_building import ServingComparison, build_comparison
 from worker.training.divergence import DivergenceDetector
 from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.errors import user_error
@@ -81,16 +81,17 @@ class _ChatMethod:
 
 def build_training_loop(
     folder: RunFolder, spec: RunSpec, stop: StopSignal, ranks: Ranks = ALONE
-) -> TrainingLoop[Any]:
+) -> tuple[TrainingLoop[Any], ServingComparison | None]:
     """Read the data, load the model and resolve the hyperparameters.
 
-    Raises TrainingError and ModelUnavailable.
+    With the loop comes the comparison with the engine that follows, for chat models. Raises
+    TrainingError and ModelUnavailable.
     """
     if spec.method in get_args(Method):
         # Not before it is needed: scikit-learn and SciPy take long to import.
         from worker.training.encoders import builder
 
-        return builder.build_training_loop(folder, spec, stop)
+        return builder.build_training_loop(folder, spec, stop), None
     if spec.method not in CHAT_METHODS:
         raise user_error("invalid_method", f"Unknown method {spec.method!r}.", "method")
     method = CHAT_METHODS[spec.method]
@@ -133,11 +134,11 @@ def build_training_loop(
     recipe = replace(recipe, extra={**recipe.extra, **reported})
     loop = _build_loop(folder, spec, stop, ranks, recipe, model, rows, validation_rows)
     loop = _with_rendering(loop, model, renderer, data)
-    loop = with_comparison(loop, folder, spec, model_folder, model, renderer)
+    comparison = build_comparison(loop, folder, spec, model_folder, model, renderer)
     # Last: this phase reads and writes checkpoints before the loop does.
     if isinstance(loop.objective, DpoObjective):
-        return _with_ref_logprobs(loop, loop.objective)
-    return loop
+        loop = _with_ref_logprobs(loop, loop.objective)
+    return loop, comparison
 
 
 def _with_rendering(

@@ -1,6 +1,7 @@
-"""Adds to the training loop of a chat job what compares its model with the engine at the end."""
+"""Builds what compares the model of a chat job with the engine after training."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from worker.training.base_loading import wants_quantized_base, wants_sharded_bas
 from worker.training.loop import TrainingLoop
 from worker.training.serving_check.bounds import is_rounded, name_precision
 from worker.training.serving_check.full_weights import FullWeights
-from worker.training.serving_check.stored import check_stored
+from worker.training.serving_check.stored import StoredAdapter, check_stored
 from worker.training.serving_check.trained import TrainedRows, measure_rows
 
 SHARDED_NOT_COMPARED = (
@@ -22,18 +23,30 @@ SHARDED_NOT_COMPARED = (
 )
 
 
-def with_comparison(
+@dataclass(frozen=True, slots=True)
+class ServingComparison:
+    """The part of the comparison that needs the trained model in memory.
+
+    check_stored  checks the last checkpoint's adapter
+    measure       measures rows with the chosen weights, which are of no use afterwards
+    """
+
+    check_stored: Callable[[], StoredAdapter]
+    measure: Callable[[], TrainedRows]
+
+
+def build_comparison(
     loop: TrainingLoop[Any],
     folder: RunFolder,
     spec: RunSpec,
     model_folder: Path,
     model: AdaptedModel,
     renderer: Renderer,
-) -> TrainingLoop[Any]:
-    """Check the stored adapter after training, and measure rows for the comparison."""
-    loop = replace(loop, check_stored=partial(check_stored, folder, model, renderer))
+) -> ServingComparison:
+    """Build the comparison of the model that this loop trains."""
+    check = partial(check_stored, folder, model, renderer)
     if wants_sharded_base(spec, loop.ranks):
-        return replace(loop, measure=lambda: TrainedRows(not_measured=SHARDED_NOT_COMPARED))
+        return ServingComparison(check, lambda: TrainedRows(not_measured=SHARDED_NOT_COMPARED))
     served_quantization = CatalogModel.from_json(spec.model).quantization
     precision = name_precision(choose_dtype(choose_device()), served_quantization)
     measure = partial(
@@ -45,4 +58,4 @@ def with_comparison(
         with_scaled=is_rounded(precision),
         full=FullWeights(model_folder, model) if wants_quantized_base(spec) else None,
     )
-    return replace(loop, measure=measure)
+    return ServingComparison(check, measure)

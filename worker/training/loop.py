@@ -22,8 +22,6 @@ from worker.training.objectives import Objective, mean_metrics
 from worker.training.optimizer import ClippingAdamW
 from worker.training.ranks import ALONE, Ranks
 from worker.training.sampler import EpochSampler
-from worker.training.serving_check.stored import StoredAdapter
-from worker.training.serving_check.trained import TrainedRows
 from worker.training.start_comparison import StartComparison
 from worker.training.validation import Validation
 
@@ -59,10 +57,6 @@ class TrainingLoop(Generic[RowT]):
     final_files: Callable[[], Mapping[str, bytes]] = dict
     # Runs on the initial model before the first step; False if it was interrupted by a stop.
     prepare: Callable[[], bool] = lambda: True
-    # Checks the last checkpoint's adapter, and measures rows with the chosen weights, for the
-    # comparison with the engine, if there is one.
-    check_stored: Callable[[], StoredAdapter] | None = None
-    measure: Callable[[], TrainedRows] | None = None
 
     def run(self) -> ExitCode:
         """Train from the latest checkpoint to the end, or until a stop is requested."""

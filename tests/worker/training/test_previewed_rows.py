@@ -41,7 +41,8 @@ LONG = {"messages": [{"role": "user", "content": "n" * 300}, MULTI_TURN["message
 
 def build_rows(folder: RunFolder) -> list[Any]:
     """The rows of a run, as training has them in memory."""
-    return list(build_training_loop(folder, folder.read_spec(), StopSignal(folder)).sampler.rows)
+    loop, _ = build_training_loop(folder, folder.read_spec(), StopSignal(folder))
+    return list(loop.sampler.rows)
 
 
 def render(

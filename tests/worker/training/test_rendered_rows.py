@@ -38,7 +38,7 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> Rendered:
 
 def build(folder: RunFolder) -> tuple[str, str, list[str]]:
     """The rows of a run as it would train on them, and its warnings."""
-    loop = build_training_loop(folder, folder.read_spec(), StopSignal(folder))
+    loop, _ = build_training_loop(folder, folder.read_spec(), StopSignal(folder))
     valid = loop.validation.rows if loop.validation else ()
     return digest_rows(loop.sampler.rows), digest_rows(valid), list(loop.data_warnings)
 
