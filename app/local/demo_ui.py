@@ -12,6 +12,8 @@ from rich.padding import Padding
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from app.local.job_estimate import format_rate
+
 # Training steps per line of output, if that is not a terminal.
 STEPS_BETWEEN_LINES = 5
 
@@ -110,7 +112,7 @@ class JobProgress:
             return
         numbers = [f"loss {data['train_loss']:.3f}"] if "train_loss" in data else []
         if "tokens_per_second" in data:
-            numbers.append(f"{data['tokens_per_second']:.0f} tokens/s")
+            numbers.append(f"{format_rate(data['tokens_per_second'])} tokens/s")
         if (seconds_left := self._bar.tasks[0].time_remaining) is not None:
             numbers.append(f"{seconds_left:.0f} s left")
         self._bar.update(

@@ -8,6 +8,7 @@ from app.local.api_client import ApiClient, ApiFailed
 
 SECONDS_PER_MINUTE = 60
 BYTES_PER_GIB = 2**30
+MIN_WHOLE_RATE = 10
 
 
 def estimate_file(
@@ -53,16 +54,22 @@ def format_estimate(estimate: Mapping[str, Any]) -> Iterator[str]:
         if rate["source"] == "recent_jobs"
         else "the speed of this machine"
     )
+    gigabytes = training["peak_memory_bytes"] / BYTES_PER_GIB
     yield (
-        f"  about {_format_seconds(training['seconds'])} at {rate['tokens_per_second']:,.0f} "
-        f"tokens/s (by {source}), about {training['peak_memory_bytes'] / BYTES_PER_GIB:.1f} GiB of "
-        "memory"
+        f"  about {_format_seconds(training['seconds'])} at "
+        f"{format_rate(rate['tokens_per_second'])} tokens/s (by {source}), about {gigabytes:.1f} "
+        "GiB of memory"
     )
     numbers = {value["name"]: value["value"] for value in training["hyperparameters"]}
     names = ("n_epochs", "batch_size", "learning_rate", "max_seq_length", "max_length")
     shown = [name for name in names if name in numbers]
     yield "  " + ", ".join(f"{name} {_format_number(numbers[name])}" for name in shown)
     yield from (f"  {warning}" for warning in training["warnings"])
+
+
+def format_rate(rate: float) -> str:
+    """Format tokens per second, with two digits where they are few."""
+    return f"{rate:,.0f}" if rate >= MIN_WHOLE_RATE else f"{rate:.2g}"
 
 
 def _format_seconds(seconds: float) -> str:

@@ -8,6 +8,7 @@ from openai import OpenAI
 from typer.testing import CliRunner
 
 from app.local.data_commands import data_app
+from app.local.job_estimate import format_rate
 from tests.live_api import Account, Api
 from tests.live_server import FakeEngine
 
@@ -109,6 +110,26 @@ def test_a_job_on_an_encoder_is_estimated_by_the_service(
     result = CliRunner().invoke(data_app, ["check", str(file), *options])
     assert result.exit_code == 0, result.output
     assert ", max_length 8,192\n" in result.output
+
+
+@pytest.mark.parametrize(
+    ("rate", "shown"), [(0.0423, "0.042"), (3.66, "3.7"), (9.96, "10"), (1234.5, "1,234")]
+)
+def test_slow_rates_have_digits(rate: float, shown: str) -> None:
+    assert format_rate(rate) == shown
+
+
+def test_the_rate_of_a_slow_machine_is_not_0(
+    tmp_path: Path, api: Api, account: Account, engine: FakeEngine
+) -> None:
+    engine.facts = {**engine.facts, "gigaflops": 0.1}
+    file, key = tmp_path / "train.jsonl", tmp_path / "key"
+    rows = [{"messages": [{"role": "user", "content": str(n)}, ANSWER]} for n in range(40)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    key.write_text(account.secret)
+    options = ["--model", "base", "--url", api.url, "--key-file", str(key)]
+    result = CliRunner().invoke(data_app, ["check", str(file), *options])
+    assert " at 0." in result.output.splitlines()[3]
 
 
 @pytest.mark.parametrize("option", ["--method=dpo", "--hyperparameter=n_epochs=2"])
