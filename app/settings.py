@@ -225,7 +225,8 @@ class Settings(BaseSettings):
     training_int8: bool = Field(
         False,
         description="Whether training of chat models on a CPU multiplies by the base model's "
-        "weights in 8 bits, where the processor and native kernels can",
+        "weights in 8 bits, where the model, the processor and native kernels can; the log says "
+        "where not",
     )
     speculative_decoding: bool = Field(
         True,

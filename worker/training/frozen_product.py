@@ -120,16 +120,27 @@ class Int8Product:
 
 def find_int8(kernels: Kernels | None) -> Int8Kernels | None:
     """Return the products in int8, if this processor multiplies bytes and has kernels that do."""
-    if kernels is None or not kernels.has("hadamard_product"):
-        log.warning("training.int8_unavailable", has_kernels=kernels is not None)
+    if kernels is None:
+        log_unused_int8("there are no native kernels for this device and dtype")
+        return None
+    if not kernels.has("hadamard_product"):
+        log_unused_int8("the processor does not multiply bytes as the kernels need it")
         return None
     return Int8Kernels(kernels)
+
+
+def log_unused_int8(reason: str) -> None:
+    """Tell the operator, who has set LUTHIER_TRAINING_INT8, that a job does without."""
+    log.warning("training.int8_unused", reason=reason)
 
 
 def make_product(
     weight: Tensor | Nf4Weight, bias: Tensor | None, int8: Int8Kernels | None = None
 ) -> FrozenProduct:
     """Make the product with a matrix [out, in], in int8 if there are kernels that support it."""
-    if int8 is None or not isinstance(weight, Tensor) or not int8.supports(weight):
+    if int8 is None or not isinstance(weight, Tensor):
+        return MatrixProduct(weight, bias)
+    if not int8.supports(weight):
+        log_unused_int8(f"a weight of {list(weight.shape)} does not consist of blocks of {BLOCK}")
         return MatrixProduct(weight, bias)
     return Int8Product(int8, weight, bias)

@@ -7,9 +7,11 @@ from typing import Any
 from app.recipes.chat import CPU_MICRO_BATCH_TOKENS, Recipe
 from worker.inference.native.build import get_kernels_folder
 from worker.run_folder import RunSpec
+from worker.training import llama
 from worker.training.adapted_llama import AdaptedModel
-from worker.training.base_loading import wants_sharded_base
+from worker.training.base_loading import wants_quantized_base, wants_sharded_base
 from worker.training.forward import CausalLM, choose_causal_lm
+from worker.training.frozen_product import log_unused_int8
 from worker.training.memory_plan import limit_tokens
 from worker.training.micro_batch_limits import MicroBatchLimits, reduce_limits
 from worker.training.objectives.dpo import DpoObjective
@@ -58,13 +60,27 @@ def _choose_causal_lm(spec: RunSpec, recipe: Recipe, model: AdaptedModel, ranks:
     if wants_sharded_base(spec, ranks):
         from worker.training.sharding import ShardedCausalLM
 
+        if spec.int8:
+            log_unused_int8("the base model is divided among processes")
         return ShardedCausalLM(model, ranks, **options)
     return choose_causal_lm(
         model,
         **options,
         kernels=get_kernels_folder(Path(spec.model_cache)) if spec.native_kernels else None,
-        multiplies_int8=spec.int8,
+        multiplies_int8=spec.int8 and _can_multiply_int8(spec, model),
     )
+
+
+def _can_multiply_int8(spec: RunSpec, model: AdaptedModel) -> bool:
+    """True if nothing of the job prevents it; the processor's kernels may lack the products."""
+    if wants_quantized_base(spec):
+        reason = "the base model's weights have 4 bits"
+    elif not llama.supports(model):
+        reason = "the base model is not Llama-shaped"
+    else:
+        return True
+    log_unused_int8(reason)
+    return False
 
 
 def _choose_limits(spec: RunSpec, recipe: Recipe, model: AdaptedModel) -> MicroBatchLimits:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from structlog.testing import capture_logs
 from torch import Tensor, nn
 
 from worker.inference.native import build
@@ -117,6 +118,16 @@ def test_rows_have_the_same_bits_in_any_batch_and_by_any_number_of_threads(
             assert torch.equal(forward(make_int8(int8, layers), x, 64), together)
         finally:
             torch.set_num_threads(threads)
+
+
+def test_it_is_told_which_products_are_not_in_int8(int8: Int8Kernels) -> None:
+    with capture_logs() as lines:
+        assert isinstance(make_product(torch.zeros(32, 64, dtype=BF16), None, int8), Int8Product)
+        assert isinstance(make_product(torch.zeros(32, 48, dtype=BF16), None, int8), MatrixProduct)
+        assert find_int8(None) is None
+    shape, kernels = [line["reason"] for line in lines if line["event"] == "training.int8_unused"]
+    assert "[32, 48]" in shape
+    assert "no native kernels" in kernels
 
 
 @pytest.mark.parametrize("number", [torch.nan, torch.inf])
