@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from app.catalog import CatalogModel, ModelKind
+from tests.worker.training.conftest import MakeRun
 from worker import model_cache
-from worker.fork_request import PreloadRequest
+from worker.fork_request import ForkRequest, PreloadRequest
 from worker.model_cache import READY_FILE, get_cache_folder
 from worker.run_folder import write_manifest
 from worker.training import fork_server, preloading
@@ -49,7 +50,7 @@ def test_no_checksums_of_large_models_are_computed(
 
 
 def test_a_large_model_is_loaded_once_a_job_brings_its_checksums(
-    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_folder: Path, make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = make_model(ModelKind.CAUSAL)
     folder = get_cache_folder(model, tmp_path)
@@ -64,11 +65,21 @@ def test_a_large_model_is_loaded_once_a_job_brings_its_checksums(
     monkeypatch.setattr(model_cache, "file_sha256", lambda path: pytest.fail(f"{path} was read"))
     monkeypatch.setattr(preloading, "_preloaded", None)
     monkeypatch.setattr(preloading, "MAX_HASHED_BYTES", 1000)
-    preloading.preload(model.to_json(), tmp_path)
-    assert preloading._preloaded is None
-    model_cache.remember_checksums(computed)
-    preloading.preload(model.to_json(), tmp_path)
-    assert preloading._preloaded is not None
+    # It would keep the tests' objects from being collected.
+    monkeypatch.setattr(fork_server, "_settle", lambda: None)
+    for checksums, is_loaded in (({}, False), (computed, True)):
+        run = make_run(model=model.to_json(), model_cache=str(tmp_path), checksums=checksums)
+        request = ForkRequest(
+            parent=1,
+            run_folder=str(run.path),
+            argument=str(run.path),
+            log=str(run.log),
+            environment={},
+            drops_privileges=False,
+        )
+        fork_server._preload(request)
+        assert (preloading._preloaded is not None) == is_loaded
+        shutil.rmtree(run.path)
 
 
 @pytest.mark.parametrize("has_accelerator", [True, False])
