@@ -1,8 +1,8 @@
 """Frozen linear layers with LoRA, and their gradients, as matrix products into given memory.
 
-y  = x · Wᵀ + bias + s · z · Bᵀ     with z = dropout(x) · Aᵀ
-dz = s · dy · B                     dx = dy · W + dropout(dz · A)
-dB = s · dyᵀ · z                    dA = dzᵀ · dropout(x)
+y = x · Wᵀ + bias + LoRA(dropout(x))     dx = dy · W + dropout(dz · A)
+
+`frozen_product` multiplies with W, `lora_products` with LoRA's A and B.
 """
 
 import ctypes
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from worker.training.frozen_product import Int8Kernels, make_product
 from worker.training.lora import find_adapter, get_base_layer
+from worker.training.lora_products import LoraMatrices, LoraPart, LoraProducts
+from worker.training.native_lora_products import LoraKernels, make_lora_products
 from worker.training.nf4 import Nf4Linear, Nf4Weight
 from worker.training.workspace import Workspace
 
@@ -90,56 +92,60 @@ class FlatWeights:
 
 
 class Projection(NamedTuple):
-    """Saved for the backward pass: z [T, ranks], and dropout's factors [T, in] of the input."""
+    """Saved for the backward pass: z, and dropout's factors [T, in] of the input."""
 
     z: Tensor
     mask: Tensor | None
 
 
-class _Part(NamedTuple):
-    """The outputs of one of the merged layers, and the ranks of its adapter."""
-
-    columns: slice
-    ranks: slice
-
-
 class AdaptedLinear:
     """Layers with the same input as one: their weights and A's are stacked, each has its own B."""
 
-    def __init__(self, modules: Sequence[Any], int8: Int8Kernels | None = None) -> None:
-        """Weights are multiplied in int8 if there are kernels for it."""
+    def __init__(
+        self,
+        modules: Sequence[Any],
+        lora: LoraKernels | None = None,
+        int8: Int8Kernels | None = None,
+    ) -> None:
+        """Adapters are multiplied by native code, and weights in int8, if there are kernels."""
         layers = [get_base_layer(module) for module in modules]
         self.weight = _merge_weights(layers)
         biases = [layer.bias for layer in layers]
         bias = None if biases[0] is None else torch.cat(biases)
         self._product = make_product(self.weight, bias, int8)
+        self._kernels = lora
         adapters = [adapter for adapter in map(find_adapter, modules) if adapter is not None]
         self._scaling = adapters[0].scaling if adapters else 0.0
         self.dropout = adapters[0].dropout if adapters else 0.0
         self.parameters = [each.a for each in adapters] + [each.b for each in adapters]
-        self._num_ranks = sum(len(adapter.a) for adapter in adapters)
-        self._parts = list(_find_parts(modules))
-        self._a = self._a_gradient = torch.empty(0)
-        self._b: Sequence[Tensor] = ()
-        self._b_gradients: Sequence[Tensor] = ()
+        self._places = _find_places(modules)
+        self._matrices: LoraMatrices | None = None
+        self._lora: LoraProducts | None = None
 
     def bind(self, values: Tensor, gradient: Tensor) -> None:
         """See TrainedLayer."""
-        if not self._parts:
+        if not self._places:
             return
-        size = self._num_ranks * self.weight.shape[1]
-        sizes = [size, *(p.numel() for p in self.parameters[len(self._parts) :])]
-        a, *b = values.split(sizes)
-        a_gradient, *b_gradients = gradient.split(sizes)
-        self._a, self._a_gradient = (flat.view(self._num_ranks, -1) for flat in (a, a_gradient))
-        shapes = [parameter.shape for parameter in self.parameters[len(self._parts) :]]
-        self._b = [flat.view(shape) for flat, shape in zip(b, shapes, strict=True)]
-        self._b_gradients = [f.view(shape) for f, shape in zip(b_gradients, shapes, strict=True)]
+        outputs, inputs = self.weight.shape
+        shapes = [parameter.shape for parameter in self.parameters[len(self._places) :]]
+        num_ranks = sum(rank for _, rank in shapes)
+        sizes = [num_ranks * inputs, *(shape.numel() for shape in shapes)]
+        (a, *b), (a_gradient, *b_gradients) = values.split(sizes), gradient.split(sizes)
+        parts = [
+            LoraPart(*place, b.view(shape), b_gradient.view(shape))
+            for place, shape, b, b_gradient in zip(
+                self._places, shapes, b, b_gradients, strict=True
+            )
+        ]
+        a, a_gradient = (flat.view(num_ranks, inputs) for flat in (a, a_gradient))
+        self._matrices = LoraMatrices(a, a_gradient, parts, self._scaling)
+        self._lora = make_lora_products(self._matrices, outputs, self._kernels)
 
     @property
     def has_effect(self) -> bool:
         """False if the adapters add nothing, as those of a new job, all of whose B's are zero."""
-        return any(bool(b.any()) for b in self._b)
+        matrices = self._matrices
+        return matrices is not None and any(bool(part.b.any()) for part in matrices.parts)
 
     def forward(
         self,
@@ -155,18 +161,14 @@ class AdaptedLinear:
         Only the frozen weights are used, and nothing can be computed back, if not `adapts`.
         """
         self._product.forward(x, out)
-        if not self._parts or not adapts:
+        if self._lora is None or not adapts:
             return None
-        z = memory.empty(len(x), self._num_ranks, dtype=x.dtype)
         mask = None
         if self.dropout and dropout is not None:
             mask = memory.empty(*x.shape, dtype=x.dtype)
             mask.bernoulli_(1 - self.dropout, generator=dropout).div_(1 - self.dropout)
             x = x * mask
-        torch.mm(x, self._a.T, out=z)
-        for part, b in zip(self._parts, self._b, strict=True):
-            out[:, part.columns].addmm_(z[:, part.ranks], b.T, alpha=self._scaling)
-        return Projection(z, mask)
+        return Projection(self._lora.forward(x, out, memory), mask)
 
     def backward(
         self, grad: Tensor, projection: Projection | None, grad_x: Tensor | None, memory: Workspace
@@ -174,29 +176,15 @@ class AdaptedLinear:
         """Compute dB and `grad_x`, if that is needed, of dy = `grad`; return dz."""
         if grad_x is not None:
             self._product.backward(grad, grad_x)
-        if projection is None:
+        if self._lora is None or projection is None:
             return None
-        z, mask = projection
-        dz = memory.empty(*z.shape, dtype=z.dtype)
-        for (columns, ranks), b, b_gradient in zip(
-            self._parts, self._b, self._b_gradients, strict=True
-        ):
-            dy = grad[:, columns]
-            _multiply(dy.T, z[:, ranks], self._scaling, b_gradient)
-            _multiply(dy, b, self._scaling, dz[:, ranks])
-        if grad_x is None:
-            return dz
-        if mask is None:
-            grad_x.addmm_(dz, self._a)
-        else:
-            grad_x.addcmul_(dz @ self._a, mask)
-        return dz
+        return self._lora.backward(grad, projection.z, grad_x, projection.mask, memory)
 
     def backward_weights(self, dz: Tensor | None, projection: Projection | None, x: Tensor) -> None:
         """Compute dA of the layer's input, which is not needed for anything else."""
-        if dz is not None and projection is not None:
+        if self._lora is not None and dz is not None and projection is not None:
             dropped = x if projection.mask is None else x * projection.mask
-            torch.mm(dz.T, dropped, out=self._a_gradient)
+            self._lora.backward_weights(dz, dropped)
 
 
 def stack(weights: Sequence[Tensor]) -> Tensor:
@@ -240,17 +228,14 @@ def draw_seed(layer: HasDropout, *, records: bool) -> int | None:
     return int(torch.randint(2**62, ())) if records and layer.has_dropout else None
 
 
-def _multiply(a: Tensor, b: Tensor, factor: float, out: Tensor) -> None:
-    torch.addmm(out, a, b, beta=0, alpha=factor, out=out)
-
-
-def _find_parts(modules: Sequence[Any]) -> list[_Part]:
-    parts, column, rank = [], 0, 0
+def _find_places(modules: Sequence[Any]) -> list[tuple[slice, slice]]:
+    """The columns and the ranks of each of the merged layers that has an adapter."""
+    places, column, rank = [], 0, 0
     for module in modules:
         end_column = column + get_base_layer(module).out_features
         if adapter := find_adapter(module):
             end_rank = rank + len(adapter.a)
-            parts.append(_Part(slice(column, end_column), slice(rank, end_rank)))
+            places.append((slice(column, end_column), slice(rank, end_rank)))
             rank = end_rank
         column = end_column
-    return parts
+    return places

@@ -17,6 +17,7 @@ from worker.training.adapted_linear import AdaptedLinear, Projection
 from worker.training.attention import Attention, Kept
 from worker.training.frozen_product import Int8Kernels
 from worker.training.fused_ops import FusedOps
+from worker.training.native_lora_products import LoraKernels
 from worker.training.workspace import Workspace
 
 
@@ -81,13 +82,21 @@ class LayerRun:
 class DecoderLayer:
     """Weights of one decoder layer, its forward and its backward pass."""
 
-    def __init__(self, layer: Any, shape: LlamaShape, int8: Int8Kernels | None) -> None:
+    def __init__(
+        self,
+        layer: Any,
+        shape: LlamaShape,
+        lora: LoraKernels | None,
+        int8: Int8Kernels | None,
+    ) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self._shape = shape
-        self._qkv = AdaptedLinear([attention.q_proj, attention.k_proj, attention.v_proj], int8)
-        self._o = AdaptedLinear([attention.o_proj], int8)
-        self._gate_up = AdaptedLinear([mlp.gate_proj, mlp.up_proj], int8)
-        self._down = AdaptedLinear([mlp.down_proj], int8)
+        self._qkv = AdaptedLinear(
+            [attention.q_proj, attention.k_proj, attention.v_proj], lora, int8
+        )
+        self._o = AdaptedLinear([attention.o_proj], lora, int8)
+        self._gate_up = AdaptedLinear([mlp.gate_proj, mlp.up_proj], lora, int8)
+        self._down = AdaptedLinear([mlp.down_proj], lora, int8)
         self.linears = (self._qkv, self._o, self._gate_up, self._down)
         self.has_dropout = any(linear.dropout for linear in self.linears)
         self._input_norm = layer.input_layernorm

@@ -53,6 +53,7 @@ typedef struct {
 #include "attention.h"
 #include "prompt_attention.h"
 #include "training.h"
+#include "lora_training.h"
 #include "encoder_training.h"
 #include "text_attention.h"
 #include "adamw.h"
@@ -230,7 +231,7 @@ void prefill(const step *s, const layer *layers, int64_t num_layers) {
 /* Sizes of the structs, of T and of tiles: what was compiled must be what structs.py expects. */
 int64_t layout(void) {
     int64_t sizes[] = {sizeof(step), sizeof(layer), sizeof(row_group), sizeof(lora_pair)};
-    int64_t digest = sizeof(T) + sizeof(row_block) + KEYS + sizeof(parameter) + UNIT_NUMBERS;
+    int64_t digest = sizeof(T) + sizeof(row_block) + KEYS + sizeof(parameter) + UNIT_NUMBERS + sizeof(trained_lora);
     for (int i = 0; i < 4; i++) digest = digest * 1000 + sizes[i];
     return digest;
 }

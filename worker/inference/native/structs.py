@@ -42,6 +42,33 @@ class LoraPair(Structure):
     )
 
 
+class TrainedPart(Structure):
+    _fields_ = (
+        ("b", c_void_p),
+        ("b_gradient", c_void_p),
+        ("first_column", c_int32),
+        ("columns", c_int32),
+        ("first_rank", c_int32),
+        ("rank", c_int32),
+        ("first_z", c_int32),
+        ("unused", c_int32),
+    )
+
+
+class TrainedLora(Structure):
+    _fields_ = (
+        ("a", c_void_p),
+        ("a_gradient", c_void_p),
+        ("input", c_int32),
+        ("output", c_int32),
+        ("width", c_int32),
+        ("most_rank", c_int32),
+        ("num_parts", c_int32),
+        ("scaling", c_float),
+        ("parts", TrainedPart * MAX_PARTS),
+    )
+
+
 class RowGroup(Structure):
     _fields_ = (("pairs", c_void_p), ("count", c_int32), ("rows", c_int32 * ROWS_PER_GROUP))
 
@@ -139,6 +166,7 @@ class Parameter(Structure):
 def compute_layout(itemsize: int) -> int:
     """Compute what `layout` of a library for numbers of this size must return."""
     digest = itemsize + ctypes.sizeof(RowBlock) + KEYS + ctypes.sizeof(Parameter) + UNIT_NUMBERS
+    digest += ctypes.sizeof(TrainedLora)
     for kind in (Step, Layer, RowGroup, LoraPair):
         digest = digest * 1000 + ctypes.sizeof(kind)
     return digest
