@@ -345,15 +345,14 @@ static void b_gradient(const lora_task *t, const trained_part *p, int unit) {
     for (int column = first; column < end; column += LANES)
         for (int rank = 0, count; rank < p->rank; rank += count) {
             floats sums[SUMMED_RANKS];
-            float wide[SUMMED_RANKS][LANES];
+            T narrow[SUMMED_RANKS][LANES];
             count = sum_rows(t->y + p->first_column + column, l->out, t->rows,
                              t->pairs + p->first_z + rank, l->width, whole_words(p->rank) - rank, sums);
-            for (int k = 0; k < count; k++) sums[k] *= l->scaling;
-            memcpy(wide, sums, count * sizeof sums[0]);
-            for (int i = 0; i < LANES; i++) {
-                T *to = p->b_gradient + (int64_t)(column + i) * p->rank + rank;
-                for (int k = 0; k < at_most(p->rank - rank, count); k++) to[k] = put(wide[k][i]);
-            }
+            for (int k = 0; k < count; k++) store_narrow(narrow[k], l->scaling * sums[k]);
+            count = at_most(p->rank - rank, count);
+            for (int i = 0; i < LANES; i++)
+                for (int k = 0; k < count; k++)
+                    p->b_gradient[(int64_t)(column + i) * p->rank + rank + k] = narrow[k][i];
         }
 }
 
