@@ -28,6 +28,15 @@ from worker.training.workspace import Workspace
 MIN_SHARED_NUMBERS = 2**18
 
 
+# Short attention computes whole vectors of a head, and pads a query's weights to them.
+HEAD_DIM_STEP = 16
+
+
+def pad_keys(length: int) -> int:
+    """Numbers of a query's weights in memory."""
+    return -(-length // HEAD_DIM_STEP) * HEAD_DIM_STEP
+
+
 class NativeFusedOps:
     """Implements `FusedOps` for contiguous tensors of the kernels' dtype on a CPU."""
 
@@ -46,6 +55,8 @@ class NativeFusedOps:
         self._gather = self._declare("gather_heads", *pointers[:5], *[c_int64] * 3)
         self._softmax = self._declare("causal_softmax", c_float, *pointers[:1])
         self._softmax_backward = self._declare("causal_softmax_backward", c_float, *pointers[:2])
+        self._attend_short = self._declare_attention("attend_short", 5)
+        self._attend_short_backward = self._declare_attention("attend_short_backward", 8)
         self._attend = self._declare_attention("attend_rows", 5)
         self._attend_backward = self._declare_attention("attend_rows_backward", 10)
         self._cross_entropy = self._declare("cross_entropy", c_float, *pointers[:5], c_int64)
@@ -110,8 +121,13 @@ class NativeFusedOps:
 
     def attend(self, heads: Heads, out: Tensor, keep: Workspace) -> Tensor:
         """Return weights, or the logarithm of each query's sum of e^score if rows are long."""
-        if heads.k.shape[2] <= self.max_product_length:
-            return attend_by_products(heads, out, keep, self._causal_softmax)
+        rows, num_heads, length, head_dim = heads.q.shape
+        if length <= self.max_product_length:
+            if head_dim % HEAD_DIM_STEP:
+                return attend_by_products(heads, out, keep, self._causal_softmax)
+            weights = keep.empty(rows, num_heads, length, pad_keys(length), dtype=out.dtype)
+            self._attend_short(heads, *heads, out, weights)
+            return weights
         lse = keep.empty(*out.shape[:3], dtype=torch.float32)
         self._attend(heads, *heads, out, lse)
         return lse
@@ -122,6 +138,9 @@ class NativeFusedOps:
     ) -> None:  # fmt: skip
         rows, kv_heads, length, head_dim = heads.k.shape
         if length <= self.max_product_length:
+            if head_dim % HEAD_DIM_STEP == 0:
+                self._attend_short_backward(heads, *heads, kept, grad, *grads)
+                return
             softmax_backward = self._causal_softmax_backward
             attend_by_products_backward(heads, kept, grad, grads, scratch, softmax_backward)
             return

@@ -181,20 +181,62 @@ typedef struct {
     int n;
 } softmax_task;
 
-static void causal_softmax_unit(const void *pass, int unit) {
-    FOR_ROWS(softmax_task) {
-        int n = t->n, seen = row % n + 1;
-        float wide[n], top = -1e30f, sum = 0;
-        T *scores = t->scores + row * n;
-        widen(wide, scores, seen);
-        for (int i = 0; i < seen; i++) top = wide[i] > top ? wide[i] : top;
-        for (int i = 0; i < seen; i++) wide[i] = exponential((wide[i] - top) * t->scale);
-#pragma omp simd reduction(+ : sum)
-        for (int i = 0; i < seen; i++) sum += wide[i];
-        float share = 1 / sum;
-        for (int i = 0; i < seen; i++) scores[i] = put(wide[i] * share);
-        memset(scores + seen, 0, (n - seen) * sizeof(T));
+/* Loops over rows of attention are short: by whole vectors, so that none of it is left for scalars. */
+#define FOR_VECTORS(first, size) for (int first = 0; first < (size); first += LANES)
+#define FOR_LANES(i) _Pragma("omp simd") for (int i = 0; i < LANES; i++)
+
+/* Widen `seen` numbers, and fill the last vector up. */
+static inline void widen_vectors(float *restrict to, const T *restrict from, int seen, float rest) {
+    FOR_VECTORS(first, seen) {
+        if (first + LANES <= seen) FOR_LANES(i) to[first + i] = get(from[first + i]);
+        else for (int i = first; i < first + LANES; i++) to[i] = i < seen ? get(from[i]) : rest;
     }
+}
+
+static inline void store_vectors(T *restrict to, const float *restrict from, int seen, int size) {
+    FOR_VECTORS(first, seen) {
+        if (first + LANES <= size) FOR_LANES(i) to[first + i] = put(from[first + i]);
+        else for (int i = first; i < size; i++) to[i] = put(from[i]);
+    }
+    memset(to + seen, 0, (size - seen) * sizeof(T));
+}
+
+static inline float sum_of(const float *lanes) {
+    floats sums;
+    memcpy(&sums, lanes, sizeof sums);
+    return sum_lanes(sums);
+}
+
+/* Turn scores of `seen` keys into weights, times `scale` before; the rest of `size` into zeros. */
+static void soften_row(T *scores, int seen, int size, float scale) {
+    float wide[seen + LANES], tops[LANES], sums[LANES] = {0}, top = -1e30f;
+    widen_vectors(wide, scores, seen, -1e30f);
+    for (int i = 0; i < LANES; i++) tops[i] = wide[i];
+    FOR_VECTORS(first, seen) FOR_LANES(i)
+        tops[i] = wide[first + i] > tops[i] ? wide[first + i] : tops[i];
+    for (int i = 0; i < LANES; i++) top = tops[i] > top ? tops[i] : top;
+    FOR_VECTORS(first, seen) FOR_LANES(i) wide[first + i] = exponential((wide[first + i] - top) * scale);
+    for (int i = seen; i < seen + LANES; i++) wide[i] = 0;
+    FOR_VECTORS(first, seen) FOR_LANES(i) sums[i] += wide[first + i];
+    float share = 1 / sum_of(sums);
+    FOR_VECTORS(first, seen) FOR_LANES(i) wide[first + i] *= share;
+    store_vectors(scores, wide, seen, size);
+}
+
+/* Turn the gradient of weights into that of the scores. */
+static void soften_row_backward(const T *weights, T *scores, int seen, int size, float scale) {
+    float wide[seen + LANES], grad[seen + LANES], sums[LANES] = {0};
+    widen_vectors(wide, weights, seen, 0);
+    widen_vectors(grad, scores, seen, 0);
+    FOR_VECTORS(first, seen) FOR_LANES(i) sums[i] += wide[first + i] * grad[first + i];
+    float mean = sum_of(sums);
+    FOR_VECTORS(first, seen) FOR_LANES(i)
+        grad[first + i] = scale * wide[first + i] * (grad[first + i] - mean);
+    store_vectors(scores, grad, seen, size);
+}
+
+static void causal_softmax_unit(const void *pass, int unit) {
+    FOR_ROWS(softmax_task) soften_row(t->scores + row * t->n, row % t->n + 1, t->n, t->scale);
 }
 
 void causal_softmax(const threads *pool, int64_t rows, int64_t n, float scale, T *scores) {
@@ -203,17 +245,9 @@ void causal_softmax(const threads *pool, int64_t rows, int64_t n, float scale, T
 }
 
 static void causal_softmax_backward_unit(const void *pass, int unit) {
-    FOR_ROWS(softmax_task) {
-        int n = t->n, seen = row % n + 1;
-        float weights[n], grad[n];
-        T *scores = t->scores + row * n;
-        widen(weights, t->weights + row * n, seen);
-        widen(grad, scores, seen);
-        float mean = dot(weights, grad, seen);
-        for (int i = 0; i < seen; i++)
-            scores[i] = put(t->scale * weights[i] * (grad[i] - mean));
-        memset(scores + seen, 0, (n - seen) * sizeof(T));
-    }
+    FOR_ROWS(softmax_task)
+        soften_row_backward(t->weights + row * t->n, t->scores + row * t->n, row % t->n + 1, t->n,
+                            t->scale);
 }
 
 void causal_softmax_backward(const threads *pool, int64_t rows, int64_t n, float scale,
