@@ -185,10 +185,8 @@ class Attention:
                 computed = torch.autograd.grad(of_block.out, of_block.inputs, upstream)
                 for target, of_part in zip(grads, computed, strict=True):
                     target.copy_(of_part)
-        # At the first place, in float32: a scatter-add would round to bfloat16 after every row.
-        wide = torch.promote_types(grad.dtype, torch.float32)
         for places in layout.shared:
-            grad_heads[places[0]] = grad_heads[places].sum(0, dtype=wide).to(grad.dtype)
+            self._ops.sum_copies(grad_heads, places)
         rows = self._cut(grad_qkv).view(-1, size)
         self._ops.gather_heads_back(grad_heads, layout.from_blocks, self._rope, rows)
 

@@ -53,6 +53,7 @@ from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.errors import user_error
 from worker.training.loop import TrainingLoop
 from worker.training.memory_plan import plan_recomputation
+from worker.training.native_fused_ops import choose_kernels_folder, find_kernels
 from worker.training.objective_building import build_dpo, build_supervised
 from worker.training.objectives.dpo import DpoObjective, read_pairs
 from worker.training.objectives.supervised import SupervisedObjective, read_rows
@@ -171,7 +172,14 @@ def _build_loop(
 ) -> TrainingLoop[Any]:
     parameters = list(adapter_parameters(model).values())
     weights = AdapterWeights(model)
-    optimizer = build_optimizer(parameters, weight_decay=recipe.weight_decay)
+    dtype = choose_dtype(model.device)
+    # Ranks add gradients in the parameters' dtype.
+    folder_of_kernels = choose_kernels_folder(spec) if ranks.count == 1 else None
+    optimizer = build_optimizer(
+        parameters,
+        weight_decay=recipe.weight_decay,
+        kernels=find_kernels(folder_of_kernels, dtype, model.device),
+    )
     objective = CHAT_METHODS[spec.method].build_objective(
         spec, recipe, model, [*rows, *validation_rows], ranks
     )
@@ -194,9 +202,7 @@ def _build_loop(
             folder,
             weights,
             optimizer,
-            get_environment_fingerprint(
-                model.device, choose_dtype(model.device), processes=ranks.count, int8=spec.int8
-            ),
+            get_environment_fingerprint(model.device, dtype, processes=ranks.count, int8=spec.int8),
             best_weights,
             recipe=recipe.report(),
         ),

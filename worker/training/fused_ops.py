@@ -69,6 +69,10 @@ class FusedOps(Protocol):
         """The same for a gradient: rows are rotated back, after they were gathered."""
         ...
 
+    def sum_copies(self, x: Tensor, places: Tensor) -> None:
+        """Sum rows of x [.., n] that are copies: those at places [copies, ...], into the first."""
+        ...
+
     def attend(self, heads: Heads, out: Tensor, keep: Workspace) -> Tensor:
         """Attend causally, scaled by 1 / √n; `out` has the queries' shape.
 
@@ -161,6 +165,11 @@ class TorchFusedOps:
 
     def gather_heads_back(self, x: Tensor, index: Tensor, rope: Rope | None, out: Tensor) -> None:
         out.copy_(x[index] if rope is None else _rotate(x[index], rope, -1))
+
+    def sum_copies(self, x: Tensor, places: Tensor) -> None:
+        # In float32: a scatter-add would round to bfloat16 after every row.
+        wide = torch.promote_types(x.dtype, torch.float32)
+        x[places[0]] = x[places].sum(0, dtype=wide).to(x.dtype)
 
     def attend(self, heads: Heads, out: Tensor, keep: Workspace) -> Tensor:
         return attend_by_products(heads, out, keep, _causal_softmax)

@@ -12,8 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from worker.inference.native.build import get_kernels_folder
 from worker.inference.native.library import Kernels, load_kernels
 from worker.inference.native.structs import KEYS, PANEL
+from worker.run_folder import RunSpec
 from worker.training.attention_products import (
     Heads,
     attend_by_products,
@@ -53,6 +55,7 @@ class NativeFusedOps:
         self._swiglu = self._declare("swiglu", *pointers[:2])
         self._swiglu_backward = self._declare("swiglu_backward", *pointers[:4])
         self._gather = self._declare("gather_heads", *pointers[:5], *[c_int64] * 3)
+        self._sum_copies = kernels.declare("sum_copies", c_void_p, *[c_int64] * 3, *pointers[:2])
         self._softmax = self._declare("causal_softmax", c_float, *pointers[:1])
         self._softmax_backward = self._declare("causal_softmax_backward", c_float, *pointers[:2])
         self._attend_short = self._declare_attention("attend_short", 5)
@@ -119,6 +122,12 @@ class NativeFusedOps:
         else:
             self._gather(out, x, index, out, rope.cos, rope.sin, rope.heads, rope.rotated, 1)
 
+    def sum_copies(self, x: Tensor, places: Tensor) -> None:
+        copies, sums = len(places), places[0].numel()
+        threads = self._kernels.get_threads()
+        pointers = x.data_ptr(), places.data_ptr()
+        self._sum_copies(ctypes.addressof(threads), sums, x.shape[-1], copies, *pointers)
+
     def attend(self, heads: Heads, out: Tensor, keep: Workspace) -> Tensor:
         """Return weights, or the logarithm of each query's sum of e^score if rows are long."""
         rows, num_heads, length, head_dim = heads.q.shape
@@ -163,6 +172,11 @@ class NativeFusedOps:
         sums = torch.empty_like(losses)
         self._cross_entropy(logits, smoothing, logits, labels, losses, sums, correct, has_gradient)
         losses.add_(sums.log_())
+
+
+def choose_kernels_folder(spec: RunSpec) -> Path | None:
+    """The folder of kernels that a job uses, if it uses any."""
+    return get_kernels_folder(Path(spec.model_cache)) if spec.native_kernels else None
 
 
 def find_kernels(folder: Path | None, dtype: torch.dtype, device: torch.device) -> Kernels | None:

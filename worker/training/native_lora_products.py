@@ -83,7 +83,8 @@ class NativeLoraProducts:
         return -(-numbers // self._per_word)
 
     def _count_words_of_z(self, rows: int) -> int:
-        return self._count_words(rows) * self._lora.width
+        width: int = self._lora.width
+        return self._count_words(rows) * width
 
     def forward(self, x: Tensor, y: Tensor, memory: Workspace) -> Tensor:
         lora = self._lora

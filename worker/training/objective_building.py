@@ -1,11 +1,9 @@
 """Builds the objectives of chat and preference jobs on a model with an adapter."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from app.recipes.chat import CPU_MICRO_BATCH_TOKENS, Recipe
-from worker.inference.native.build import get_kernels_folder
 from worker.run_folder import RunSpec
 from worker.training import llama
 from worker.training.adapted_llama import AdaptedModel
@@ -14,6 +12,7 @@ from worker.training.forward import CausalLM, choose_causal_lm
 from worker.training.frozen_product import log_unused_int8
 from worker.training.memory_plan import limit_tokens
 from worker.training.micro_batch_limits import MicroBatchLimits, reduce_limits
+from worker.training.native_fused_ops import choose_kernels_folder
 from worker.training.objectives.dpo import DpoObjective
 from worker.training.objectives.supervised import SupervisedObjective
 from worker.training.ranks import Ranks
@@ -66,7 +65,7 @@ def _choose_causal_lm(spec: RunSpec, recipe: Recipe, model: AdaptedModel, ranks:
     return choose_causal_lm(
         model,
         **options,
-        kernels=get_kernels_folder(Path(spec.model_cache)) if spec.native_kernels else None,
+        kernels=choose_kernels_folder(spec),
         multiplies_int8=spec.int8 and _can_multiply_int8(spec, model),
     )
 

@@ -40,17 +40,17 @@ static void add_norm_unit(const void *pass, int unit) {
     FOR_ROWS(norm_task) {
         int n = t->n;
         float wide[n];
-        const T *hidden = t->hidden + row * n;
+        const T *restrict hidden = t->hidden + row * n, *restrict weight = t->weight;
         if (t->delta) {
-            const T *delta = t->delta + row * n;
-            T *total = t->total + row * n;
+            const T *restrict delta = t->delta + row * n;
+            T *restrict total = t->total + row * n;
             for (int i = 0; i < n; i++) total[i] = put(get(hidden[i]) + get(delta[i]));
             hidden = total;
         }
         widen(wide, hidden, n);
         float inverse = 1 / square_root(dot(wide, wide, n) / n + t->eps);
-        T *x = t->x + row * n;
-        for (int i = 0; i < n; i++) x[i] = put(wide[i] * inverse * get(t->weight[i]));
+        T *restrict x = t->x + row * n;
+        for (int i = 0; i < n; i++) x[i] = put(wide[i] * inverse * get(weight[i]));
         t->inverse[row] = inverse;
     }
 }
@@ -72,9 +72,10 @@ static void norm_backward_unit(const void *pass, int unit) {
     FOR_ROWS(norm_backward_task) {
         int n = t->n;
         float scaled[n], normed[n], inverse = t->inverse[row];
-        const T *grad_x = t->grad_x + row * n, *total = t->total + row * n;
-        T *grad = t->grad + row * n;
-        for (int i = 0; i < n; i++) scaled[i] = get(grad_x[i]) * get(t->weight[i]);
+        const T *restrict grad_x = t->grad_x + row * n, *restrict total = t->total + row * n;
+        const T *restrict weight = t->weight;
+        T *restrict grad = t->grad + row * n;
+        for (int i = 0; i < n; i++) scaled[i] = get(grad_x[i]) * get(weight[i]);
         for (int i = 0; i < n; i++) normed[i] = get(total[i]) * inverse;
         float mean = dot(scaled, normed, n) / n;
         for (int i = 0; i < n; i++)
@@ -172,6 +173,35 @@ void gather_heads(const threads *pool, int64_t rows, int64_t n, const T *from, c
                   int64_t is_back) {
     gather_task task = {from, index, to, cos, sin, heads, rotated, n, is_back, is_back ? -1 : 1};
     run_rows(pool, gather_unit, &task, rows, MANY_ROWS);
+}
+
+typedef struct {
+    T *x;
+    const int64_t *places; /* [copies, sums] */
+    int64_t copies, sums;
+    int n;
+} copies_task;
+
+static void sum_copies_unit(const void *pass, int unit) {
+    const copies_task *t = ((const row_pass *)pass)->task;
+    int64_t first = (int64_t)unit * SOME_ROWS, end = first + SOME_ROWS;
+    for (int64_t place = first; place < end && place < t->sums; place++) {
+        float sum[t->n];
+        T *restrict to = t->x + t->places[place] * t->n;
+        widen(sum, to, t->n);
+        for (int64_t copy = 1; copy < t->copies; copy++) {
+            const T *restrict from = t->x + t->places[copy * t->sums + place] * t->n;
+            for (int i = 0; i < t->n; i++) sum[i] += get(from[i]);
+        }
+        for (int i = 0; i < t->n; i++) to[i] = put(sum[i]);
+    }
+}
+
+/* Sums of rows of x [.., n] that are copies of each other, at the place of the first. */
+void sum_copies(const threads *pool, int64_t sums, int64_t n, int64_t copies, T *x,
+                const int64_t *places) {
+    copies_task task = {x, places, copies, sums, n};
+    run_rows(pool, sum_copies_unit, &task, sums, SOME_ROWS);
 }
 
 typedef struct {

@@ -22,6 +22,8 @@ from worker.training.encoders.attention import EncoderShape, make_attention
 from worker.training.encoders.bert_layer import EncoderLayer, LayerRun, PassContext
 from worker.training.encoders.fused_ops import choose_encoder_ops
 from worker.training.fused_ops import TorchFusedOps
+from worker.training.native_fused_ops import find_kernels
+from worker.training.native_lora_products import LoraKernels
 from worker.training.rounded_sizes import round_up
 from worker.training.workspace import Workspace
 
@@ -83,9 +85,11 @@ class BertEncoder:
         self._dtype = dtype
         heads = model.config.num_attention_heads
         self._shape = EncoderShape(heads, model.config.hidden_size // heads)
-        self._ops = choose_encoder_ops(kernels, dtype, backbone.device)
+        native = find_kernels(kernels, dtype, backbone.device)
+        self._ops = choose_encoder_ops(native)
+        lora = None if native is None else LoraKernels(native)
         wide = torch.promote_types(dtype, torch.float32)
-        self._layers = [EncoderLayer(layer, self._ops, wide) for layer in model.encoder.layer]
+        self._layers = [EncoderLayer(layer, self._ops, lora, wide) for layer in model.encoder.layer]
         self._keep, self._scratch = Workspace(backbone.device), Workspace(backbone.device)
         self._run: _Run | None = None
         self._run_number = 0

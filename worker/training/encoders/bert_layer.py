@@ -12,6 +12,7 @@ from worker.training.encoders.attention import EncoderAttention
 from worker.training.encoders.fused_ops import EncoderOps
 from worker.training.encoders.tuned_linear import TunedLinear
 from worker.training.lora import get_base_layer
+from worker.training.native_lora_products import LoraKernels
 from worker.training.workspace import Workspace
 
 
@@ -90,13 +91,15 @@ class LayerRun:
 class EncoderLayer:
     """Weights of one layer, its forward and its backward pass."""
 
-    def __init__(self, layer: Any, ops: EncoderOps, wide: torch.dtype) -> None:
+    def __init__(
+        self, layer: Any, ops: EncoderOps, lora: LoraKernels | None, wide: torch.dtype
+    ) -> None:
         attention = layer.attention
         projections = attention.self
-        self._qkv = _make_linear([projections.query, projections.key, projections.value], ops)
-        self._o = _make_linear([attention.output.dense], ops)
-        self._up = _make_linear([layer.intermediate.dense], ops)
-        self._down = _make_linear([layer.output.dense], ops)
+        self._qkv = _make_linear([projections.query, projections.key, projections.value], ops, lora)
+        self._o = _make_linear([attention.output.dense], ops, lora)
+        self._up = _make_linear([layer.intermediate.dense], ops, lora)
+        self._down = _make_linear([layer.output.dense], ops, lora)
         self._attention_norm = _Norm(attention.output.LayerNorm, wide)
         self._norm = _Norm(layer.output.LayerNorm, wide)
         linears = (self._qkv, self._o, self._up, self._down)
@@ -161,10 +164,12 @@ class EncoderLayer:
                 grad.add_(total)
 
 
-def _make_linear(modules: Sequence[Any], ops: EncoderOps) -> TunedLinear | AdaptedLinear:
+def _make_linear(
+    modules: Sequence[Any], ops: EncoderOps, lora: LoraKernels | None
+) -> TunedLinear | AdaptedLinear:
     """Merge layers with the same input, which are either trained or have adapters."""
     is_trained = get_base_layer(modules[0]).weight.requires_grad
-    return TunedLinear(modules, ops) if is_trained else AdaptedLinear(modules)
+    return TunedLinear(modules, ops) if is_trained else AdaptedLinear(modules, lora)
 
 
 def _widen(norm: nn.LayerNorm, wide: torch.dtype) -> list[Tensor]:

@@ -21,7 +21,6 @@ from worker.encoding.pooling import read_pooling
 from worker.encoding.rows.methods import ROW_METHODS
 from worker.encoding.task import Method
 from worker.encoding.tokenizer import EncoderTokenizer
-from worker.inference.native.build import get_kernels_folder
 from worker.model_sources import materialize
 from worker.modeling import choose_device, choose_dtype, load_adapter
 from worker.run_folder import EVALUATION_FILE, RunFolder, RunSpec
@@ -48,7 +47,7 @@ from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.loop import TrainingLoop
 from worker.training.memory_check import check_memory
 from worker.training.micro_batch_limits import reduce_limits
-from worker.training.native_fused_ops import find_kernels
+from worker.training.native_fused_ops import choose_kernels_folder, find_kernels
 from worker.training.optimizer import build_optimizer
 from worker.training.preloading import load_tokenizer
 from worker.training.validation import Validation
@@ -125,7 +124,7 @@ def _build_loop(
     optimizer = build_optimizer(
         parameters,
         weight_decay=recipe.weight_decay,
-        kernels=find_kernels(_get_kernels_folder(spec), dtype, encoder.device),
+        kernels=find_kernels(choose_kernels_folder(spec), dtype, encoder.device),
     )
     best_weights = validation = None
     if valid is not None:
@@ -207,7 +206,7 @@ def _build_model(
     )
     settings = choose_lora_settings(spec.hyperparameters)
     initial = load_adapter(folder.init_adapter) if folder.init_adapter.exists() else None
-    kernels = _get_kernels_folder(spec)
+    kernels = choose_kernels_folder(spec)
     if inputs.task.tuning == "lora":
         if initial is not None:
             layers = list(find_linear_layers(encoder.backbone))
@@ -228,10 +227,6 @@ def _load_backbone(
     if light is not None and bert.supports(light):
         return light
     return load_backbone(folder, dtype=dtype, device=device, max_length=max_length)
-
-
-def _get_kernels_folder(spec: RunSpec) -> Path | None:
-    return get_kernels_folder(Path(spec.model_cache)) if spec.native_kernels else None
 
 
 def _evaluation_file(

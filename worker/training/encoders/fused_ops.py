@@ -8,7 +8,6 @@ in float64 for models in float64.
 import ctypes
 from collections.abc import Callable
 from ctypes import c_float, c_int64, c_void_p
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -17,7 +16,7 @@ from torch.nn import functional
 
 from worker.inference.native.library import Kernels
 from worker.training.fused_ops import FusedOps, TorchFusedOps
-from worker.training.native_fused_ops import NativeFusedOps, find_kernels
+from worker.training.native_fused_ops import NativeFusedOps
 
 
 class EncoderOps(FusedOps, Protocol):
@@ -204,7 +203,6 @@ class NativeEncoderOps(NativeFusedOps):
         self._attend_texts_backward(heads, head_dim, bounds, qkv, grad, grad_qkv)
 
 
-def choose_encoder_ops(folder: Path | None, dtype: torch.dtype, device: torch.device) -> EncoderOps:
-    """Choose native operations if `folder` has, or gets, kernels for this CPU, else torch's."""
-    kernels = find_kernels(folder, dtype, device)
+def choose_encoder_ops(kernels: Kernels | None) -> EncoderOps:
+    """Choose native operations if there are kernels, else torch's."""
     return TorchEncoderOps() if kernels is None else NativeEncoderOps(kernels)

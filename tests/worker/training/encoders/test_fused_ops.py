@@ -15,6 +15,7 @@ from worker.training.encoders.fused_ops import (
     TorchEncoderOps,
     choose_encoder_ops,
 )
+from worker.training.native_fused_ops import find_kernels
 
 CPU = torch.device("cpu")
 F64 = torch.float64
@@ -26,7 +27,7 @@ def case(request: pytest.FixtureRequest, kernels_folder: Path) -> Case[EncoderOp
     dtype: torch.dtype = getattr(torch, name)
     if kind == "torch":
         return Case(TorchEncoderOps(), dtype)
-    ops = choose_encoder_ops(kernels_folder, dtype, CPU)
+    ops = choose_encoder_ops(find_kernels(kernels_folder, dtype, CPU))
     if not isinstance(ops, NativeEncoderOps):
         pytest.skip("this machine has no C compiler")
     return Case(ops, dtype)
@@ -119,7 +120,7 @@ def test_columns_are_summed_in_float32(case: Case[EncoderOps]) -> None:
 def test_sums_do_not_depend_on_the_number_of_threads(
     kernels_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ops = choose_encoder_ops(kernels_folder, torch.float32, CPU)
+    ops = choose_encoder_ops(find_kernels(kernels_folder, torch.float32, CPU))
     if not isinstance(ops, NativeEncoderOps):
         pytest.skip("this machine has no C compiler")
     grad, (one, shared) = torch.randn(300, 1000), torch.empty(2, 1000)
