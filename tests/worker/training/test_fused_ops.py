@@ -104,6 +104,15 @@ def test_heads_are_gathered_and_rotated(case: Case[FusedOps]) -> None:
     case.check(grad, inputs.grad)
 
 
+def test_copies_are_summed_into_the_first(case: Case[FusedOps]) -> None:
+    x = case.random(60, 20)
+    places = torch.randperm(60)[:54].view(3, 9, 2)
+    expected = x.to(F64)
+    expected[places[0]] = expected[places].sum(0)
+    case.ops.sum_copies(x, places)
+    case.check(x, expected)
+
+
 @pytest.mark.parametrize("max_product_length", [0, 192])
 # Rows within a tile of keys, that end with one, and that have several.
 @pytest.mark.parametrize(
@@ -114,6 +123,7 @@ def test_heads_are_gathered_and_rotated(case: Case[FusedOps]) -> None:
         (1, 3, 3, 64, 64),
         (2, 6, 2, 150, 32),
         (1, 7, 1, 129, 16),
+        (2, 4, 2, 19, 24),
     ],
 )
 def test_attention(
@@ -135,6 +145,8 @@ def test_attention(
     expected = scaled_dot_product_attention(*inputs, is_causal=True, enable_gqa=True)
     expected.backward(grad.to(F64))
     memory = Workspace(CPU)
+    memory.empty(2**20, dtype=torch.float32).fill_(torch.nan)
+    memory.release_all()
     out = case.empty(*q.shape)
     heads, grads = Heads(q, k, v), Heads(*(case.empty(*x.shape) for x in (q, k, v)))
     kept = case.ops.attend(heads, out, memory)
@@ -145,7 +157,11 @@ def test_attention(
         case.check(found, of_input.grad)
 
 
-def test_attention_in_tiles_has_the_same_bits_for_any_threads(kernels_folder: Path) -> None:
+@pytest.mark.parametrize("max_product_length", [0, 300])
+def test_attention_has_the_same_bits_for_any_threads(
+    kernels_folder: Path, max_product_length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NativeFusedOps, "max_product_length", max_product_length)
     ops = choose_fused_ops(find_kernels(kernels_folder, torch.bfloat16, CPU))
     if not isinstance(ops, NativeFusedOps):
         pytest.skip("this machine has no C compiler")
