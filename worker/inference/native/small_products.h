@@ -5,16 +5,22 @@
    Where one instruction multiplies two numbers of bfloat16, a matrix is first copied into words, each
    of which has two numbers that follow each other in the sum. */
 
-/* Sums of a tile, which are in registers: rows by vectors of columns, or ranks of one vector. */
-#if defined(__AVX512F__)
-enum { PROJECT_ROWS = 12, PROJECT_VECTORS = 2, UPDATE_ROWS = 6, UPDATE_VECTORS = 4, SUMMED_RANKS = 16 };
-#define PROJECT_CASES(F) ROW_CASES(F)
-#define UPDATE_CASES(F) F(1) F(2) F(3) F(4) F(5) F(6)
+/* Sums of a tile, which are in registers: rows by vectors of columns, or ranks of one vector. There are
+   tiles of some numbers of rows: one for each number would take long to compile, as large ones do
+   whose products of bfloat16 are several instructions. */
+#if defined(__AVX512F__) && (defined(__AVX512BF16__) || !defined(LUTHIER_BF16))
+enum { PROJECT_VECTORS = 2, UPDATE_VECTORS = 4, SUMMED_RANKS = 16 };
+#define PROJECT_CASES(F) F(12) F(8) F(4) F(2) F(1)
+#define UPDATE_CASES(F) F(6) F(4) F(2) F(1)
 #else
-enum { PROJECT_ROWS = 4, PROJECT_VECTORS = 2, UPDATE_ROWS = 4, UPDATE_VECTORS = 2, SUMMED_RANKS = 8 };
-#define PROJECT_CASES(F) GROUP_CASES(F)
-#define UPDATE_CASES(F) GROUP_CASES(F)
+enum { PROJECT_VECTORS = 2, UPDATE_VECTORS = 2, SUMMED_RANKS = 8 };
+#define PROJECT_CASES(F) F(4) F(2) F(1)
+#define UPDATE_CASES(F) F(4) F(2) F(1)
 #endif
+enum { MOST_ROWS = 12 };
+
+/* Not compiled anew for each caller: each is long, with a tile for each number of rows. */
+#define SEPARATE static __attribute__((noinline, noclone))
 
 static inline int units_of(int64_t size, int unit) { return (size + unit - 1) / unit; }
 static inline int at_most(int64_t left, int most) { return left < most ? left : most; }
@@ -89,7 +95,7 @@ INLINE void store_narrow(T *to, floats wide) {
 INLINE void project_tile(const T *x, int64_t stride, const uint32_t *panel, int panel_stride, int n,
                          T *z, int width, int count, float scale, const int rows,
                          const int vectors) {
-    floats sums[PROJECT_ROWS][PROJECT_VECTORS];
+    floats sums[MOST_ROWS][PROJECT_VECTORS];
     UNROLL for (int r = 0; r < rows; r++)
         UNROLL for (int v = 0; v < vectors; v++) sums[r][v] = (floats){0};
     for (int i = 0; i < n; i += PER_WORD, panel += panel_stride) {
@@ -109,29 +115,28 @@ INLINE void project_tile(const T *x, int64_t stride, const uint32_t *panel, int 
 }
 
 /* All columns of z, or of a part of it. */
-static void project_rows(const T *x, int64_t stride, const uint32_t *panel, int panel_stride, int n, T *z,
+SEPARATE void project_rows(const T *x, int64_t stride, const uint32_t *panel, int panel_stride, int n, T *z,
                     int width, int columns, float scale, int rows) {
 #define PROJECT_TILE(R, V) \
     project_tile(x + row * stride, stride, panel + column, panel_stride, n, \
                  z + (int64_t)row * width + column, width, at_most(columns - column, V * LANES), \
                  scale, R, V)
-#define PROJECT_WIDE(R) case R: PROJECT_TILE(R, PROJECT_VECTORS); break;
-#define PROJECT_NARROW(R) case R: PROJECT_TILE(R, 1); break;
-    for (int row = 0, count; row < rows; row += count) {
-        int column = 0;
-        count = next_rows(rows - row, PROJECT_ROWS);
-        for (; column + LANES < columns; column += PROJECT_VECTORS * LANES)
-            switch (count) { PROJECT_CASES(PROJECT_WIDE) }
-        if (column < columns)
-            switch (count) { PROJECT_CASES(PROJECT_NARROW) }
+#define PROJECT_ROWS(R) \
+    for (; rows - row >= R; row += R) { \
+        int column = 0; \
+        for (; column + LANES < columns; column += PROJECT_VECTORS * LANES) \
+            PROJECT_TILE(R, PROJECT_VECTORS); \
+        if (column < columns) PROJECT_TILE(R, 1); \
     }
+    int row = 0;
+    PROJECT_CASES(PROJECT_ROWS)
 }
 
 /* y += scale · z · P of some rows and vectors of columns, times `mask` if there is one. */
 INLINE void update_tile(T *y, const T *mask, int64_t stride, const T *z, int width,
                         const uint32_t *panel, int panel_stride, int ranks, float scale,
                         const int rows, const int vectors) {
-    floats sums[UPDATE_ROWS][UPDATE_VECTORS];
+    floats sums[MOST_ROWS][UPDATE_VECTORS];
     UNROLL for (int r = 0; r < rows; r++)
         UNROLL for (int v = 0; v < vectors; v++) sums[r][v] = (floats){0};
     for (int k = 0; k < ranks; k += PER_WORD, panel += panel_stride) {
@@ -152,24 +157,21 @@ INLINE void update_tile(T *y, const T *mask, int64_t stride, const T *z, int wid
         }
 }
 
-static void update_rows(T *y, const T *mask, int64_t stride, int columns, const T *z, int width,
+SEPARATE void update_rows(T *y, const T *mask, int64_t stride, int columns, const T *z, int width,
                    const uint32_t *panel, int panel_stride, int ranks, float scale, int rows) {
 #define UPDATE_TILE(R, V) { \
     int64_t place = row * stride + column; \
     update_tile(y + place, mask ? mask + place : 0, stride, z + (int64_t)row * width, width, \
                 panel + column, panel_stride, ranks, scale, R, V); \
 }
-#define UPDATE_WIDE(R) case R: UPDATE_TILE(R, UPDATE_VECTORS) break;
-#define UPDATE_NARROW(R) case R: UPDATE_TILE(R, 1) break;
+#define UPDATE_ROWS(R) \
+    for (; rows - row >= R; row += R) \
+        if (size == LANES) UPDATE_TILE(R, 1) \
+        else UPDATE_TILE(R, UPDATE_VECTORS)
     for (int column = 0, size; column < columns; column += size) {
+        int row = 0;
         size = column + UPDATE_VECTORS * LANES <= columns ? UPDATE_VECTORS * LANES : LANES;
-        for (int row = 0, count; row < rows; row += count) {
-            count = next_rows(rows - row, UPDATE_ROWS);
-            if (size == LANES)
-                switch (count) { UPDATE_CASES(UPDATE_NARROW) }
-            else
-                switch (count) { UPDATE_CASES(UPDATE_WIDE) }
-        }
+        UPDATE_CASES(UPDATE_ROWS)
     }
 }
 
@@ -188,7 +190,7 @@ INLINE void sum_rows_tile(const T *x, int64_t stride, int64_t rows, const uint32
 }
 
 /* As many as fit of the ranks that are left, which are whole words. */
-static int sum_rows(const T *x, int64_t stride, int64_t rows, const uint32_t *pairs, int width,
+SEPARATE int sum_rows(const T *x, int64_t stride, int64_t rows, const uint32_t *pairs, int width,
                     int ranks, floats *out) {
     if (ranks >= SUMMED_RANKS) {
         sum_rows_tile(x, stride, rows, pairs, width, out, SUMMED_RANKS);
