@@ -30,21 +30,18 @@ from worker.training.workspace import Workspace
 MIN_SHARED_NUMBERS = 2**18
 
 
-# Short attention computes whole vectors of a head, and pads a query's weights to them.
-HEAD_DIM_STEP = 16
-
-
-def pad_keys(length: int) -> int:
-    """Numbers of a query's weights in memory."""
-    return -(-length // HEAD_DIM_STEP) * HEAD_DIM_STEP
+# Attention of short rows computes whole vectors, to which a query's weights are padded. A thread
+# holds the scores of a head on its stack.
+VECTOR = 16
+MAX_SHORT_HEAD_DIM = 256
 
 
 class NativeFusedOps:
     """Implements `FusedOps` for contiguous tensors of the kernels' dtype on a CPU."""
 
-    # Up to this length products, which compute all scores, are as fast as tiles, which leave out
-    # those of later keys. At 1,000 tokens tiles are 1.5 times as fast, and keep no weights.
-    max_product_length = 192
+    # Up to this length products that keep all attention weights are 1.3 times as fast as tiles,
+    # which compute them again and keep none, see `bench.attention`.
+    max_product_length = 256
     max_attention_length = sys.maxsize
 
     def __init__(self, kernels: Kernels) -> None:
@@ -132,9 +129,10 @@ class NativeFusedOps:
         """Return weights, or the logarithm of each query's sum of e^score if rows are long."""
         rows, num_heads, length, head_dim = heads.q.shape
         if length <= self.max_product_length:
-            if head_dim % HEAD_DIM_STEP:
+            if not _supports_short_rows(head_dim):
                 return attend_by_products(heads, out, keep, self._causal_softmax)
-            weights = keep.empty(rows, num_heads, length, pad_keys(length), dtype=out.dtype)
+            padded = -(-length // VECTOR) * VECTOR
+            weights = keep.empty(rows, num_heads, length, padded, dtype=out.dtype)
             self._attend_short(heads, *heads, out, weights)
             return weights
         lse = keep.empty(*out.shape[:3], dtype=torch.float32)
@@ -147,7 +145,7 @@ class NativeFusedOps:
     ) -> None:  # fmt: skip
         rows, kv_heads, length, head_dim = heads.k.shape
         if length <= self.max_product_length:
-            if head_dim % HEAD_DIM_STEP == 0:
+            if _supports_short_rows(head_dim):
                 self._attend_short_backward(heads, *heads, kept, grad, *grads)
                 return
             softmax_backward = self._causal_softmax_backward
@@ -172,6 +170,10 @@ class NativeFusedOps:
         sums = torch.empty_like(losses)
         self._cross_entropy(logits, smoothing, logits, labels, losses, sums, correct, has_gradient)
         losses.add_(sums.log_())
+
+
+def _supports_short_rows(head_dim: int) -> bool:
+    return head_dim % VECTOR == 0 and head_dim <= MAX_SHORT_HEAD_DIM
 
 
 def choose_kernels_folder(spec: RunSpec) -> Path | None:

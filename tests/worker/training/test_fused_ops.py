@@ -113,7 +113,7 @@ def test_copies_are_summed_into_the_first(case: Case[FusedOps]) -> None:
     case.check(x, expected)
 
 
-@pytest.mark.parametrize("max_product_length", [0, 192])
+@pytest.mark.parametrize("max_product_length", [0, 256])
 # Rows within a tile of keys, that end with one, and that have several.
 @pytest.mark.parametrize(
     ("rows", "num_heads", "kv_heads", "length", "head_dim"),
