@@ -114,9 +114,9 @@ INLINE void project_tile(const T *x, int64_t stride, const uint32_t *panel, int 
     }
 }
 
-/* All columns of z, or of a part of it. */
-SEPARATE void project_rows(const T *x, int64_t stride, const uint32_t *panel, int panel_stride, int n, T *z,
-                    int width, int columns, float scale, int rows) {
+/* The same for any numbers of rows and columns. */
+SEPARATE void project_rows(const T *x, int64_t stride, const uint32_t *panel, int panel_stride,
+                           int n, T *z, int width, int columns, float scale, int rows) {
 #define PROJECT_TILE(R, V) \
     project_tile(x + row * stride, stride, panel + column, panel_stride, n, \
                  z + (int64_t)row * width + column, width, at_most(columns - column, V * LANES), \
@@ -158,7 +158,8 @@ INLINE void update_tile(T *y, const T *mask, int64_t stride, const T *z, int wid
 }
 
 SEPARATE void update_rows(T *y, const T *mask, int64_t stride, int columns, const T *z, int width,
-                   const uint32_t *panel, int panel_stride, int ranks, float scale, int rows) {
+                          const uint32_t *panel, int panel_stride, int ranks, float scale,
+                          int rows) {
 #define UPDATE_TILE(R, V) { \
     int64_t place = row * stride + column; \
     update_tile(y + place, mask ? mask + place : 0, stride, z + (int64_t)row * width, width, \
@@ -191,7 +192,7 @@ INLINE void sum_rows_tile(const T *x, int64_t stride, int64_t rows, const uint32
 
 /* As many as fit of the ranks that are left, which are whole words. */
 SEPARATE int sum_rows(const T *x, int64_t stride, int64_t rows, const uint32_t *pairs, int width,
-                    int ranks, floats *out) {
+                      int ranks, floats *out) {
     if (ranks >= SUMMED_RANKS) {
         sum_rows_tile(x, stride, rows, pairs, width, out, SUMMED_RANKS);
         return SUMMED_RANKS;
