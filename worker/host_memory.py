@@ -1,6 +1,7 @@
 """Host memory: what is available, and whether the kernel killed processes because it ran out."""
 
 import ctypes
+import mmap
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,29 @@ def return_freed_memory() -> None:
     """Give what was freed back to the system, where it is glibc that keeps it."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def release_file_pages(address: int, size: int, proc: Path = Path("/proc")) -> None:
+    """Drop the whole pages of these bytes from this process; they are read again when used.
+
+    Nothing happens if the bytes are not in one private mapping of a file: they would be lost.
+    """
+    first = address + -address % mmap.PAGESIZE
+    end = (address + size) // mmap.PAGESIZE * mmap.PAGESIZE
+    if first >= end or not _is_in_file(first, end, proc):
+        return
+    ctypes.CDLL(None).madvise(
+        ctypes.c_void_p(first), ctypes.c_size_t(end - first), mmap.MADV_DONTNEED
+    )
+
+
+def _is_in_file(first: int, end: int, proc: Path) -> bool:
+    for line in _read_text(proc / "self/maps").splitlines():
+        bounds, access, _, _, inode = line.split()[:5]
+        begin, stop = (int(bound, 16) for bound in bounds.split("-"))
+        if begin <= first and end <= stop:
+            return access.endswith("p") and inode != "0"
+    return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,9 @@ class TrainingEstimate(BaseModel):
     `examples` are those of the training file, of which `measured_examples` were rendered; `rows` go
     through the model in each epoch, in `steps` over all epochs. Numbers of rows, tokens and steps
     are estimated if not all examples were measured.
+
+    `comparison_memory_bytes` is the peak after training on weights in 4 bits, where the full ones
+    are compared with them, if there is as much memory; null for other jobs.
     """
 
     hyperparameters: list[ResolvedValue]
@@ -92,6 +95,7 @@ class TrainingEstimate(BaseModel):
     seconds: float
     rate: TrainingRate
     peak_memory_bytes: int
+    comparison_memory_bytes: int | None
     warnings: list[str]
 
 

@@ -9,12 +9,13 @@ from app.http.dependencies import AppState, run_autocommit
 from app.job_estimates import problems, rates
 from app.job_estimates.checked_job import CheckedJob
 from app.job_estimates.explanations import explain
-from app.job_estimates.memory import estimate_memory
+from app.job_estimates.memory import estimate_comparison_memory, estimate_memory
 from app.job_estimates.rates import DEFAULT_SETTINGS, JobPlan
 from app.job_estimates.schemas import ResolvedValue, TrainingEstimate
 from app.job_estimates.workload import Workload, count_workload
 from app.recipes.chat import (
     CPU_MICRO_BATCH_TOKENS,
+    BaseQuantization,
     Recipe,
     choose_dpo_recipe,
     choose_lora_settings,
@@ -51,6 +52,12 @@ async def estimate_training(
     rate = await run_autocommit(state, find_rate)
     seconds = round(rate.overhead_seconds + plan.trained_tokens / rate.tokens_per_second, 1)
     tokens = describe_tokens(measured)
+    peak = estimate_memory(
+        facts,
+        _count_micro_batch_tokens(plan, facts, work.longest),
+        plan.settings,
+        rank=choose_lora_settings(hyperparameters).rank,
+    )
     doubts = problems.list_doubts(
         measured,
         tokens=plan.trained_tokens,
@@ -70,9 +77,10 @@ async def estimate_training(
         steps=plan.steps,
         seconds=seconds,
         rate=rate,
-        peak_memory_bytes=estimate_memory(
-            facts, _count_micro_batch_tokens(plan, facts, work.longest), plan.settings
-        ),
+        peak_memory_bytes=peak,
+        comparison_memory_bytes=estimate_comparison_memory(facts, peak)
+        if plan.settings.get("quantization") == BaseQuantization.NF4
+        else None,
         warnings=[*tokens.warnings, *doubts],
     )
 

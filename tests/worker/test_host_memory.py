@@ -1,10 +1,13 @@
 """Host memory: limits and counters of control groups of both versions, and of the host."""
 
+import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
-from worker.host_memory import HostMemory, read_peak_memory
+from worker.host_memory import HostMemory, read_peak_memory, release_file_pages
 
 VERSION_1 = {
     "cgroups/memory/a/memory.limit_in_bytes": "1000000",
@@ -52,3 +55,34 @@ def test_the_peak_of_a_process_has_its_childrens(tmp_path: Path) -> None:
         (tmp_path / str(pid) / "status").write_text(f"VmHWM:\t{kilobytes} kB\n")
     assert read_peak_memory(7, tmp_path) == 124 * 1024
     assert read_peak_memory(12, tmp_path) == 0, "of one that has ended nothing is known"
+
+
+def read_resident_bytes(path: Path) -> int:
+    """Read how much of a file this process has in memory."""
+    is_file, kilobytes = False, 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        words = line.split()
+        if not words[0].endswith(":"):
+            is_file = words[-1] == str(path)
+        elif is_file and words[0] == "Rss:":
+            kilobytes += int(words[1])
+    return 1024 * kilobytes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_pages_of_a_file_are_released_and_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    weight = torch.arange(2**20)
+    save_file({"weight": weight}, path)
+    mapped = load_file(path)["weight"]
+    assert torch.equal(mapped, weight)
+    assert read_resident_bytes(path) >= weight.nbytes
+    release_file_pages(mapped.data_ptr(), mapped.nbytes)
+    assert read_resident_bytes(path) < weight.nbytes / 4
+    assert torch.equal(mapped, weight)
+
+
+def test_memory_that_is_in_no_file_keeps_its_contents() -> None:
+    weight = torch.arange(2**20)
+    release_file_pages(weight.data_ptr(), weight.nbytes)
+    assert torch.equal(weight, torch.arange(2**20))

@@ -14,6 +14,7 @@ from worker.training.builder import build_training_loop
 from worker.training.environment import StopSignal, make_deterministic, set_threads
 from worker.training.errors import classify_error
 from worker.training.leakage import leakage_warnings
+from worker.training.preloading import release_base
 from worker.training.ranks import ALONE, Ranks
 from worker.training.serving_check.trained import TrainedRows
 
@@ -37,6 +38,7 @@ def run_attempt(folder: RunFolder, ranks: Ranks = ALONE) -> ExitCode:
             # Not before it is needed: the engine's modules take long to import.
             from worker.training.serving_check.check import check_as_served
 
+            release_base()
             check_as_served(folder, trained)
         return exit_code
     except Exception as error:

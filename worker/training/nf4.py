@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from worker.host_memory import release_file_pages
 from worker.model.llama_files import Llama
 from worker.training.adapter_settings import list_linear_layers
 from worker.training.errors import user_error
@@ -138,6 +139,8 @@ def quantize_base(base: "Llama | PreTrainedModel", device: torch.device) -> None
     for path in find_quantizable(base):
         layer: Any = base.get_submodule(path)
         base.set_submodule(path, Nf4Linear(layer, device))
+        # Pages of the model's files, which would be counted as this process's memory.
+        release_file_pages(layer.weight.data_ptr(), layer.weight.nbytes)
 
 
 def find_quantizable(base: "Llama | PreTrainedModel") -> list[str]:

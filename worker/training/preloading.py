@@ -107,6 +107,12 @@ def preload_layers(settings: LoraSettings) -> None:
         _preloaded.wrapped = settings, _wrap(layers, settings)
 
 
+def release_base() -> None:
+    """Release the preloaded weights in a forked process that needs them no more."""
+    if _preloaded is not None:
+        _preloaded.base = _preloaded.wrapped = None
+
+
 def add_adapter(
     base: BaseModel, settings: LoraSettings, *, base_model: str, seed: int
 ) -> AdaptedModel:
@@ -156,7 +162,10 @@ def make_renderer(
 
 
 def load_base(folder: Path, *, dtype: torch.dtype, device: torch.device) -> BaseModel:
-    """Return the base model in `folder`, frozen and in evaluation mode. Call it once a process."""
+    """Return the base model in `folder`, frozen and in evaluation mode.
+
+    In a forked process, it is the same model each time: replace the layers of one result only.
+    """
     preloaded = _find(folder)
     if preloaded and preloaded.base is not None and (preloaded.dtype, CPU) == (dtype, device):
         return preloaded.base

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig
 
 from app.catalog import CatalogModel
 from app.recipes.chat import NF4_BYTES_PER_WEIGHT, LoraSettings
 from tests.polling import wait_until
+from tests.worker.test_host_memory import read_resident_bytes
 from tests.worker.training.conftest import MakeRun, events, write_rows
 from tests.worker.training.conftest import chat as make_chat
 from tests.worker.training.test_dpo import preference
@@ -22,6 +23,7 @@ from tests.worker.training.test_forward import (
     LLAMA,
     QWEN2,
     QWEN3,
+    SHAPE,
     model_with_adapter,
     require_step_by_hand_equals_transformers,
     rows,
@@ -128,6 +130,23 @@ class TestModels:
             ExitCode.USER_ERROR,
             "quantization",
         )
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+    def test_the_pages_of_the_full_weights_are_not_held(self, tmp_path: Path) -> None:
+        config = LlamaConfig(
+            **{
+                **SHAPE,
+                "hidden_size": 512,
+                "intermediate_size": 2048,
+                "num_attention_heads": 4,
+                "head_dim": 128,
+            }
+        )
+        AutoModelForCausalLM.from_config(config).bfloat16().save_pretrained(tmp_path)
+        file = tmp_path / "model.safetensors"
+        base = preloading.load_quantized_base(tmp_path, dtype=torch.bfloat16, device=CPU)
+        assert is_quantized(base)
+        assert read_resident_bytes(file) < file.stat().st_size / 4
 
     def test_the_head_stays_as_it_is(self, tiny_folder: Path) -> None:
         base = load_base(tiny_folder, dtype=torch.float32, device=CPU)

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.model.weight_counts import count_weights
-from worker.modeling import load_base
 from worker.run_folder import Noted
 from worker.training.adapted_llama import AdaptedModel
 from worker.training.forward import CausalLM, choose_causal_lm
 from worker.training.nf4 import restore_layers
+from worker.training.preloading import load_base
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class FullWeights:
     def restore(self) -> CausalLM:
         """Load the full layers in place of the quantized ones; return the model that has them."""
         base: Any = self.model.get_base_model()
+        # The pages of the files that the model had before it was quantized, where it had some.
         restore_layers(base, load_base(self.folder, dtype=base.dtype, device=base.device))
         return choose_causal_lm(self.model)
 
