@@ -1,10 +1,11 @@
-"""Imports transformers; in training without packages that its models need for other purposes.
+"""Imports transformers; in training without packages that libraries need for other purposes.
 
-SciPy is for the losses of object detection, boto3 for the settings of a cloud service: a tenth of
-the time that a process takes to start, and 30 MB of its memory. Training processes import this
-module first: transformers decides at its import what is installed. Both packages can be imported
-afterwards, as the metrics of encoders do with SciPy. Models are imported by `import_models`: those
-of Llama's and BERT's architectures mostly need none (`worker.model.llama_files`).
+SciPy is for the losses of object detection, boto3 for the settings of a cloud service, Rich for
+tracebacks in terminals: a tenth of the time that a process takes to start, and 30 MB of its memory.
+Training processes import this module first: libraries decide at their import what is installed. The
+packages can be imported afterwards, as the metrics of encoders do with SciPy. Models are imported
+by `import_models`: those of Llama's and BERT's architectures mostly need none
+(`worker.model.llama_files`).
 """
 
 import sys
@@ -13,7 +14,8 @@ from contextlib import contextmanager
 from importlib import import_module
 
 MODELS = ("transformers.modeling_utils", "transformers.models.auto.modeling_auto")
-UNUSED = ("boto3", "scipy")
+LIBRARIES = ("structlog", "transformers")
+UNUSED = ("boto3", "rich", "scipy")
 
 
 @contextmanager
@@ -27,15 +29,16 @@ def _left_out() -> Iterator[None]:
             del sys.modules[name]
 
 
-_unused = () if sys.modules.keys() & {*UNUSED, "transformers"} else UNUSED
+_unused = () if sys.modules.keys() & {*UNUSED, *LIBRARIES} else UNUSED
 with _left_out():
-    import_module("transformers")
+    for library in LIBRARIES:
+        import_module(library)
 
 
 def import_models() -> None:
     """Import what all models need, which takes seconds. Not while other threads import."""
-    if _unused and "scipy" in sys.modules:
-        # Imported since by what uses it.
+    if sys.modules.keys() & {*_unused}:
+        # Imported since by what uses them.
         return
     with _left_out():
         for module in MODELS:
