@@ -108,8 +108,9 @@ static void attend_short_backward_unit(const void *task, int unit) {
         pair_rows(pairs, keys, scores, keys, length, keys);
         add_queries(t, t->q + head * n, pairs, sums_k);
     }
-    for (int i = 0; i < length * n; i++) t->grad_k[place + i] = put(sums_k[i]);
-    for (int i = 0; i < length * n; i++) t->grad_v[place + i] = put(sums_v[i]);
+    T *restrict grad_k = t->grad_k + place, *restrict grad_v = t->grad_v + place;
+    for (int i = 0; i < length * n; i++) grad_k[i] = put(sums_k[i]);
+    for (int i = 0; i < length * n; i++) grad_v[i] = put(sums_v[i]);
 }
 
 static void short_pass_run(team *team, const void *pass) {

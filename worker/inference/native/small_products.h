@@ -107,7 +107,13 @@ INLINE void project_tile(const T *x, int64_t stride, const uint32_t *panel, int 
                 sums[r][v] = multiply_add(sums[r][v], w[v], inputs);
         }
     }
-    UNROLL for (int r = 0; r < rows; r++) {
+    if (count == vectors * LANES) {
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int v = 0; v < vectors; v++)
+                store_narrow(z + (int64_t)r * width + v * LANES, scale * sums[r][v]);
+        return;
+    }
+    for (int r = 0; r < rows; r++) {
         T narrow[PROJECT_VECTORS * LANES];
         UNROLL for (int v = 0; v < vectors; v++) store_narrow(narrow + v * LANES, scale * sums[r][v]);
         memcpy(z + (int64_t)r * width, narrow, count * sizeof(T));
@@ -166,14 +172,14 @@ SEPARATE void update_rows(T *y, const T *mask, int64_t stride, int columns, cons
                 panel + column, panel_stride, ranks, scale, R, V); \
 }
 #define UPDATE_ROWS(R) \
-    for (; rows - row >= R; row += R) \
-        if (size == LANES) UPDATE_TILE(R, 1) \
-        else UPDATE_TILE(R, UPDATE_VECTORS)
-    for (int column = 0, size; column < columns; column += size) {
-        int row = 0;
-        size = column + UPDATE_VECTORS * LANES <= columns ? UPDATE_VECTORS * LANES : LANES;
-        UPDATE_CASES(UPDATE_ROWS)
+    for (; rows - row >= R; row += R) { \
+        int column = 0; \
+        for (; column + UPDATE_VECTORS * LANES <= columns; column += UPDATE_VECTORS * LANES) \
+            UPDATE_TILE(R, UPDATE_VECTORS) \
+        for (; column < columns; column += LANES) UPDATE_TILE(R, 1) \
     }
+    int row = 0;
+    UPDATE_CASES(UPDATE_ROWS)
 }
 
 /* out [ranks] = pairsᵀ · x of one vector of columns, over all rows. */

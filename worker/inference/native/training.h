@@ -215,11 +215,14 @@ typedef struct {
 #define FOR_VECTORS(first, size) for (int first = 0; first < (size); first += LANES)
 #define FOR_LANES(i) _Pragma("omp simd") for (int i = 0; i < LANES; i++)
 
-/* Widen `seen` numbers, and fill the last vector up. */
-static inline void widen_vectors(float *restrict to, const T *restrict from, int seen, float rest) {
+/* Widen `seen` numbers of `size` in memory, and fill the last vector up. */
+static inline void widen_vectors(float *restrict to, const T *restrict from, int seen, int size,
+                                 float rest) {
     FOR_VECTORS(first, seen) {
-        if (first + LANES <= seen) FOR_LANES(i) to[first + i] = get(from[first + i]);
-        else for (int i = first; i < first + LANES; i++) to[i] = i < seen ? get(from[i]) : rest;
+        if (first + LANES <= size)
+            FOR_LANES(i) to[first + i] = first + i < seen ? get(from[first + i]) : rest;
+        else
+            for (int i = first; i < first + LANES; i++) to[i] = i < seen ? get(from[i]) : rest;
     }
 }
 
@@ -240,7 +243,7 @@ static inline float sum_of(const float *lanes) {
 /* Turn scores of `seen` keys into weights, times `scale` before; the rest of `size` into zeros. */
 static void soften_row(T *scores, int seen, int size, float scale) {
     float wide[seen + LANES], tops[LANES], sums[LANES] = {0}, top = -1e30f;
-    widen_vectors(wide, scores, seen, -1e30f);
+    widen_vectors(wide, scores, seen, size, -1e30f);
     for (int i = 0; i < LANES; i++) tops[i] = wide[i];
     FOR_VECTORS(first, seen) FOR_LANES(i)
         tops[i] = wide[first + i] > tops[i] ? wide[first + i] : tops[i];
@@ -256,8 +259,8 @@ static void soften_row(T *scores, int seen, int size, float scale) {
 /* Turn the gradient of weights into that of the scores. */
 static void soften_row_backward(const T *weights, T *scores, int seen, int size, float scale) {
     float wide[seen + LANES], grad[seen + LANES], sums[LANES] = {0};
-    widen_vectors(wide, weights, seen, 0);
-    widen_vectors(grad, scores, seen, 0);
+    widen_vectors(wide, weights, seen, size, 0);
+    widen_vectors(grad, scores, seen, size, 0);
     FOR_VECTORS(first, seen) FOR_LANES(i) sums[i] += wide[first + i] * grad[first + i];
     float mean = sum_of(sums);
     FOR_VECTORS(first, seen) FOR_LANES(i)
