@@ -3,13 +3,14 @@
 from fastapi import APIRouter
 
 from app.http.dependencies import AppStateDep, PrincipalDep
+from app.http.strict_json import StrictRoute
 from app.inference.dependencies import EnginesDep
 from app.job_estimates import service
 from app.job_estimates.schemas import JobEstimate
 from app.jobs.schemas import CreateJob
 from app.training_data.dependencies import TrainingDataDep
 
-router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"])
+router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["fine-tuning"], route_class=StrictRoute)
 
 
 @router.post("/estimate")

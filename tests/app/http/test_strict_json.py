@@ -8,12 +8,15 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from fastapi.params import Form
+from fastapi.routing import APIRoute, iter_route_contexts
 from pydantic import BaseModel, ValidationError
 
 from app.http.strict_json import (
     MAX_NODES,
     MAX_OBJECT_MEMBERS,
     MAX_VALUES_WITH_TOKEN_IDS,
+    StrictRoute,
     parse_json,
 )
 from app.main import create_app
@@ -39,6 +42,7 @@ TO_MODELS = (
 )
 OTHERS = (
     "/v1/fine_tuning/jobs",
+    "/v1/fine_tuning/jobs/estimate",
     "/v1/fine_tuning/alpha/graders/run",
     "/v1/fine_tuning/alpha/graders/validate",
     "/v1/uploads",
@@ -129,6 +133,45 @@ def test_as_many_token_ids_as_openai_accepts(
     response = http.post(f"/v1/{path}", json={"model": "base", field: ids})
     assert response.status_code == 200, response.text
     assert engine.bodies[0][field] == ids
+
+
+def test_every_route_with_a_json_body_parses_it_strictly() -> None:
+    nowhere = Settings(
+        database_url="postgresql://nowhere/x",
+        redis_url="redis://nowhere",
+        models_file=ROOT / "tests/models.toml",
+    )
+    routes = [each.original_route for each in iter_route_contexts(create_app(nowhere).routes)]
+    with_json = [
+        route
+        for route in routes
+        if isinstance(route, APIRoute)
+        and route.body_field is not None
+        and not isinstance(route.body_field.field_info, Form)
+    ]
+    assert len(with_json) > len(OTHERS)
+    assert [each.path for each in with_json if not isinstance(each, StrictRoute)] == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"model":"a\\u0000b","training_file":"x"}',
+        b'{"model":"base","training_file":"a\\u0000b"}',
+        b'{"model":"base","training_file":"x","seed":NaN}',
+        b'\xef\xbb\xbf{"model":"base","training_file":"x"}',
+        b'{"model":"base","training_file":"\xff"}',
+        b'{"model":"base","training_file":"\\ud800"}',
+        b'{"model":"base","training_file":"x","seed":' + b"1" * 5000 + b"}",
+        b'{"model":"base","training_file":"x","user":' + b"[" * 200 + b"]" * 200 + b"}",
+        b'{"model":"base","training_file":"x"',
+    ],
+)
+def test_estimates_refuse_what_jobs_refuse(http: httpx.Client, content: bytes) -> None:
+    created = http.post("/v1/fine_tuning/jobs", content=content)
+    estimated = http.post("/v1/fine_tuning/jobs/estimate", content=content)
+    assert created.status_code == 400
+    assert (estimated.status_code, estimated.json()) == (400, created.json())
 
 
 class TestParseJson:
