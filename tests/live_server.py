@@ -100,8 +100,8 @@ class FakeEngine:
         return app
 
     async def render_rows(self, request: Request) -> Response:
-        """Each row is one sequence of 7 tokens, 3 with loss; "left out" is not learned, and "too
-        long" fails a job whose rows must not be longer."""
+        """Each row is one sequence of 7 tokens, 3 with loss, and has its own score; "left out" is
+        not learned, and "too long" fails a job whose rows must not be longer."""
         body = await request.json()
         self.bodies.append(body)
         if not self.healthy:
@@ -116,8 +116,10 @@ class FakeEngine:
         left_out = {"is_learned": False, "note": "It is longer than a row may be."}
         too_long = {**left_out, "fails_job": body["long_rows"] == "error"}
         data = [
-            left_out if "left out" in text else too_long if "too long" in text else row
-            for text in map(json.dumps, body["rows"])
+            left_out if "left out" in text else too_long if "too long" in text else row | scored
+            for text, scored in (
+                (json.dumps(each), {"score": each.get("score")}) for each in body["rows"]
+            )
         ]
         found = self.facts if body["include_facts"] else None
         answer = {"max_tokens": 8192, "warnings": [], "data": data, "facts": found}

@@ -1,10 +1,14 @@
 """Failures that a job would have, as far as its rendered rows and its estimate tell."""
 
+from collections.abc import Sequence
+
 from app.jobs import limits
 from app.jobs.failures import JobErrorCode, JobFailure
 from app.jobs.file_checks import build_invalid_file_failure
+from app.jobs.unknown_fields import format_names
 from app.training_data.statistics import MeasuredRows
 from app.wire.long_rows import LongRowPolicy
+from app.wire.training_rows import ModelFacts
 
 
 def find_failing_rows(measured: MeasuredRows, role: str) -> JobFailure | None:
@@ -35,12 +39,20 @@ def find_nothing_learned(measured: MeasuredRows, rows: int) -> JobFailure | None
     """Find the failure of a job whose training file has no row to learn, if all were measured."""
     if measured.scale > 1 or rows:
         return None
-    reason = next((f" Of the first: {row.note}" for row in measured.rows if row.note), "")
     return JobFailure(
         JobErrorCode.INVALID_TRAINING_FILE,
         f"None of the training file's {len(measured.rows)} examples can be learned: the job would "
-        f"fail. Change them, or how long rows may be.{reason}",
+        f"fail. Change them, or how long rows may be.{_describe_first_note(measured)}",
         "training_file",
+    )
+
+
+def find_equal_scores(measured: MeasuredRows, role: str) -> JobFailure | None:
+    """Find the failure of a job on scored pairs that all have one score, if all were measured."""
+    if measured.scale > 1 or not _has_equal_scores(measured):
+        return None
+    return build_invalid_file_failure(
+        role, "All its examples have the same score, so there is no order to learn."
     )
 
 
@@ -52,14 +64,37 @@ def find_too_many_tokens(tokens: int, *, max_tokens: int, is_exact: bool) -> Job
 
 
 def list_doubts(
-    measured: MeasuredRows, *, tokens: int, seconds: float, max_tokens: int, max_hours: float
+    measured: MeasuredRows,
+    validation: MeasuredRows | None,
+    *,
+    rows: int,
+    tokens: int,
+    seconds: float,
+    max_tokens: int,
+    max_hours: float,
 ) -> list[str]:
-    """List what may fail or end the job, though the estimate cannot say so for certain."""
+    """List what may fail or end the job, though the estimate cannot say so for certain.
+
+    `rows` are those of the training file that are learned.
+    """
     doubts = []
-    if measured.scale > 1 and measured.rendering.long_rows == LongRowPolicy.ERROR:
-        were = "was" if len(measured.rows) == 1 else "were"
+    if not rows:
         doubts.append(
-            f"Of the training file, {len(measured.rows):,} {_name_rows(measured)} {were} measured. "
+            f"None of the {len(measured.rows):,} {_name_rows(measured)} of the training file that "
+            f"{_say_were(measured)} measured can be learned. The job fails if none of the others "
+            f"can. Change them, or how long rows may be.{_describe_first_note(measured)}"
+        )
+    for role, file in (("training", measured), ("validation", validation)):
+        if file is not None and len(file.rows) > 1 and _has_equal_scores(file):
+            doubts.append(
+                f"All {len(file.rows):,} examples of the {role} file that were measured have the "
+                "same score. The job fails if the others have it too, since there is no order to "
+                "learn."
+            )
+    if measured.scale > 1 and measured.rendering.long_rows == LongRowPolicy.ERROR:
+        doubts.append(
+            f"Of the training file, {len(measured.rows):,} {_name_rows(measured)} "
+            f"{_say_were(measured)} measured. "
             f"The job fails if another one is longer than {measured.max_tokens} tokens (long_rows "
             "is 'error')."
         )
@@ -75,6 +110,36 @@ def list_doubts(
             "as a model. Use a smaller file or fewer epochs."
         )
     return doubts
+
+
+def find_unknown_modules(names: Sequence[str] | str, facts: ModelFacts) -> str | None:
+    """Say which of a job's `target_modules` fit no matrix of the model, if its names are known.
+
+    A doubt, since those are read from the model's files, and training asks the loaded model.
+    """
+    if isinstance(names, str) or not facts.matrix_names:
+        return None
+    unknown = [name for name in names if name.rpartition(".")[2] not in facts.matrix_names]
+    if not unknown:
+        return None
+    return (
+        f"The base model has no layer named {format_names(unknown)}, and the job would fail with "
+        f"invalid_target_modules; it has {format_names(facts.matrix_names)}. Choose of these, or "
+        "use 'all-linear'."
+    )
+
+
+def _has_equal_scores(measured: MeasuredRows) -> bool:
+    scores = {row.score for row in measured.rows}
+    return len(scores) == 1 and None not in scores
+
+
+def _describe_first_note(measured: MeasuredRows) -> str:
+    return next((f" Of the first: {row.note}" for row in measured.rows if row.note), "")
+
+
+def _say_were(measured: MeasuredRows) -> str:
+    return "was" if len(measured.rows) == 1 else "were"
 
 
 def _name_rows(measured: MeasuredRows) -> str:

@@ -72,8 +72,10 @@ def _find_row_failure(
     if failure is None:
         rows = count_workload(measured, method).rows
         failure = problems.find_nothing_learned(measured, rows)
+    failure = failure or problems.find_equal_scores(measured, "training")
     if failure is None and validation is not None:
         failure = problems.find_failing_rows(validation, "validation")
+        failure = failure or problems.find_equal_scores(validation, "validation")
     return failure
 
 

@@ -60,11 +60,17 @@ async def estimate_training(
     )
     doubts = problems.list_doubts(
         measured,
+        validation,
+        rows=work.rows,
         tokens=plan.trained_tokens,
         seconds=seconds,
         max_tokens=state.settings.max_job_tokens,
         max_hours=state.settings.max_job_hours,
     )
+    unknown = problems.find_unknown_modules(
+        choose_lora_settings(hyperparameters).target_modules, facts
+    )
+    doubts += [] if unknown is None else [unknown]
     return TrainingEstimate(
         hyperparameters=_explain(checked, method, recipe, measured, max(1, work.rows)),
         examples=checked.request.training.examples or 0,

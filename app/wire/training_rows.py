@@ -81,7 +81,9 @@ class RenderedRow(BaseModel):
 class ModelFacts(BaseModel):
     """Facts about a model and the engine's machine, for estimates of training.
 
-    `layer_parameters` are those of the matrices in the model's layers, without embeddings and head.
+    `layer_parameters` are those of the matrices in the model's layers, without embeddings and head,
+    and `matrix_names` the names of their modules, such as q_proj; none from engines of earlier
+    versions.
     `gigaflops` is the measured rate of products of the model's width, in 10^9 operations a second
     on all threads of the engine.
     """
@@ -91,6 +93,7 @@ class ModelFacts(BaseModel):
     num_layers: int
     num_parameters: int
     layer_parameters: int
+    matrix_names: list[str] = []
     bytes_per_parameter: int
     gigaflops: float
 

@@ -40,6 +40,67 @@ def test_files_of_which_nothing_can_be_learned_are_a_problem(
     assert (body["problem"], body["training"]["rows"]) == (None, 1)
 
 
+def test_a_sample_of_which_nothing_can_be_learned_is_a_warning(
+    http: httpx.Client, openai: OpenAI, engine: FakeEngine
+) -> None:
+    """As of 12 chats of 1 MB, of which one or two fit into a sample."""
+    lines = [chat(f"left out {number}") for number in range(MAX_SAMPLED_ROWS + 100)]
+    body = estimate(http, training_file=upload(openai, lines))
+    assert body["problem"] is None
+    (warning,) = body["training"]["warnings"]
+    assert "measured can be learned. The job fails if none of the others can." in warning
+    assert "It is longer than a row may be." in warning
+
+
+EMBEDDING = {"model": "small-encoder", "method": {"type": "embedding"}}
+
+
+def scored(number: int, score: float) -> dict[str, Any]:
+    return {"sentence1": f"one {number}", "sentence2": f"other {number}", "score": score}
+
+
+@pytest.mark.parametrize("role", ["training", "validation"])
+def test_pairs_that_all_have_one_score_are_a_problem(
+    http: httpx.Client, openai: OpenAI, engine: FakeEngine, role: str
+) -> None:
+    distinct = upload(openai, [scored(number, number) for number in range(12)])
+    equal = upload(openai, [scored(number, 0.5) for number in range(20, 32)])
+    files = {"training_file": distinct, f"{role}_file": equal}
+    problem = estimate(http, **EMBEDDING, **files)["problem"]
+    assert (problem["code"], problem["param"]) == (f"invalid_{role}_file", f"{role}_file")
+    assert "have the same score, so there is no order to learn" in problem["message"]
+    assert estimate(http, **EMBEDDING, training_file=distinct)["problem"] is None
+
+
+def test_a_sample_of_pairs_with_one_score_is_a_warning(
+    http: httpx.Client, openai: OpenAI, engine: FakeEngine
+) -> None:
+    file = upload(openai, [scored(number, 0.5) for number in range(MAX_SAMPLED_ROWS + 100)])
+    body = estimate(http, **EMBEDDING, training_file=file)
+    (warning,) = body["training"]["warnings"]
+    assert "All 1,000 examples of the training file that were measured have the same" in warning
+
+
+@pytest.mark.parametrize(
+    ("modules", "unknown"),
+    [
+        (["nope", "q_proj"], "named nope,"),
+        (["layers.0.self_attn.nope"], "named layers.0.self_attn.nope,"),
+        (["layers.0.self_attn.q_proj", "v_proj"], None),
+        ("all-linear", None),
+    ],
+)
+def test_layers_that_the_model_does_not_have_are_a_warning(
+    http: httpx.Client, training_file: str, engine: FakeEngine, modules: Any, unknown: str | None
+) -> None:
+    body = {"training_file": training_file, "method": supervised(target_modules=modules)}
+    assert estimate(http, **body)["training"]["warnings"] == [], "names that are not known"
+    engine.facts = {**engine.facts, "matrix_names": ["q_proj", "v_proj"]}
+    warnings = estimate(http, **body)["training"]["warnings"]
+    assert len(warnings) == (unknown is not None)
+    assert all(unknown in each and "it has q_proj, v_proj." in each for each in warnings if unknown)
+
+
 @pytest.mark.parametrize("role", ["training", "validation"])
 def test_rows_that_are_too_long_are_a_problem_where_they_are_errors(
     http: httpx.Client, openai: OpenAI, engine: FakeEngine, training_file: str, role: str

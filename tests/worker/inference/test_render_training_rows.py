@@ -114,6 +114,10 @@ def test_facts_of_the_model_come_on_request(
         weights.config.num_hidden_layers,
     )
     assert facts["gigaflops"] > 0
+    matrices = (name for name, p in weights.model.layers.named_parameters() if p.dim() == 2)
+    names = {name.removesuffix(".weight").rpartition(".")[2] for name in matrices}
+    assert "q_proj" in names
+    assert set(facts["matrix_names"]) == names
 
 
 def test_the_machine_is_measured_once_per_request(

@@ -37,6 +37,7 @@ def read_facts(model: CatalogModel, cache: Path) -> ModelFacts:
         num_layers=int(text_config.num_hidden_layers),
         num_parameters=counts.total,
         layer_parameters=counts.in_layers,
+        matrix_names=list(counts.matrix_names),
         bytes_per_parameter=dtype.itemsize,
         gigaflops=0.0,
     )
