@@ -177,7 +177,8 @@ MethodName = Literal[
 
 
 class Method(BaseModel):
-    """The training method. Blocks of other methods than `type` are accepted and ignored."""
+    """The training method. Blocks of other methods are ignored beside that of `type`; alone they
+    are refused by `unknown_fields`."""
 
     model_config = ConfigDict(extra="allow")
 

@@ -48,6 +48,7 @@ class IgnoredFields:
 
 def check_unknown_fields(request: CreateJob) -> IgnoredFields:
     """Return the fields that are ignored. Raises InvalidRequest for one that would matter."""
+    _check_blocks(request)
     unknown = request.list_unknown_hyperparameters()
     for name in unknown:
         if name not in OPENAI_HYPERPARAMETERS:
@@ -66,6 +67,26 @@ def format_names(names: Iterable[str]) -> str:
     listed = list(names)
     more = f" and {len(listed) - MAX_LISTED_NAMES} more" if len(listed) > MAX_LISTED_NAMES else ""
     return ", ".join(escape_for_message(name) for name in listed[:MAX_LISTED_NAMES]) + more
+
+
+def _check_blocks(request: CreateJob) -> None:
+    """Raise InvalidRequest if the only block is another method's: what it says would be lost.
+
+    Clients send the blocks of all methods, so those beside the method's own one are ignored.
+    """
+    method = request.method
+    if method is None or method.type not in HYPERPARAMETERS_BY_METHOD or method.block is not None:
+        return
+    blocks = method.model_dump(exclude_unset=True, include={*HYPERPARAMETERS_BY_METHOD})
+    for name, block in blocks.items():
+        if block and any(block.values()):
+            raise InvalidRequest(
+                f"Invalid 'method.{name}': the job's method is '{method.type}', which reads "
+                f"method.{method.type}. Write the hyperparameters there, change method.type, or "
+                "omit the block.",
+                param=f"method.{name}",
+                code="invalid_value",
+            )
 
 
 def _list_unknown(request: CreateJob) -> Iterator[tuple[str, str, Iterable[str]]]:

@@ -183,6 +183,35 @@ def test_a_misplaced_field_that_would_change_the_job_is_refused(
     assert words in str(error["message"])
 
 
+HYPERPARAMETERS = {"hyperparameters": {"n_epochs": 3}}
+
+
+@pytest.mark.parametrize(
+    ("method", "param"),
+    [
+        ({"type": "dpo", "supervised": HYPERPARAMETERS}, "method.supervised"),
+        ({"type": "dpo", "dpo": None, "supervised": HYPERPARAMETERS}, "method.supervised"),
+        ({"type": "supervised", "embedding": HYPERPARAMETERS}, "method.embedding"),
+        ({"type": "supervised", "supervised": {}, "dpo": HYPERPARAMETERS}, None),
+        ({"type": "supervised", "dpo": None, "reinforcement": None}, None),
+        ({"type": "supervised", "reinforcement": {"grader": {"type": "multi"}}}, None),
+        ({"type": "supervised", "dpo": {}, "embedding": {"hyperparameters": None}}, None),
+        ({"type": "reinforcement", "supervised": HYPERPARAMETERS}, "method.type"),
+    ],
+)
+def test_the_block_of_another_method_alone_is_refused(
+    http: httpx.Client, training_file: str, method: dict[str, Any], param: str | None
+) -> None:
+    body = {"model": "base", "training_file": training_file, "method": method}
+    for path in (JOBS, f"{JOBS}/estimate"):
+        response = http.post(path, json=body)
+        if param is None:
+            assert response.status_code in (200, 503), response.text
+        else:
+            error = expect_error(response, 400)
+            assert (error["param"], error["code"]) == (param, "invalid_value")
+
+
 def test_unknown_fields_of_integrations_are_reported_and_not_kept() -> None:
     run = {"project": "p", "group": "g"}
     request = CreateJob.model_validate(
