@@ -44,11 +44,13 @@ def explain(
     *,
     method: str,
     examples: int,
+    rows: int,
     inherited: Mapping[str, Any],
 ) -> list[ResolvedValue]:
     """List the resolved values; each has the reason if it was not requested.
 
-    `inherited` are those of the model that the job continues from.
+    Packed examples are fewer `rows`, which batches count. `inherited` are those of the model that
+    the job continues from.
     """
     of_method = CHAT_REASONS if method in ("supervised", "dpo") else ENCODER_REASONS
     reasons = {**REASONS, **of_method}
@@ -59,7 +61,8 @@ def explain(
         if name in inherited:
             reason = INHERITED_REASON
         elif reason is not None and name in of_method:
-            reason = f"{reason} ({examples:,} rows)"
+            counted = rows if name == "batch_size" else examples
+            reason = f"{reason} ({counted:,} rows)"
         source = ValueSource.REQUEST if is_requested else ValueSource.AUTO
         values.append(ResolvedValue(name=name, value=value, source=source, reason=reason))
     return values

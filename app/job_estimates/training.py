@@ -46,7 +46,8 @@ async def estimate_training(
     assert facts is not None
     packs = drop_auto(hyperparameters).get("packing", False)
     work = count_workload(measured, method, packs=packs)
-    recipe = _choose_recipe(hyperparameters, method, max(1, work.rows), facts)
+    examples = max(1, count_workload(measured, method).rows if packs else work.rows)
+    recipe = _choose_recipe(hyperparameters, method, examples, max(1, work.rows), facts)
     plan = _make_plan(checked, method, recipe, work, validation)
     find_rate = partial(rates.find_rate, project_id=project_id, plan=plan, facts=facts)
     rate = await run_autocommit(state, find_rate)
@@ -72,7 +73,7 @@ async def estimate_training(
     )
     doubts += [] if unknown is None else [unknown]
     return TrainingEstimate(
-        hyperparameters=_explain(checked, method, recipe, measured, max(1, work.rows)),
+        hyperparameters=_explain(checked, method, recipe, measured, examples, max(1, work.rows)),
         examples=checked.request.training.examples or 0,
         measured_examples=tokens.measured_examples,
         left_out_examples=tokens.left_out_examples,
@@ -134,7 +135,12 @@ def _count_micro_batch_tokens(plan: JobPlan, facts: ModelFacts, longest: int) ->
 
 
 def _explain(
-    checked: CheckedJob, method: str, recipe: Recipe, measured: MeasuredRows, rows: int
+    checked: CheckedJob,
+    method: str,
+    recipe: Recipe,
+    measured: MeasuredRows,
+    examples: int,
+    rows: int,
 ) -> list[ResolvedValue]:
     """List the resolved hyperparameters, with how rows are read and which epoch is kept."""
     explicit = drop_auto(checked.hyperparameters)
@@ -159,13 +165,14 @@ def _explain(
         checked.request.hyperparameters,
         resolved,
         method=method,
-        examples=rows,
+        examples=examples,
+        rows=rows,
         inherited=checked.inherited,
     )
 
 
 def _choose_recipe(
-    hyperparameters: dict[str, Any], method: str, examples: int, facts: ModelFacts
+    hyperparameters: dict[str, Any], method: str, examples: int, rows: int, facts: ModelFacts
 ) -> Recipe:
     shape: dict[str, Any] = {
         "examples": examples,
@@ -176,4 +183,4 @@ def _choose_recipe(
         if name == method:
             return choose_encoder_recipe(name, hyperparameters, **shape)
     choose = choose_dpo_recipe if method == "dpo" else choose_recipe
-    return choose(hyperparameters, **shape)
+    return choose(hyperparameters, packs=rows, **shape)

@@ -3,7 +3,8 @@
 n_epochs                  3; more for files under 34 examples (at most 25), fewer for files over
                           8,333 examples. The rule of OpenAI's cookbook.
 batch_size                0.2 % of the examples, as OpenAI does, but up to 8 if that leaves 40
-                          steps: small files are learned equally well, in half the time
+                          steps: small files are learned equally well, in half the time. With
+                          packing, of the packed sequences, which it counts
 learning_rate_multiplier  1
 learning rate             see `learning_rates`
 DPO                       a tenth of that learning rate: a pair carries few bits of preference, and
@@ -151,16 +152,23 @@ class Recipe:
 
 
 def choose_recipe(
-    hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: int, model_type: str
+    hyperparameters: Mapping[str, Any],
+    *,
+    examples: int,
+    packs: int | None = None,
+    hidden_size: int,
+    model_type: str,
 ) -> Recipe:
     """Resolve the hyperparameters for a file of `examples` and a model's shape.
 
+    With packing, they fill the sequences of `packs`, of which batches consist.
     A job that resumes has the values of its first attempt, `base_learning_rate` among them.
     """
     explicit = drop_auto(hyperparameters)
     n_epochs = int(explicit.get("n_epochs") or auto_epochs(examples))
-    auto_size = auto_batch_size(examples, n_epochs)
-    batch_size = min(int(explicit.get("batch_size") or auto_size), examples)
+    rows = examples if packs is None else packs
+    auto_size = auto_batch_size(rows, n_epochs)
+    batch_size = min(int(explicit.get("batch_size") or auto_size), rows)
     return Recipe(
         n_epochs=n_epochs,
         batch_size=batch_size,
@@ -172,13 +180,12 @@ def choose_recipe(
     )
 
 
-def choose_dpo_recipe(
-    hyperparameters: Mapping[str, Any], *, examples: int, hidden_size: int, model_type: str
-) -> Recipe:
-    """Resolve the hyperparameters of a DPO job, with `beta` among the extra ones."""
-    recipe = choose_recipe(
-        hyperparameters, examples=examples, hidden_size=hidden_size, model_type=model_type
-    )
+def choose_dpo_recipe(hyperparameters: Mapping[str, Any], **shape: Any) -> Recipe:
+    """Resolve the hyperparameters of a DPO job, with `beta` among the extra ones.
+
+    `shape` is that of `choose_recipe`.
+    """
+    recipe = choose_recipe(hyperparameters, **shape)
     explicit = drop_auto(hyperparameters)
     extra = {name: value for name, value in recipe.extra.items() if name != "packing"}
     # An earlier attempt's rate already is that of DPO.

@@ -117,7 +117,8 @@ def build_training_loop(
     rows = _pack(spec, data.rows, renderer.context_length)
     recipe = method.choose_recipe(
         spec.hyperparameters,
-        examples=len(rows),
+        examples=len(data.rows),
+        packs=len(rows),
         hidden_size=hidden_size,
         model_type=base.config.get_text_config().model_type,
     )

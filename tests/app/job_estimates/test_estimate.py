@@ -159,13 +159,18 @@ def test_a_job_that_continues_takes_over_the_models_settings(
         assert values[name]["reason"] == "that of the model to continue from"
 
 
-def test_packs_are_the_rows_from_which_auto_chooses(http: httpx.Client, training_file: str) -> None:
-    """All 40 chats of 7 tokens fit into one sequence of 8,192."""
+def test_packed_examples_are_trained_as_often_as_others(
+    http: httpx.Client, training_file: str
+) -> None:
+    """All 40 chats of 7 tokens fit into one sequence of 8,192, which a batch counts."""
     method = supervised(packing=True)
     training = estimate(http, training_file=training_file, method=method)["training"]
     assert (training["rows"], training["tokens_per_epoch"]) == (1, 280)
-    assert values_of(training)["n_epochs"] == (25, "auto")
-    assert (training["steps"], training["trained_tokens"]) == (25, 25 * 280)
+    values = values_of(training)
+    assert (values["n_epochs"], values["batch_size"]) == ((3, "auto"), (1, "auto"))
+    reasons = {each["name"]: each["reason"] for each in training["hyperparameters"]}
+    assert (reasons["n_epochs"][-9:], reasons["batch_size"][-8:]) == ("(40 rows)", "(1 rows)")
+    assert (training["steps"], training["trained_tokens"]) == (3, 3 * 280)
 
 
 def test_a_rate_far_below_a_token_a_second(

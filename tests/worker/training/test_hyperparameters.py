@@ -153,6 +153,13 @@ class TestPacking:
         tokens, plain_tokens = (find(run, Metrics)[-1].tokens for run in (folder, plain))
         assert tokens == plain_tokens, "no row is lost, none is repeated"
 
+    def test_auto_passes_over_examples_as_often_as_without(self, make_run: MakeRun) -> None:
+        chosen = {**SHORT, "n_epochs": "auto", "max_seq_length": 160, "batch_size": 2}
+        packed = train(make_run, hyperparameters={**chosen, "packing": True})
+        plain = train(make_run, "plain", hyperparameters=chosen)
+        tokens, plain_tokens = (find(run, Metrics)[-1].tokens for run in (packed, plain))
+        assert tokens == plain_tokens, "another number of epochs"
+
 
 class TestKeep:
     def losses(self, folder: RunFolder) -> dict[int, float]:
