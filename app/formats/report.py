@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from app.formats.dataset_summary import DatasetSummary, label_counts_sentence
 from app.formats.errors import LineError
-from app.formats.validator import MAX_ERRORS, ValidationReport
+from app.formats.validator import ValidationReport
 
 # The parts that differ between two errors of one kind: example, message, line and column numbers.
 POSITION = re.compile(r"^Example \d+(, message \d+)?|\d+")
@@ -23,7 +23,7 @@ def render_report(report: ValidationReport, *, all_errors: bool = False) -> Iter
     hidden = report.error_count - len(report.errors)
     if hidden:
         yield f"{hidden:,} more errors are not listed."
-    if report.error_count >= MAX_ERRORS:
+    if report.has_too_many_errors:
         yield (
             "The rest of the file was not checked: with this many errors, it is probably in "
             "another format."

@@ -31,8 +31,14 @@ class ValidationReport:
         if not self.errors:
             return None
         others = self.error_count - 1
-        more = f" {others} more example(s) have errors." if others else ""
+        at_least = "At least " if self.has_too_many_errors else ""
+        more = f" {at_least}{others} more example(s) have errors." if others else ""
         return f"Invalid file format. {self.errors[0].reason}{more}"
+
+    @property
+    def has_too_many_errors(self) -> bool:
+        """True if validation stopped at an error: what follows it was not checked."""
+        return self.error_count >= MAX_ERRORS
 
     @property
     def code(self) -> ErrorCode | None:

@@ -69,6 +69,7 @@ class TestM32TenMillionTinyLines:
         assert (report.example_count, report.error_count) == (MAX_ERRORS, MAX_ERRORS)
         assert [error.line for error in report.errors] == list(range(1, 101))
         assert report.errors[99].offset == 99 * len(line)
+        assert str(report.status_details()).endswith(" At least 9999 more example(s) have errors.")
 
     def test_empty_lines(self) -> None:
         report = validate_within(8 * MIB, repeat(b"\n" * 10**5, EMPTY_LINES // 10**5))

@@ -216,6 +216,7 @@ class TestStatusDetails:
         details = validate(b"{}\n" * 3).status_details()
         assert details is not None
         assert details.endswith(" 2 more example(s) have errors.")
+        assert "At least" not in details
 
     def test_quoted_text_is_truncated_and_escaped(self) -> None:
         line = LINE[:-1] + b', "' + "\u202e\x7f".encode() + b"x" * 1000 + b'": 1}'
