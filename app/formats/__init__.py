@@ -7,10 +7,16 @@ from app.formats.format import FormatName
 from app.formats.preference import PreferenceExample
 from app.formats.reader import InvalidTrainingFile, iter_examples
 from app.formats.report import render_report
-from app.formats.validator import MAX_ERRORS, DatasetValidator, ValidationReport
+from app.formats.validator import (
+    MAX_ERRORS,
+    MIN_TRAINING_EXAMPLES,
+    DatasetValidator,
+    ValidationReport,
+)
 
 __all__ = [
     "MAX_ERRORS",
+    "MIN_TRAINING_EXAMPLES",
     "ChatExample",
     "DatasetSummary",
     "DatasetValidator",

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from app.formats.dataset_summary import DatasetSummary, label_counts_sentence
 from app.formats.errors import LineError
-from app.formats.validator import ValidationReport
+from app.formats.validator import MIN_TRAINING_EXAMPLES, ValidationReport
 
 # The parts that differ between two errors of one kind: example, message, line and column numbers.
 POSITION = re.compile(r"^Example \d+(, message \d+)?|\d+")
@@ -16,6 +16,11 @@ MAX_RANGES = 8
 def render_report(report: ValidationReport, *, all_errors: bool = False) -> Iterator[str]:
     """Render a report as lines. `all_errors` lists all errors in file order, not by kind."""
     yield _headline(report)
+    if not report.error_count and report.example_count < MIN_TRAINING_EXAMPLES:
+        yield (
+            f"A training file needs at least {MIN_TRAINING_EXAMPLES} examples; a validation or "
+            "test file may have fewer."
+        )
     if all_errors:
         yield from map(_error_line, report.errors)
     else:
@@ -34,11 +39,12 @@ def render_report(report: ValidationReport, *, all_errors: bool = False) -> Iter
 
 def _headline(report: ValidationReport) -> str:
     suffix = "" if report.format is None else f" ({report.format} format)"
+    count = f"{report.example_count:,} {'example' if report.example_count == 1 else 'examples'}"
     if not report.example_count:
         return "No examples."
     if not report.error_count:
-        return f"Good: {report.example_count:,} examples{suffix}."
-    return f"{report.error_count:,} of {report.example_count:,} examples cannot be used{suffix}."
+        return f"Good: {count}{suffix}."
+    return f"{report.error_count:,} of {count} cannot be used{suffix}."
 
 
 def _summary_lines(summary: DatasetSummary) -> Iterator[str]:

@@ -10,6 +10,8 @@ from app.formats.rows import MAX_LINE_BYTES, Row, RowParser
 
 # A file with more errors is probably in another format: validating the rest would waste time.
 MAX_ERRORS = 10_000
+# OpenAI's minimum for a training file; a validation file may be smaller.
+MIN_TRAINING_EXAMPLES = 10
 
 
 @dataclass(frozen=True, slots=True)

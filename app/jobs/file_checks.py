@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from app.db.tables import File, FileStatus
-from app.formats import ErrorCode, FormatName
+from app.formats import MIN_TRAINING_EXAMPLES, ErrorCode, FormatName
 from app.formats.question_answering import ANSWERED_LABEL
 from app.jobs.failures import JobErrorCode, JobFailure
 
@@ -20,8 +20,6 @@ FORMATS_BY_METHOD: Mapping[str, tuple[FormatName, ...]] = {
 # The key that OpenAI reports as missing from a file in another method's format.
 REQUIRED_KEYS: Mapping[str, str] = {"supervised": "messages", "dpo": "input"}
 LABELLED_METHODS = ("classification", "token_classification")
-# OpenAI's minimum for a training file; a validation file may be smaller.
-MIN_TRAINING_EXAMPLES = 10
 
 
 def find_failure(

@@ -299,7 +299,7 @@ class TestDataCheck:
         file = tmp_path / "train.jsonl"
         rows = [("a", "good"), ("b", "bad"), ("c", "good"), ("a", "good")]
         file.write_text("".join(json.dumps({"text": t, "label": n}) + "\n" for t, n in rows))
-        _, _, labels, duplicates, rare = luthier("data", "check", str(file)).stdout.splitlines()
+        _, _, _, labels, duplicates, rare = luthier("data", "check", str(file)).stdout.splitlines()
         assert labels == '2 label(s): "good" 3, "bad" 1.'
         assert duplicates.startswith("1 example(s) are duplicates, first in line 4")
         assert rare == 'Labels with a single example, too few to learn: "bad" (line 2).'

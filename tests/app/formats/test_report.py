@@ -19,6 +19,16 @@ def test_valid_file_is_one_line() -> None:
     assert rendered((GOOD + b"\n") * 1200) == "Good: 1,200 examples (chat format)."
 
 
+def test_files_of_fewer_examples_than_training_needs() -> None:
+    assert rendered(GOOD) == (
+        "Good: 1 example (chat format).\n"
+        "A training file needs at least 10 examples; a validation or test file may have fewer."
+    )
+    assert "needs at least" in rendered((GOOD + b"\n") * 9)
+    assert rendered((GOOD + b"\n") * 10) == "Good: 10 examples (chat format)."
+    assert rendered(b"{}").startswith("1 of 1 example cannot be used.")
+
+
 def test_empty_file() -> None:
     assert rendered(b"").startswith("No examples.\n")
 

@@ -147,4 +147,4 @@ def test_a_file_with_errors_is_not_sent(tmp_path: Path) -> None:
     file.write_text("not json\n")
     result = CliRunner().invoke(data_app, ["check", str(file), "--model", "base"])
     assert result.exit_code == 1
-    assert "1 of 1 examples cannot be used." in result.output
+    assert "1 of 1 example cannot be used." in result.output
