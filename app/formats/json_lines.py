@@ -15,6 +15,8 @@ from app.formats.errors import InvalidExample, InvalidJson, escape_for_message
 MAX_DEPTH = 64
 # A float of this size or more may be an integer that orjson has rounded silently.
 MAX_EXACT_FLOAT = 2.0**63
+# Characters of an integer of 64 bits.
+MAX_INTEGER_LENGTH = 20
 DEFAULT_HINT = "Write each example as one JSON object on one line."
 HINTS = {
     "trailing comma is not allowed": "Remove the comma before the closing bracket.",
@@ -24,7 +26,7 @@ HINTS = {
     "unexpected end of data": "The line ends too early: write the whole example on one line.",
     "depth limit exceeded": f"Nest no deeper than {MAX_DEPTH} levels.",
     "UTF-8 byte order mark (BOM) is not supported": "Remove the byte order mark (U+FEFF).",
-    "number is infinity when parsed as double": "Write numbers of at most 64 bits.",
+    "number is infinity when parsed as double": "Write numbers of at most 64 bits, below 1.8e308.",
 }
 # orjson's messages for NaN and Infinity, and for -Infinity, which Python's parser accepts.
 NAN_ERRORS = ("unexpected character, expected a JSON value", "no digit after sign")
@@ -40,10 +42,14 @@ def parse(line: bytes) -> Any:
 
 def check_strictness(row: Any, line: bytes) -> None:
     """Raise InvalidExample for anything in `line`, parsed to `row`, that orjson is too lax about:
-    duplicate keys, excessive nesting, numbers beyond 64 bits, U+0000."""
-    if _count_unescaped_quotes(line) != 2 * _count_strings(row):
+    duplicate keys, excessive nesting, integers beyond 64 bits, U+0000."""
+    strings, may_be_rounded = _count_strings(row)
+    if _count_unescaped_quotes(line) != 2 * strings:
         key = escape_for_message(_find_duplicate_key(line))
         raise InvalidExample(f' contains the key "{key}" twice in one object', "Keep one of them.")
+    if may_be_rounded:
+        # The numbers as they are written tell integers from floats, which may be as large.
+        json.loads(line, parse_int=_check_integer)
 
 
 def is_strict(line: bytes, string_count: int) -> bool:
@@ -60,9 +66,13 @@ def _count_unescaped_quotes(line: bytes) -> int:
     return bare.count(b'"') - bare.count(b'\\"')
 
 
-def _count_strings(row: Any) -> int:
-    """Count strings in a row, keys included. Level by level, since the input decides the depth."""
+def _count_strings(row: Any) -> tuple[int, bool]:
+    """Count strings in a row, keys included, and find whether a number may be a rounded integer.
+
+    Level by level, since the input decides the depth.
+    """
     strings, depth, level = 0, 0, [row]
+    may_be_rounded = False
     while level:
         depth += 1
         if depth > MAX_DEPTH:
@@ -78,11 +88,17 @@ def _count_strings(row: Any) -> int:
             elif isinstance(value, list):
                 children += value
             elif isinstance(value, float) and abs(value) >= MAX_EXACT_FLOAT:
-                raise InvalidExample(
-                    " contains a number too large", "Write numbers of at most 64 bits."
-                )
+                may_be_rounded = True
         level = children
-    return strings
+    return strings, may_be_rounded
+
+
+def _check_integer(digits: str) -> None:
+    if len(digits) > MAX_INTEGER_LENGTH or not -(2**63) <= int(digits) < 2**64:
+        raise InvalidExample(
+            " contains an integer too large",
+            "Write integers of at most 64 bits, or a decimal number such as 1e30.",
+        )
 
 
 def is_nested_deeper(value: Any, max_depth: int) -> bool:

@@ -409,7 +409,7 @@ BAD = {
     ),
     "a rounded number in a schema": (
         with_function(parameters={"maximum": 2**64}),
-        "Example 1 contains a number too large",
+        "Example 1 contains an integer too large",
     ),
     "a schema too deep": (
         with_function(parameters=json.loads('{"a":' * 70 + "{}" + "}" * 70)),

@@ -61,6 +61,8 @@ GOOD = [
     ("embedding", {"anchor": "a", "positive": "b"}),
     ("embedding", {"anchor": "a", "positive": "b", "negative": "c"}),
     ("embedding", {"sentence1": "a", "sentence2": "b", "score": 4}),
+    ("embedding", {"sentence1": "a", "sentence2": "b", "score": 1e308}),
+    ("embedding", {"sentence1": "a", "sentence2": "b", "score": -1e30, "id": 2**64 - 1}),
     ("embedding", {"sentence1": "a", "sentence2": "b", "score": -0.25, "id": 7}),
 ]
 
@@ -93,6 +95,8 @@ BAD = [
     ({"anchor": "a", "positive": " "}, "positive is empty"),
     ({"sentence1": "a", "sentence2": "b"}, "is missing key 'score'"),
     ({"sentence1": "a", "sentence2": "b", "score": "0.5"}, "score is a string"),
+    ({"sentence1": "a", "sentence2": "b", "score": 1e30, "id": 2**64}, "an integer too large"),
+    ({"sentence1": "a", "sentence2": "b", "score": -(2**63) - 1}, "an integer too large"),
     ({"sentence1": "a", "sentence2": "b", "score": True}, "score is true or false"),
     ({"sentence1": "a", "anchor": "b", "score": 1}, "is missing key 'sentence2'"),
     ({"anchor": "a", "positive": "b", "score": 1}, 'contains an extra "score"'),

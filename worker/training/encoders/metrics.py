@@ -226,9 +226,12 @@ def correlation_metrics(scores: Sequence[float], cosines: Array) -> dict[str, fl
     """Spearman and Pearson correlation; {} if either input is constant."""
     if len(set(scores)) < 2 or len(np.unique(cosines)) < 2:
         return {}
+    values = np.array(scores, dtype=np.float64)
+    # Sums of the largest doubles would be infinite; a power of 2 changes no bit of the others.
+    scaled = np.ldexp(values, -np.frexp(np.abs(values).max())[1])
     return {
         "spearman": float(_scipy_stats().spearmanr(scores, cosines).statistic),
-        "pearson": float(_scipy_stats().pearsonr(scores, cosines).statistic),
+        "pearson": float(_scipy_stats().pearsonr(scaled, cosines).statistic),
     }
 
 

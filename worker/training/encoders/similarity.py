@@ -28,7 +28,10 @@ class CosentObjective(ContrastiveObjective[ScoredPairRow]):
 
     def compute_loss(self, rows: Sequence[ScoredPairRow]) -> LossOutput:
         cosines = self._compute_cosines(rows)
-        scores = torch.tensor([row.score for row in rows], device=cosines.device)
+        # As they are written: float32 has one infinity for all beyond 3.4e38.
+        scores = torch.tensor(
+            [row.score for row in rows], dtype=torch.float64, device=cosines.device
+        )
         is_higher = scores[:, None] > scores[None]
         differences = SIMILARITY_SCALE * (cosines[None] - cosines[:, None])
         terms = differences.masked_fill(~is_higher, -torch.inf).flatten()

@@ -275,6 +275,15 @@ def test_the_order_of_scores_is_learned(encoder: Encoder) -> None:
     assert objective.evaluate(rows)["spearman"] == pytest.approx(1)
 
 
+def test_the_order_of_the_largest_scores_is_learned_too(encoder: Encoder) -> None:
+    objective = CosentObjective(encoder, max_tokens=4096, max_rows=None)
+    small, large = (
+        objective.compute_loss(scored_rows(encoder, scores)).loss.item()
+        for scores in ([0.5, 3.0, 1.0], [1e307, 1.7e308, 1e308])
+    )
+    assert large == small
+
+
 def test_equal_scores_give_no_loss_and_no_error(encoder: Encoder) -> None:
     objective = CosentObjective(encoder, max_tokens=4096, max_rows=None)
     rows = scored_rows(encoder, [1, 1])
