@@ -156,11 +156,10 @@ def _get_role(message: Any, number: int) -> str:
         )
     role = message["role"]
     if not isinstance(role, str) or role not in ALLOWED_KEYS:
-        tag = escape_for_message(role) if isinstance(role, str) else json_type_name(role)
+        found = f"'{escape_for_message(role)}'" if isinstance(role, str) else json_type_name(role)
         raise InvalidExample(
-            f" Input tag '{tag}' found using 'role' does not match any of the expected tags:"
-            f" {ROLE_NAMES}",
-            "Give it one of them.",
+            f": role is {found}",
+            f"Give it one of the roles {ROLE_NAMES}.",
             message_number=number,
             code=ErrorCode.INVALID_TRAINING_FILE,
         )

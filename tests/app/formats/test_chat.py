@@ -158,12 +158,12 @@ BAD = {
     ),
     "an unknown role": (
         chat({"role": "bot", "content": "a"}, ANSWER),
-        "Example 1, message 1 Input tag 'bot' found using 'role' does not match any of the expected"
-        " tags: 'system', 'developer', 'user', 'assistant', 'tool', 'function'",
+        "Example 1, message 1: role is 'bot'. Give it one of the roles 'system', 'developer',"
+        " 'user', 'assistant', 'tool', 'function'.",
     ),
     "a role of another kind": (
         chat({"role": ["user"], "content": "a"}, ANSWER),
-        "Example 1, message 1 Input tag 'a list' found using 'role'",
+        "Example 1, message 1: role is a list. Give it one of the roles 'system',",
     ),
     "weight on a user's message": (
         chat({**USER, "weight": 1}, ANSWER),
@@ -409,7 +409,7 @@ BAD = {
     ),
     "a rounded number in a schema": (
         with_function(parameters={"maximum": 2**64}),
-        "Example 1 contains an integer too large",
+        "Example 1 contains an integer too large. Write integers of at most 64 bits",
     ),
     "a schema too deep": (
         with_function(parameters=json.loads('{"a":' * 70 + "{}" + "}" * 70)),

@@ -161,7 +161,7 @@ BAD_LINES = {
         'the key "name" twice',
     ),
     "M37 no role": (LINE.replace(b'"role": "user", ', b""), "message 1 Discriminator 'role'"),
-    "M37 an unknown role": (LINE.replace(b"user", b"wizard"), "Input tag 'wizard' found"),
+    "M37 an unknown role": (LINE.replace(b"user", b"wizard"), "message 1: role is 'wizard'"),
     "M37 no content": (LINE.replace(b'"Hi"', b"null"), "message 1 is missing content"),
     "M37 no answer": (LINE.replace(b"assistant", b"user"), "has no message from the assistant"),
     "M37 weight 2": (LINE.replace(b'"Hello"', b'"Hello", "weight": 2'), "neither 0 nor 1"),
