@@ -14,7 +14,7 @@ from worker.inference import loaded_model
 from worker.model_sources import materialize
 from worker.modeling import adapter_parameters, add_adapter, load_base, save_adapter
 from worker.run_folder import EngineCompared, ExitCode, Noted, RunFolder
-from worker.training import attempt, base_loading, builder, comparison_building
+from worker.training import base_loading, builder, comparison_building
 from worker.training.attempt import run_attempt
 from worker.training.serving_check import check
 from worker.training.serving_check.check import check_as_served
@@ -54,7 +54,7 @@ def measured(
     use_dtype(monkeypatch, DTYPES[request.param])
     kept: list[TrainedRows] = []
     with monkeypatch.context() as patch:
-        patch.setattr(attempt, "check_as_served", lambda _folder, trained: kept.append(trained))
+        patch.setattr(check, "check_as_served", lambda _folder, trained: kept.append(trained))
         folder = make_run(hyperparameters=SHORT, model=write_decided_model(tiny_folder, tmp_path))
         write_rows(folder.valid_file, [chat(number) for number in range(3, 9)])
         write_strong_adapter(folder)

@@ -22,7 +22,7 @@ from worker.run_folder import (
     Metrics,
     RunFolder,
 )
-from worker.training import attempt, comparison_building
+from worker.training import comparison_building
 from worker.training.attempt import run_attempt
 from worker.training.objectives.supervised import SupervisedObjective
 from worker.training.serving_check import check
@@ -60,7 +60,7 @@ def test_an_attempt_that_ended_before_the_check_is_resumed_with_it(
     monkeypatch.setattr(check, "load_model", require_released)
     folder = make_run(hyperparameters=SHORT)
     with monkeypatch.context() as patch:
-        patch.setattr(attempt, "check_as_served", kill)
+        patch.setattr(check, "check_as_served", kill)
         with pytest.raises(Killed):
             run_attempt(folder)
     num_steps = sum(isinstance(event, Metrics) for event in events(folder))
