@@ -80,8 +80,7 @@ class JobDraft:
         if "suffix" in self.values:
             body["suffix"] = self.values["suffix"]
         if "seed" in self.values:
-            seed = self.values["seed"]
-            body["seed"] = int(seed) if seed.isascii() and seed.isdigit() else seed
+            body["seed"] = number_fields.parse_number(self.values["seed"])
         return body
 
 

@@ -41,12 +41,20 @@ class NumberField:
             names = [name.strip() for name in text.split(",") if name.strip()]
             return names if len(names) > 1 or not text.startswith("all") else text
         if self.kind in (FieldKind.WHOLE, FieldKind.NUMBER):
-            for convert in (int, float):
-                try:
-                    return convert(text)
-                except ValueError:
-                    continue
+            return parse_number(text)
         return text
+
+
+def parse_number(text: str) -> int | float | str:
+    """The number for a request; a text that is none goes as it is, for the API to refuse."""
+    for convert in (int, float):
+        try:
+            number = convert(text)
+        except ValueError:
+            continue
+        # Requests are written as JSON with integers of 64 bits at most.
+        return text if isinstance(number, int) and abs(number) >= 2**63 else number
+    return text
 
 
 def _whole(name: str, label: str, auto: str, methods: tuple[str, ...] = ALL) -> NumberField:

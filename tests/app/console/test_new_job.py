@@ -78,6 +78,12 @@ def test_the_estimate_follows_the_numbers(
     expect(user.get_by_role("row", name="Epochs 2 as you chose")).to_be_visible()
 
 
+def test_the_estimate_says_which_number_is_wrong(user: Page, http: httpx.Client) -> None:
+    query = f"training_file={upload(http, GOOD)}&model=base&method=supervised"
+    user.goto(f"/console/jobs/new?step=numbers&{query}&n_epochs={10**20}")
+    expect(user.locator(".warning")).to_contain_text("a whole number from 1 to 50")
+
+
 def test_the_back_button_and_the_steps_lose_nothing(user: Page, http: httpx.Client) -> None:
     train, test = upload(http, LABELS, "train.jsonl"), upload(http, LABELS, "test.jsonl")
     user.goto("/console/jobs/new")
@@ -113,7 +119,13 @@ def test_the_back_button_and_the_steps_lose_nothing(user: Page, http: httpx.Clie
 def test_errors_stand_beside_their_field(user: Page, http: httpx.Client) -> None:
     file_id = upload(http, GOOD)
     query = f"training_file={file_id}&model=base&method=supervised"
-    for bad, label in (("n_epochs=many", "Epochs"), ("lora_rank=0", "LoRA rank")):
+    mistakes = (
+        ("n_epochs=many", "Epochs"),
+        (f"n_epochs={10**20}", "Epochs"),
+        (f"seed={10**20}", "Seed"),
+        ("lora_rank=0", "LoRA rank"),
+    )
+    for bad, label in mistakes:
         user.goto(f"/console/jobs/new?step=review&{query}&{bad}")
         user.get_by_role("button", name="Start the job").click()
         field = user.locator(".field[data-invalid]")
