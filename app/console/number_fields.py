@@ -52,8 +52,8 @@ def parse_number(text: str) -> int | float | str:
             number = convert(text)
         except ValueError:
             continue
-        # Requests are written as JSON with integers of 64 bits at most.
-        return text if isinstance(number, int) and abs(number) >= 2**63 else number
+        # JSON has no NaN and no infinity, and its writer takes integers of 64 bits at most.
+        return number if abs(number) < 2**63 else text
     return text
 
 

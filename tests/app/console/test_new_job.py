@@ -123,6 +123,8 @@ def test_errors_stand_beside_their_field(user: Page, http: httpx.Client) -> None
         ("n_epochs=many", "Epochs"),
         (f"n_epochs={10**20}", "Epochs"),
         (f"seed={10**20}", "Seed"),
+        ("learning_rate_multiplier=NaN", "Learning rate, times"),
+        ("lora_dropout=-1e999", "LoRA dropout"),
         ("lora_rank=0", "LoRA rank"),
     )
     for bad, label in mistakes:
