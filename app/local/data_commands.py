@@ -1,6 +1,5 @@
 """The `luthier data` commands: check training files, and convert public datasets to them."""
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, Annotated, Any
 
+import orjson
 import typer
 
 from app.formats import MAX_ERRORS, DatasetValidator, render_report
@@ -175,10 +175,13 @@ def _parse_hyperparameters(values: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _parse_value(text: str) -> Any:
-    """Parse a number, true, false or a list as JSON writes it; anything else is text."""
+    """Parse a number, true, false or a list as JSON writes it; anything else is text.
+
+    So are NaN and numbers beyond a float, which JSON cannot write: the service refuses them.
+    """
     try:
-        return json.loads(text)
-    except ValueError:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
         return text
 
 

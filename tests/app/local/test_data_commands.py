@@ -7,6 +7,7 @@ import pytest
 from openai import OpenAI
 from typer.testing import CliRunner
 
+from app.local.api_client import ApiFailed
 from app.local.data_commands import data_app
 from app.local.job_estimate import format_rate
 from tests.live_api import Account, Api
@@ -90,6 +91,14 @@ def test_a_job_on_the_file_is_estimated_by_the_service(
     result = CliRunner().invoke(data_app, ["check", str(file), *options])
     assert result.output.splitlines()[2] == "  40 rows, 280 tokens an epoch, 560 in all, 40 steps"
     assert engine.bodies[-1]["long_rows"] == "drop"
+    for wrong in ("lora_rank=NaN", "lora_alpha=1e999", "target_modules=[-Infinity]"):
+        result = CliRunner().invoke(
+            data_app, ["check", str(file), *options, "--hyperparameter", wrong]
+        )
+        assert isinstance(result.exception, ApiFailed), wrong
+        assert f"'method.supervised.hyperparameters.{wrong.partition('=')[0]}" in str(
+            result.exception
+        )
     options += ["--hyperparameter", "lora_rnk=2"]
     result = CliRunner().invoke(data_app, ["check", str(file), *options])
     assert result.exit_code == 1
