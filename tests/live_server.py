@@ -101,9 +101,12 @@ class FakeEngine:
 
     async def render_rows(self, request: Request) -> Response:
         """Each row is one sequence of 7 tokens, 3 with loss, and has its own score; "left out" is
-        not learned, and "too long" fails a job whose rows must not be longer."""
+        not learned, and "too long" fails a job whose rows must not be longer. Rows with "no
+        answer" get none."""
         body = await request.json()
         self.bodies.append(body)
+        if "no answer" in json.dumps(body["rows"]):
+            return await self._wait(request)
         if not self.healthy:
             error = {"message": "The model base has not been fetched yet.", "type": "server_error"}
             return JSONResponse({"error": {**error, "param": None, "code": None}}, 503)

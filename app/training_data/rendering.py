@@ -1,16 +1,18 @@
 """Asks an engine to render rows of a training file, as training on a base model would."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from app import logs
 from app.catalog import CatalogModel
 from app.errors import InvalidRequest, ServiceUnavailable
 from app.formats import FormatName
 from app.formats.rows import Row
-from app.inference.engine_errors import EngineFailed, NotSupportedByEngine
+from app.inference.engine_errors import EngineFailed, EngineUnavailable, NotSupportedByEngine
 from app.inference.engine_http import read_error
 from app.inference.engines import EngineClient
 from app.jobs.file_checks import FORMATS_BY_METHOD
@@ -18,10 +20,14 @@ from app.models.registry import ResolvedModel
 from app.wire.long_rows import LongRowPolicy, get_default_policy
 from app.wire.training_rows import RenderedTrainingRows, SegmentSplit
 
+log = logs.get_logger(__name__)
+
 RENDER_PATH = "/v1/render_training_rows"
 # Per request. Other projects' prompts are rendered between two requests.
 MAX_ROWS = 32
 MAX_BYTES = 256 * 2**10
+# Per request. An engine takes a second or two for its rows, and longer while it is busy.
+RESPONSE_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +92,8 @@ async def render_rows(
 ) -> list[RenderedTrainingRows]:
     """Render rows by a few at a time; each part of the result has the next ones.
 
-    Raises ServiceUnavailable if the engine is down or does not have the model's files yet, and
-    NotSupportedByEngine for a model of another engine.
+    Raises ServiceUnavailable if the engine is down, does not respond in time or does not have the
+    model's files yet, and NotSupportedByEngine for a model of another engine.
     """
     if rendering.base.engine is not None:
         raise NotSupportedByEngine(
@@ -105,8 +111,18 @@ async def _send(
     engines: EngineClient, project_id: str, base: CatalogModel, body: dict[str, Any]
 ) -> RenderedTrainingRows:
     model = ResolvedModel(base.id, base)
-    async with engines.forward(model, RENDER_PATH, body, project_id=project_id) as response:
-        content = b"".join([chunk async for chunk in response.chunks])
+    try:
+        async with (
+            asyncio.timeout(RESPONSE_TIMEOUT_SECONDS),
+            engines.forward(model, RENDER_PATH, body, project_id=project_id) as response,
+        ):
+            content = b"".join([chunk async for chunk in response.chunks])
+    except TimeoutError as cause:
+        log.warning("rendering.timed_out", model=base.id)
+        raise EngineUnavailable(
+            f"The engine of `{base.id}` did not render rows of the file within "
+            f"{RESPONSE_TIMEOUT_SECONDS:g} s. Please retry in a minute."
+        ) from cause
     if response.status < 400:
         return RenderedTrainingRows.model_validate_json(content)
     error = read_error(content) or {}

@@ -13,7 +13,7 @@ from app.db.session import SessionMaker, transaction
 from app.db.tables import Job, Project
 from app.job_estimates import rates
 from app.job_estimates.memory import estimate_memory
-from app.training_data import statistics
+from app.training_data import rendering, statistics
 from app.wire.training_rows import ModelFacts
 from tests.app.job_estimates.conftest import estimate, supervised, values_of
 from tests.app.jobs.test_routes import make_model
@@ -137,6 +137,19 @@ def test_an_engine_that_is_down_is_a_503(
     engine.healthy = False
     body = {"model": "base", "training_file": training_file}
     assert http.post("/v1/fine_tuning/jobs/estimate", json=body).status_code == 503
+
+
+def test_an_engine_that_does_not_answer_is_a_503(
+    http: httpx.Client, openai: OpenAI, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rendering, "RESPONSE_TIMEOUT_SECONDS", 0.5)
+    rows = [chat("no answer"), *(chat(str(number)) for number in range(11))]
+    body = {"model": "base", "training_file": upload(openai, rows)}
+    response = http.post("/v1/fine_tuning/jobs/estimate", json=body)
+    error = response.json()["error"]
+    assert (response.status_code, error["type"]) == (503, "server_error")
+    assert "did not render rows of the file within 0.5 s" in error["message"]
+    assert engine.aborted.wait(30), "the request to the engine goes on"
 
 
 def test_another_projects_file_is_unknown(training_file: str, other_tenant: httpx.Client) -> None:
