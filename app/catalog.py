@@ -45,6 +45,8 @@ METHODS_BY_KIND: Mapping[ModelKind, tuple[str, ...]] = {
 # A model trained with one of these methods can be trained further with any of them: all produce
 # adapters of causal models.
 GENERATIVE_METHODS = ("supervised", "dpo")
+# The checkout, with the models.toml that comes with it.
+INSTALLATION = Path(__file__).resolve().parents[1]
 SOURCE_SCHEMES = ("package", "path", "hf", "s3")
 BUCKET_LOCATION = re.compile(r"//[a-z0-9][a-z0-9.-]+/[A-Za-z0-9._/-]+")
 # A branch or a tag of a hub can be moved to other files; a commit cannot.
@@ -257,7 +259,7 @@ class Catalog:
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise CatalogError(f"{path} does not exist; set LUTHIER_MODELS_FILE") from error
+            raise CatalogError(_describe_missing_file(path)) from error
         except OSError as error:
             raise CatalogError(f"{path} cannot be read: {error}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -273,6 +275,16 @@ class Catalog:
 
     def __iter__(self) -> Iterator[CatalogModel]:
         return iter(self._models)
+
+
+def _describe_missing_file(path: Path) -> str:
+    """A relative path, as the default one is, is found in the folder of the installation."""
+    if not path.is_absolute() and (INSTALLATION / path).is_file():
+        return (
+            f"{path.absolute()} does not exist; run the command in {INSTALLATION}, or set "
+            "LUTHIER_MODELS_FILE"
+        )
+    return f"{path} does not exist; set LUTHIER_MODELS_FILE"
 
 
 @dataclass(frozen=True, slots=True)

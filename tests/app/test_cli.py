@@ -489,6 +489,17 @@ def test_an_invalid_url_is_named(
     assert name.lower() in (result.stderr + result.stdout).lower()
 
 
+@pytest.mark.parametrize("command", ["up", "doctor"])
+def test_a_command_in_another_folder_names_the_folder_to_run_it_in(
+    luthier: Luthier, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = luthier(command, LUTHIER_MODELS_FILE="")
+    assert result.returncode == 1
+    sentence = f"does not exist; run the command in {ROOT}, or set LUTHIER_MODELS_FILE"
+    assert f"{tmp_path / 'models.toml'} {sentence}" in result.stdout + result.stderr
+
+
 def test_up_needs_a_catalog(luthier: Luthier) -> None:
     result = luthier("up", LUTHIER_MODELS_FILE="/nope.toml")
     assert result.returncode == 1
