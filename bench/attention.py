@@ -80,7 +80,7 @@ def measure(ops: NativeFusedOps, length: int, rounds: int) -> dict[str, object]:
 def compute_ratios(times: dict[str, list[float]]) -> dict[str, list[float]]:
     """Minimum, median and maximum of each way's ratio to tiles, round by round."""
     ratios = {}
-    for name in times.keys() - {"tiles"}:
+    for name in sorted(times.keys() - {"tiles"}):
         pairs = zip(times[name], times["tiles"], strict=True)
         ordered = sorted(round(way / tiles, 2) for way, tiles in pairs)
         ratios[f"{name} / tiles"] = [ordered[0], statistics.median(ordered), ordered[-1]]

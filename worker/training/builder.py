@@ -51,9 +51,9 @@ from worker.training.comparison_building import ServingComparison, build_compari
 from worker.training.divergence import DivergenceDetector
 from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.errors import user_error
+from worker.training.job_kernels import find_optimizer_kernels
 from worker.training.loop import TrainingLoop
 from worker.training.memory_plan import plan_recomputation
-from worker.training.native_fused_ops import choose_kernels_folder, find_kernels
 from worker.training.objective_building import build_dpo, build_supervised
 from worker.training.objectives.dpo import DpoObjective, read_pairs
 from worker.training.objectives.supervised import SupervisedObjective, read_rows
@@ -174,13 +174,8 @@ def _build_loop(
     parameters = list(adapter_parameters(model).values())
     weights = AdapterWeights(model)
     dtype = choose_dtype(model.device)
-    # Ranks add gradients in the parameters' dtype.
-    folder_of_kernels = choose_kernels_folder(spec) if ranks.count == 1 else None
-    optimizer = build_optimizer(
-        parameters,
-        weight_decay=recipe.weight_decay,
-        kernels=find_kernels(folder_of_kernels, dtype, model.device),
-    )
+    kernels = find_optimizer_kernels(spec, dtype, model.device, ranks)
+    optimizer = build_optimizer(parameters, weight_decay=recipe.weight_decay, kernels=kernels)
     objective = CHAT_METHODS[spec.method].build_objective(
         spec, recipe, model, [*rows, *validation_rows], ranks
     )

@@ -25,7 +25,7 @@ from worker.training.fused_ops import Rope, TorchFusedOps
 from worker.training.llama_layer import DecoderLayer, LayerRun, Normed, PassContext
 from worker.training.losses import linear_cross_entropy
 from worker.training.native_fused_ops import choose_fused_ops, find_kernels
-from worker.training.native_lora_products import LoraKernels
+from worker.training.native_lora_products import find_lora_kernels
 from worker.training.neftune import add_embedding_noise, row_lengths
 from worker.training.rounded_sizes import round_up
 from worker.training.workspace import Workspace
@@ -113,7 +113,7 @@ class LlamaCausalLM:
         self._dtype = self._head.dtype
         native = find_kernels(kernels, self._dtype, self._head.device)
         self._ops = choose_fused_ops(native)
-        lora = None if native is None else LoraKernels(native)
+        lora = find_lora_kernels(native)
         int8 = find_int8(native) if multiplies_int8 else None
         self._layers = [
             DecoderLayer(layer, self._shape, lora, int8) for layer in base.model.layers.children()

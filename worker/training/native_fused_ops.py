@@ -12,10 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from worker.inference.native.build import get_kernels_folder
 from worker.inference.native.library import Kernels, load_kernels
-from worker.inference.native.structs import KEYS, PANEL
-from worker.run_folder import RunSpec
+from worker.inference.native.structs import KEYS, MAX_LANES, PANEL, whole_vectors
 from worker.training.attention_products import (
     Heads,
     attend_by_products,
@@ -28,11 +26,7 @@ from worker.training.workspace import Workspace
 # A pass over fewer numbers is one thread's: it takes less time than to wake another one, which on a
 # busy machine is not scheduled at once. Its result is the same.
 MIN_SHARED_NUMBERS = 2**18
-
-
-# Attention of short rows computes whole vectors, to which a query's weights are padded. A thread
-# holds the scores of a head on its stack.
-VECTOR = 16
+# With this and the length of short rows, a thread's stack holds at most 1.5 MB.
 MAX_SHORT_HEAD_DIM = 256
 
 
@@ -40,7 +34,8 @@ class NativeFusedOps:
     """Implements `FusedOps` for contiguous tensors of the kernels' dtype on a CPU."""
 
     # Up to this length products that keep all attention weights are 1.3 times as fast as tiles,
-    # which compute them again and keep none, see `bench.attention`.
+    # which compute them again and keep none, see `bench.attention`; torch's, for other sizes of
+    # heads, are as fast as tiles.
     max_product_length = 256
     max_attention_length = sys.maxsize
 
@@ -55,8 +50,9 @@ class NativeFusedOps:
         self._sum_copies = kernels.declare("sum_copies", c_void_p, *[c_int64] * 3, *pointers[:2])
         self._softmax = self._declare("causal_softmax", c_float, *pointers[:1])
         self._softmax_backward = self._declare("causal_softmax_backward", c_float, *pointers[:2])
-        self._attend_short = self._declare_attention("attend_short", 5)
-        self._attend_short_backward = self._declare_attention("attend_short_backward", 8)
+        if kernels.has("attend_short"):
+            self._attend_short = self._declare_attention("attend_short", 5)
+            self._attend_short_backward = self._declare_attention("attend_short_backward", 8)
         self._attend = self._declare_attention("attend_rows", 5)
         self._attend_backward = self._declare_attention("attend_rows_backward", 10)
         self._cross_entropy = self._declare("cross_entropy", c_float, *pointers[:5], c_int64)
@@ -122,6 +118,8 @@ class NativeFusedOps:
     def sum_copies(self, x: Tensor, places: Tensor) -> None:
         copies, sums = len(places), places[0].numel()
         threads = self._kernels.get_threads()
+        if places.numel() * x.shape[-1] < MIN_SHARED_NUMBERS:
+            threads.count = 1
         pointers = x.data_ptr(), places.data_ptr()
         self._sum_copies(ctypes.addressof(threads), sums, x.shape[-1], copies, *pointers)
 
@@ -129,10 +127,9 @@ class NativeFusedOps:
         """Return weights, or the logarithm of each query's sum of e^score if rows are long."""
         rows, num_heads, length, head_dim = heads.q.shape
         if length <= self.max_product_length:
-            if not _supports_short_rows(head_dim):
+            if not self._supports_short_rows(head_dim):
                 return attend_by_products(heads, out, keep, self._causal_softmax)
-            padded = -(-length // VECTOR) * VECTOR
-            weights = keep.empty(rows, num_heads, length, padded, dtype=out.dtype)
+            weights = keep.empty(rows, num_heads, length, whole_vectors(length), dtype=out.dtype)
             self._attend_short(heads, *heads, out, weights)
             return weights
         lse = keep.empty(*out.shape[:3], dtype=torch.float32)
@@ -145,7 +142,7 @@ class NativeFusedOps:
     ) -> None:  # fmt: skip
         rows, kv_heads, length, head_dim = heads.k.shape
         if length <= self.max_product_length:
-            if _supports_short_rows(head_dim):
+            if self._supports_short_rows(head_dim):
                 self._attend_short_backward(heads, *heads, kept, grad, *grads)
                 return
             softmax_backward = self._causal_softmax_backward
@@ -156,6 +153,10 @@ class NativeFusedOps:
         # For the gradients of keys and values, then the keys transposed.
         sums = scratch.empty(rows * kv_heads, 3, *padded, dtype=torch.float32)
         self._attend_backward(heads, *heads, out, kept, grad, *grads, sums)
+
+    def _supports_short_rows(self, head_dim: int) -> bool:
+        has_vectors = head_dim % MAX_LANES == 0 and head_dim <= MAX_SHORT_HEAD_DIM
+        return has_vectors and self._kernels.has("attend_short")
 
     def _causal_softmax(self, scores: Tensor, scale: float) -> None:
         self._softmax(scores, scale, scores)
@@ -170,15 +171,6 @@ class NativeFusedOps:
         sums = torch.empty_like(losses)
         self._cross_entropy(logits, smoothing, logits, labels, losses, sums, correct, has_gradient)
         losses.add_(sums.log_())
-
-
-def _supports_short_rows(head_dim: int) -> bool:
-    return head_dim % VECTOR == 0 and head_dim <= MAX_SHORT_HEAD_DIM
-
-
-def choose_kernels_folder(spec: RunSpec) -> Path | None:
-    """The folder of kernels that a job uses, if it uses any."""
-    return get_kernels_folder(Path(spec.model_cache)) if spec.native_kernels else None
 
 
 def find_kernels(folder: Path | None, dtype: torch.dtype, device: torch.device) -> Kernels | None:

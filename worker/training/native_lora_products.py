@@ -1,7 +1,7 @@
 """Products with LoRA's matrices in native code, `worker/inference/native/lora_training.h`.
 
-oneDNN takes several times as long for products of rank 16 as for the same number of operations in
-a large product, and it takes up to ten of them for layers with the same input.
+oneDNN takes several times as long for a product of rank 16 as for the same number of operations in
+a large product, and layers with the same input have up to ten such products.
 """
 
 import ctypes
@@ -12,13 +12,19 @@ import torch
 from torch import Tensor
 
 from worker.inference.native.library import Kernels
-from worker.inference.native.structs import MAX_PARTS, TrainedLora, TrainedPart
+from worker.inference.native.structs import (
+    MAX_LANES,
+    MAX_PARTS,
+    TrainedLora,
+    TrainedPart,
+    whole_vectors,
+)
 from worker.training.lora_products import LoraMatrices, LoraProducts, TorchLoraProducts
 from worker.training.workspace import Workspace
 
-# Columns of a tile are whole vectors, of which the widest have so many numbers.
-COLUMNS_STEP = 16
 WORD_BYTES = 4
+# A pass of fewer products of two numbers is one thread's: it takes less time than to wake another.
+MIN_SHARED_PRODUCTS = 2**21
 
 
 class LoraKernels:
@@ -36,7 +42,7 @@ class LoraKernels:
         """True for matrices of the kernels' dtype whose columns are whole vectors."""
         parts = matrices.parts
         columns = [part.columns.start for part in parts] + [part.columns.stop for part in parts]
-        is_whole = all(size % COLUMNS_STEP == 0 for size in (matrices.a.shape[1], *columns))
+        is_whole = all(size % MAX_LANES == 0 for size in (matrices.a.shape[1], *columns))
         return matrices.a.dtype == self.dtype and is_whole and len(parts) <= MAX_PARTS
 
     def _declare(self, name: str, num_pointers: int) -> Callable[..., None]:
@@ -48,6 +54,8 @@ class LoraKernels:
             if len(self._words) < num_words:
                 self._words = torch.empty(num_words, dtype=torch.int32)
             threads = self._kernels.get_threads()
+            if rows * lora.width * (lora.input + lora.output) < MIN_SHARED_PRODUCTS:
+                threads.count = 1
             run(
                 *(ctypes.addressof(threads), ctypes.addressof(lora), rows),
                 *(None if tensor is None else tensor.data_ptr() for tensor in tensors),
@@ -89,8 +97,8 @@ class NativeLoraProducts:
     def forward(self, x: Tensor, y: Tensor, memory: Workspace) -> Tensor:
         lora = self._lora
         z = memory.empty(len(x), lora.width, dtype=x.dtype)
-        words = self._count_words(lora.input) * _whole_vectors(lora.width)
-        words += self._count_words(lora.most_rank) * lora.output
+        words = self._count_words(lora.input) * whole_vectors(lora.width)
+        words += self._count_words(lora.max_rank) * lora.output
         self._kernels.forward(lora, words, len(x), x, y, z)
         return z
 
@@ -100,7 +108,7 @@ class NativeLoraProducts:
         lora = self._lora
         dz = memory.empty(*z.shape, dtype=z.dtype)
         words = self._count_words(lora.width) * lora.input
-        words += self._count_words(lora.output) * _whole_vectors(lora.most_rank)
+        words += self._count_words(lora.output) * whole_vectors(lora.max_rank)
         words += self._count_words_of_z(len(z))
         self._kernels.backward(lora, words, len(z), grad, z, dz, grad_x, mask)
         return dz
@@ -110,8 +118,10 @@ class NativeLoraProducts:
         self._kernels.backward_weights(self._lora, words, len(x), x, dz)
 
 
-def _whole_vectors(numbers: int) -> int:
-    return -(-numbers // COLUMNS_STEP) * COLUMNS_STEP
+def find_lora_kernels(kernels: Kernels | None) -> LoraKernels | None:
+    """Return the products of LoRA, if there are kernels for this CPU that have them."""
+    has_products = kernels is not None and kernels.has("lora_forward")
+    return LoraKernels(kernels) if kernels is not None and has_products else None
 
 
 def make_lora_products(

@@ -10,9 +10,9 @@ from worker.training.adapted_llama import AdaptedModel
 from worker.training.base_loading import wants_quantized_base, wants_sharded_base
 from worker.training.forward import CausalLM, choose_causal_lm
 from worker.training.frozen_product import log_unused_int8
+from worker.training.job_kernels import choose_kernels_folder
 from worker.training.memory_plan import limit_tokens
 from worker.training.micro_batch_limits import MicroBatchLimits, reduce_limits
-from worker.training.native_fused_ops import choose_kernels_folder
 from worker.training.objectives.dpo import DpoObjective
 from worker.training.objectives.supervised import SupervisedObjective
 from worker.training.ranks import Ranks

@@ -28,6 +28,8 @@ from worker.training import attention, llama, workspace
 from worker.training.batching import Row, collate
 from worker.training.forward import CausalLM, TransformersCausalLM, choose_causal_lm
 from worker.training.llama import LlamaCausalLM
+from worker.training.native_fused_ops import find_kernels
+from worker.training.native_lora_products import NativeLoraProducts, find_lora_kernels
 from worker.training.neftune import add_embedding_noise, row_lengths
 from worker.training.nf4 import quantize_base
 from worker.training.workspace import Workspace
@@ -224,6 +226,16 @@ def test_fused_ops_compute_the_same(
         error = (native_gradients[name] - gradient).norm() / gradient.norm()
         torch_error = (torch_gradients[name] - gradient).norm() / gradient.norm()
         assert error < 1.3 * torch_error + tolerance / 10, name
+
+
+def test_native_code_multiplies_with_all_adapters(kernels_folder: Path) -> None:
+    model = model_with_adapter(WIDE_LLAMA)
+    model.get_base_model().to(torch.float32)
+    kernels = find_kernels(kernels_folder, torch.float32, torch.device("cpu"))
+    if find_lora_kernels(kernels) is None:
+        pytest.skip("this machine has no C compiler, or a CPU without AVX2")
+    linears = LlamaCausalLM(model, kernels=kernels_folder)._linears
+    assert all(isinstance(linear._lora, NativeLoraProducts) for linear in linears)
 
 
 @pytest.mark.parametrize("config", [WIDE_LLAMA, WIDE_QWEN2], ids=["llama", "qwen2"])

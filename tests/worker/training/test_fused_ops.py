@@ -111,6 +111,10 @@ def test_copies_are_summed_into_the_first(case: Case[FusedOps]) -> None:
     expected[places[0]] = expected[places].sum(0)
     case.ops.sum_copies(x, places)
     case.check(x, expected)
+    # The sum is rounded once: 256 has no neighbour in bfloat16 that is less than 1 away.
+    x = torch.tensor([256, *[0.5] * 8], dtype=case.dtype)[:, None].repeat(1, 16)
+    case.ops.sum_copies(x, torch.arange(9)[:, None])
+    assert x[0].tolist() == [260] * 16
 
 
 @pytest.mark.parametrize("max_product_length", [0, 256])
@@ -123,7 +127,10 @@ def test_copies_are_summed_into_the_first(case: Case[FusedOps]) -> None:
         (1, 3, 3, 64, 64),
         (2, 6, 2, 150, 32),
         (1, 7, 1, 129, 16),
+        (1, 2, 1, 256, 256),
+        # Of sizes of heads that short attention leaves to torch's products.
         (2, 4, 2, 19, 24),
+        (1, 1, 1, 40, 272),
     ],
 )
 def test_attention(

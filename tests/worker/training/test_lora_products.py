@@ -16,6 +16,7 @@ from worker.training.lora_products import LoraMatrices, LoraPart, LoraProducts, 
 from worker.training.native_lora_products import (
     LoraKernels,
     NativeLoraProducts,
+    find_lora_kernels,
     make_lora_products,
 )
 from worker.training.workspace import Workspace
@@ -37,24 +38,29 @@ SHAPES = [
     Shape(48, [64, 16], [16, 16]),
     Shape(176, [80, 16, 48], [7, 0, 20]),
     Shape(64, [32, 160, 16], [8, 4, 33]),
+    Shape(32, [16, 8], [2, 0]),
 ]
 
 
-@pytest.fixture(params=["torch float64", "own float32", "own bfloat16", "portable bfloat16"])
+@pytest.fixture(params=["torch float64", "own float32", "own bfloat16", "x86-64-v3 float32"])
 def implementation(
     request: pytest.FixtureRequest, kernels_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[LoraKernels | None, torch.dtype]:
-    """Kernels for this CPU, and for any of its architecture; or none."""
+    """Kernels for this CPU, and for one with shorter vectors; or none."""
     kind, name = request.param.split()
     dtype: torch.dtype = getattr(torch, name)
     if kind == "torch":
         return None, dtype
-    if kind == "portable":
-        monkeypatch.setattr(build, "detect_level", lambda: build.BASELINE)
-    kernels = load_kernels(kernels_folder, dtype)
+    if kind != "own":
+        own = build.detect_level()
+        level = next(level for level in build.X86_LEVELS if level.name == kind)
+        if not level.cpu_flags <= own.cpu_flags:
+            pytest.skip("this CPU has no such vectors")
+        monkeypatch.setattr(build, "detect_level", lambda: level)
+    kernels = find_lora_kernels(load_kernels(kernels_folder, dtype))
     if kernels is None:
-        pytest.skip("this machine has no C compiler")
-    return LoraKernels(kernels), dtype
+        pytest.skip("this machine has no C compiler, or a CPU without AVX2")
+    return kernels, dtype
 
 
 class Case:
@@ -79,7 +85,11 @@ class Case:
         self.matrices = LoraMatrices(a, torch.full_like(a, torch.nan), parts, SCALING)
 
     def random(self, *shape: int) -> Tensor:
-        return torch.randn(*shape, generator=self._generator, dtype=F64).to(self.dtype)
+        """Random numbers, after which memory has NaN."""
+        rows, *rest = shape
+        numbers = torch.randn(rows + 1, *rest, generator=self._generator, dtype=F64)
+        numbers[rows] = torch.nan
+        return numbers.to(self.dtype)[:rows]
 
     def make_products(self, kernels: LoraKernels | None) -> LoraProducts:
         products = make_lora_products(self.matrices, sum(self.shape.outputs), kernels)
@@ -151,12 +161,14 @@ def test_the_first_layer_needs_no_gradient_of_its_input(
     check(found, case.compute_by_autograd()[:-1], dtype)
 
 
-def test_bits_are_the_same_for_any_threads_and_rows_beside(kernels_folder: Path) -> None:
-    kernels = load_kernels(kernels_folder, torch.bfloat16)
+def test_bits_are_the_same_for_any_threads_and_rows_beside(
+    implementation: tuple[LoraKernels | None, torch.dtype],
+) -> None:
+    kernels, dtype = implementation
     if kernels is None:
-        pytest.skip("this machine has no C compiler")
-    case = Case(SHAPES[2], 130, torch.bfloat16)
-    products = case.make_products(LoraKernels(kernels))
+        pytest.skip("torch's products may depend on them")
+    case = Case(SHAPES[2], 130, dtype)
+    products = case.make_products(kernels)
     found, threads = [], torch.get_num_threads()
     try:
         for number in (1, 3):
@@ -173,12 +185,19 @@ def test_bits_are_the_same_for_any_threads_and_rows_beside(kernels_folder: Path)
 def test_torch_multiplies_other_dtypes_and_columns_that_are_not_whole_vectors(
     kernels_folder: Path,
 ) -> None:
-    kernels = load_kernels(kernels_folder, torch.float32)
-    if kernels is None:
-        pytest.skip("this machine has no C compiler")
-    native = LoraKernels(kernels)
+    native = find_lora_kernels(load_kernels(kernels_folder, torch.float32))
+    if native is None:
+        pytest.skip("this machine has no C compiler, or a CPU without AVX2")
     assert native.supports(Case(SHAPES[1], 1, torch.float32).matrices)
     assert not native.supports(Case(SHAPES[1], 1, torch.bfloat16).matrices)
     for shape in (Shape(40, [16], [2]), Shape(32, [24, 16], [2, 2]), Shape(32, [8, 16], [0, 2])):
         assert not native.supports(Case(shape, 1, torch.float32).matrices)
     assert not native.supports(Case(Shape(32, [16] * 4, [2] * 4), 1, torch.float32).matrices)
+
+
+def test_cpus_with_short_vectors_have_none(
+    kernels_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_lora_kernels(None) is None
+    monkeypatch.setattr(build, "detect_level", lambda: build.BASELINE)
+    assert find_lora_kernels(load_kernels(kernels_folder, torch.float32)) is None

@@ -35,8 +35,8 @@ FLAGS = (
     *("-std=gnu11", "-O3", "-fno-strict-aliasing", "-fopenmp-simd", "-fPIC", "-shared"),
     *(NO_PEELING, NO_ERRNO),
 )
-# A compiler takes 3 seconds; the model is served without kernels if it takes longer than this.
-TIMEOUT_SECONDS = 60.0
+# A compiler takes 10 seconds; the model is served without kernels if it takes longer than this.
+TIMEOUT_SECONDS = 120.0
 
 log = logging.getLogger(__name__)
 

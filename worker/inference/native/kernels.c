@@ -54,8 +54,11 @@ typedef struct {
 #include "prompt_attention.h"
 #include "training.h"
 #include "small_products.h"
+/* With shorter vectors torch's products are faster. */
+#if defined(__AVX2__)
 #include "lora_training.h"
 #include "short_attention.h"
+#endif
 #include "encoder_training.h"
 #include "text_attention.h"
 #include "adamw.h"
@@ -233,7 +236,8 @@ void prefill(const step *s, const layer *layers, int64_t num_layers) {
 /* Sizes of the structs, of T and of tiles: what was compiled must be what structs.py expects. */
 int64_t layout(void) {
     int64_t sizes[] = {sizeof(step), sizeof(layer), sizeof(row_group), sizeof(lora_pair)};
-    int64_t digest = sizeof(T) + sizeof(row_block) + KEYS + sizeof(parameter) + UNIT_NUMBERS + sizeof(trained_lora);
+    int64_t digest = sizeof(T) + sizeof(row_block) + KEYS + sizeof(parameter) + UNIT_NUMBERS;
+    digest += sizeof(trained_lora) + MAX_LANES;
     for (int i = 0; i < 4; i++) digest = digest * 1000 + sizes[i];
     return digest;
 }

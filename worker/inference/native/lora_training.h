@@ -7,23 +7,6 @@
 
 enum { UNIT_ROWS = 24, UNIT_COLUMNS = 64 };
 
-/* One of the merged layers: b [columns, rank]. In rows of z it begins at `first_z`, and
-   has whole words. */
-typedef struct {
-    const T *b;
-    T *b_gradient;
-    int32_t first_column, columns, first_rank, rank, first_z, unused;
-} trained_part;
-
-/* Layers with the same input: a [ranks, in]. `width` is that of z, `most_rank` the largest rank. */
-typedef struct {
-    const T *a;
-    T *a_gradient;
-    int32_t in, out, width, most_rank, num_parts;
-    float scaling;
-    trained_part parts[PARTS];
-} trained_lora;
-
 typedef struct {
     const trained_lora *lora;
     const T *x, *mask; /* inputs; factors of dx, or NULL */
@@ -34,7 +17,7 @@ typedef struct {
 } lora_task;
 
 /* The part that a unit of columns belongs to, whose number in the part it becomes; NULL after all. */
-static const trained_part *find_part(const trained_lora *l, int *unit) {
+static const trained_part *take_part(const trained_lora *l, int *unit) {
     for (const trained_part *p = l->parts; p < l->parts + l->num_parts; p++) {
         int units = units_of(p->columns, UNIT_COLUMNS);
         if (*unit < units) return p;
@@ -63,7 +46,7 @@ static void forward_words_unit(const void *task, int unit) {
         return;
     }
     unit -= units;
-    const trained_part *p = find_part(l, &unit);
+    const trained_part *p = take_part(l, &unit);
     int column = unit * UNIT_COLUMNS, columns = at_most(p->columns - column, UNIT_COLUMNS);
     transpose_words(t->b + p->first_column + column, l->out, p->b + (int64_t)column * p->rank,
                     p->rank, columns, 0, p->rank);
@@ -106,10 +89,10 @@ static void pair_rows_of_z(const lora_task *t, const T *z, int unit) {
 static void backward_words_unit(const void *task, int unit) {
     const lora_task *t = task;
     const trained_lora *l = t->lora;
-    const trained_part *p = find_part(l, &unit);
+    const trained_part *p = take_part(l, &unit);
     if (p) {
         int column = unit * UNIT_COLUMNS, columns = at_most(p->columns - column, UNIT_COLUMNS);
-        int stride = whole_vectors(l->most_rank);
+        int stride = whole_vectors(l->max_rank);
         uint32_t *to = t->b + (int64_t)(p->first_column + column) / PER_WORD * stride;
         memset(to, 0, (int64_t)columns / PER_WORD * stride * 4);
         pair_rows(to, stride, p->b + (int64_t)column * p->rank, p->rank, columns, p->rank);
@@ -127,7 +110,7 @@ static void backward_words_unit(const void *task, int unit) {
 static void backward_rows(const lora_task *t, int unit) {
     const trained_lora *l = t->lora;
     int64_t row = (int64_t)unit * UNIT_ROWS;
-    int rows = at_most(t->rows - row, UNIT_ROWS), stride = whole_vectors(l->most_rank);
+    int rows = at_most(t->rows - row, UNIT_ROWS), stride = whole_vectors(l->max_rank);
     T *dz = t->dz + row * l->width;
     for (const trained_part *p = l->parts; p < l->parts + l->num_parts; p++)
         project_rows(t->y + row * l->out + p->first_column, l->out,
@@ -161,7 +144,7 @@ static void lora_backward_unit(const void *task, int unit) {
     int units = units_of(t->rows, UNIT_ROWS), column_unit = unit - units;
     if (unit < units) backward_rows(t, unit);
     else {
-        const trained_part *p = find_part(t->lora, &column_unit);
+        const trained_part *p = take_part(t->lora, &column_unit);
         b_gradient(t, p, column_unit);
     }
 }
@@ -180,7 +163,7 @@ static void lora_backward_pass(team *team, const void *pass) {
 void lora_backward(const threads *pool, const trained_lora *l, int64_t rows, const T *grad,
                    const T *z, T *dz, T *grad_x, const T *mask, uint32_t *memory) {
     uint32_t *b = memory + (int64_t)l->width / PER_WORD * l->in;
-    uint32_t *pairs = b + (int64_t)l->out / PER_WORD * whole_vectors(l->most_rank);
+    uint32_t *pairs = b + (int64_t)l->out / PER_WORD * whole_vectors(l->max_rank);
     lora_task task = {l, 0, mask, (T *)grad, (T *)z, dz, grad_x, memory, b, pairs, rows};
     run_pass(pool, lora_backward_pass, &task);
 }

@@ -2,8 +2,8 @@
    pass. A unit is one kv head of one row. Queries are computed in blocks, whose later keys are left
    out. */
 
-/* Weights of a query are padded to a multiple of KEYS_STEP, with zeros. */
-enum { KEYS_STEP = 16, BLOCK_QUERIES = 48 };
+/* Weights of a query are padded to a multiple of MAX_LANES, with zeros. */
+enum { BLOCK_QUERIES = 48 };
 
 typedef struct {
     const T *q, *k, *v, *grad; /* [rows, heads, length, n]; k, v: [rows, kv heads, length, n] */
@@ -18,14 +18,14 @@ typedef struct {
     unit_function run;
 } short_pass;
 
-/* Words of a kv head's keys or values: by their numbers [n / PER_WORD, keys], or [keys / PER_WORD, n]. */
+/* Words of a kv head's keys or values: by their numbers [n / PER_WORD, keys], with zeros beyond the row,
+   or [keys / PER_WORD, n]. */
 static void pack_by_n(const short_task *t, const T *from, uint32_t *to) {
     memset(to, 0, (int64_t)t->n / PER_WORD * t->keys * 4);
     transpose_words(to, t->keys, from, t->n, t->length, 0, t->n);
 }
 
 static void pack_by_key(const short_task *t, const T *from, uint32_t *to) {
-    memset(to, 0, (int64_t)t->keys / PER_WORD * t->n * 4);
     pair_rows(to, t->n, from, t->n, t->length, t->n);
 }
 
@@ -118,7 +118,7 @@ static void short_pass_run(team *team, const void *pass) {
     run_units(team, p->run, p->t, p->kv_heads);
 }
 
-static int pad_keys(int length) { return units_of(length, KEYS_STEP) * KEYS_STEP; }
+static int pad_keys(int length) { return units_of(length, MAX_LANES) * MAX_LANES; }
 
 void attend_short(const threads *pool, int64_t kv_heads, int64_t length, int64_t group, int64_t n,
                   const T *q, const T *k, const T *v, T *out, T *weights) {

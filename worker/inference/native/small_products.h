@@ -17,7 +17,8 @@ enum { PROJECT_VECTORS = 2, UPDATE_VECTORS = 2, SUMMED_RANKS = 8 };
 #define PROJECT_CASES(F) F(4) F(2) F(1)
 #define UPDATE_CASES(F) F(4) F(2) F(1)
 #endif
-enum { MOST_ROWS = 12 };
+/* Of the widest vectors, as in structs.py. */
+enum { MAX_ROWS = 12, MAX_LANES = 16 };
 
 /* Not compiled anew for each caller: each is long, with a tile for each number of rows. */
 #define SEPARATE static __attribute__((noinline, noclone))
@@ -95,7 +96,7 @@ INLINE void store_narrow(T *to, floats wide) {
 INLINE void project_tile(const T *x, int64_t stride, const uint32_t *panel, int panel_stride, int n,
                          T *z, int width, int count, float scale, const int rows,
                          const int vectors) {
-    floats sums[MOST_ROWS][PROJECT_VECTORS];
+    floats sums[MAX_ROWS][PROJECT_VECTORS];
     UNROLL for (int r = 0; r < rows; r++)
         UNROLL for (int v = 0; v < vectors; v++) sums[r][v] = (floats){0};
     for (int i = 0; i < n; i += PER_WORD, panel += panel_stride) {
@@ -142,7 +143,7 @@ SEPARATE void project_rows(const T *x, int64_t stride, const uint32_t *panel, in
 INLINE void update_tile(T *y, const T *mask, int64_t stride, const T *z, int width,
                         const uint32_t *panel, int panel_stride, int ranks, float scale,
                         const int rows, const int vectors) {
-    floats sums[MOST_ROWS][UPDATE_VECTORS];
+    floats sums[MAX_ROWS][UPDATE_VECTORS];
     UNROLL for (int r = 0; r < rows; r++)
         UNROLL for (int v = 0; v < vectors; v++) sums[r][v] = (floats){0};
     for (int k = 0; k < ranks; k += PER_WORD, panel += panel_stride) {
@@ -157,9 +158,10 @@ INLINE void update_tile(T *y, const T *mask, int64_t stride, const T *z, int wid
     UNROLL for (int r = 0; r < rows; r++)
         UNROLL for (int v = 0; v < vectors; v++) {
             int64_t place = r * stride + v * LANES;
-            floats sum = scale * sums[r][v];
-            if (mask) sum *= load_wide(mask + place);
-            store_narrow(y + place, load_wide(y + place) + sum);
+            floats factor = (floats){0} + scale;
+            if (mask) factor *= load_wide(mask + place);
+            /* One expression, of which all tiles make a fused multiply-add, or none. */
+            store_narrow(y + place, load_wide(y + place) + factor * sums[r][v]);
         }
 }
 
@@ -210,3 +212,20 @@ SEPARATE int sum_rows(const T *x, int64_t stride, int64_t rows, const uint32_t *
     sum_rows_tile(x, stride, rows, pairs, width, out, PER_WORD);
     return PER_WORD;
 }
+
+/* LoRA of one of the layers that are computed as one: b [columns, rank]. In rows of z it begins at `first_z`, and
+   has whole words. */
+typedef struct {
+    const T *b;
+    T *b_gradient;
+    int32_t first_column, columns, first_rank, rank, first_z, unused;
+} trained_part;
+
+/* Layers with the same input: a [ranks, in]. `width` is that of z, `max_rank` the largest rank. */
+typedef struct {
+    const T *a;
+    T *a_gradient;
+    int32_t in, out, width, max_rank, num_parts;
+    float scaling;
+    trained_part parts[PARTS];
+} trained_lora;

@@ -15,10 +15,17 @@ PANEL = 32
 KEYS = 64
 # Queries that are computed together; a thread holds their sums on its stack.
 MAX_QUERIES = 192
+# Numbers of the widest vectors, to whose multiples what is computed by whole vectors is padded.
+MAX_LANES = 16
 # Inputs that are quantized together.
 BLOCK = 32
 # Numbers of a parameter that one thread updates at once.
 UNIT_NUMBERS = 16384
+
+
+def whole_vectors(numbers: int) -> int:
+    """Round up to whole vectors of any CPU."""
+    return -(-numbers // MAX_LANES) * MAX_LANES
 
 
 class _Part(Structure):
@@ -62,7 +69,7 @@ class TrainedLora(Structure):
         ("input", c_int32),
         ("output", c_int32),
         ("width", c_int32),
-        ("most_rank", c_int32),
+        ("max_rank", c_int32),
         ("num_parts", c_int32),
         ("scaling", c_float),
         ("parts", TrainedPart * MAX_PARTS),
@@ -166,7 +173,7 @@ class Parameter(Structure):
 def compute_layout(itemsize: int) -> int:
     """Compute what `layout` of a library for numbers of this size must return."""
     digest = itemsize + ctypes.sizeof(RowBlock) + KEYS + ctypes.sizeof(Parameter) + UNIT_NUMBERS
-    digest += ctypes.sizeof(TrainedLora)
+    digest += ctypes.sizeof(TrainedLora) + MAX_LANES
     for kind in (Step, Layer, RowGroup, LoraPair):
         digest = digest * 1000 + ctypes.sizeof(kind)
     return digest

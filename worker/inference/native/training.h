@@ -40,7 +40,7 @@ static void add_norm_unit(const void *pass, int unit) {
     FOR_ROWS(norm_task) {
         int n = t->n;
         float wide[n];
-        const T *restrict hidden = t->hidden + row * n, *restrict weight = t->weight;
+        const T *hidden = t->hidden + row * n, *restrict weight = t->weight;
         if (t->delta) {
             const T *restrict delta = t->delta + row * n;
             T *restrict total = t->total + row * n;

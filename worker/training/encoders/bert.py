@@ -23,7 +23,7 @@ from worker.training.encoders.bert_layer import EncoderLayer, LayerRun, PassCont
 from worker.training.encoders.fused_ops import choose_encoder_ops
 from worker.training.fused_ops import TorchFusedOps
 from worker.training.native_fused_ops import find_kernels
-from worker.training.native_lora_products import LoraKernels
+from worker.training.native_lora_products import find_lora_kernels
 from worker.training.rounded_sizes import round_up
 from worker.training.workspace import Workspace
 
@@ -87,7 +87,7 @@ class BertEncoder:
         self._shape = EncoderShape(heads, model.config.hidden_size // heads)
         native = find_kernels(kernels, dtype, backbone.device)
         self._ops = choose_encoder_ops(native)
-        lora = None if native is None else LoraKernels(native)
+        lora = find_lora_kernels(native)
         wide = torch.promote_types(dtype, torch.float32)
         self._layers = [EncoderLayer(layer, self._ops, lora, wide) for layer in model.encoder.layer]
         self._keep, self._scratch = Workspace(backbone.device), Workspace(backbone.device)
