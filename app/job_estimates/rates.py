@@ -23,7 +23,7 @@ MAX_STEP_RATIO = 2.0
 MIN_STEPS_AFTER_FIRST = 3
 # Share of the rate of large products that training reaches: attention, pointwise operations and
 # products of adapters take the rest. Measured on CPUs.
-UTILIZATION = 0.55
+UTILIZATION = 0.45
 # Operations per parameter of a layer and token: 2 forward, 2 for the gradients of activations; as
 # many for those of the weights, if all are trained, and to compute activations again.
 OPERATIONS_OF_ADAPTERS = 4
@@ -35,14 +35,14 @@ FORWARD_SHARE = 1 / 3
 SAMPLED_EVALUATIONS = 20
 # Of a job: start of the process and uploads; load of the model and checks of what was trained.
 OVERHEAD_SECONDS = 0.6
-OVERHEAD_SECONDS_PER_BILLION_PARAMETERS = 12.0
+OVERHEAD_SECONDS_PER_BILLION_PARAMETERS = 7.0
 # Of the first job after a start: what the process still loads from which others are forked; and of
 # the first on each chat model, its comparison with the engine.
 START_SECONDS = 0.5
-START_SECONDS_PER_BILLION_PARAMETERS = 29.0
+START_SECONDS_PER_BILLION_PARAMETERS = 15.0
 # Of a step of any size: the weights are read twice at this rate, and each layer calls operations.
 MEMORY_BYTES_PER_SECOND = 10e9
-STEP_SECONDS_PER_LAYER = 5e-3
+STEP_SECONDS_PER_LAYER = 5e-4
 # Weights of 4 bits are restored for both passes of a micro-batch, at this rate.
 RESTORED_WEIGHTS_PER_SECOND = 1e9
 
