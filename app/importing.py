@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """Collect nothing in the block, and later none of what it has made."""
+    """Collect nothing in the block, and none of what it has made until `gc.unfreeze`."""
     gc.disable()
     try:
         yield

@@ -92,7 +92,11 @@ def _read_state(path: Path) -> str:
 def list_checksums(folder: Path) -> dict[str, tuple[float, str]]:
     """List the checksums of a folder's files that this process recalls, for another process of this
     machine."""
-    states = map(_read_state, folder.glob("*"))
+    states = []
+    for path in folder.glob("*"):
+        # Another process may be replacing a damaged model.
+        with suppress(FileNotFoundError):
+            states.append(_read_state(path))
     return {state: _checksums[state] for state in states if state in _checksums}
 
 

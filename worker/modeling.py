@@ -18,7 +18,7 @@ from worker.light_imports import import_models
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS_FILE = "adapter_model.safetensors"
@@ -68,7 +68,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False
+        folder,
+        config=_read_model_type(folder),
+        local_files_only=True,
+        trust_remote_code=False,
     )
     return tokenizer
 
@@ -79,16 +82,40 @@ def _has_general_tokenizer(folder: Path) -> bool:
     To import those of single models takes long. For Llamas it is what the file says; other models
     have lists of exceptions.
     """
+    saved, model_type = _read_saved_tokenizer(folder)
+    return (
+        model_type == "llama"
+        and saved.get("tokenizer_class") == "TokenizersBackend"
+        and "auto_map" not in saved
+    )
+
+
+def _read_model_type(folder: Path) -> "PreTrainedConfig | None":
+    """Read what transformers chooses a tokenizer's class by, if it has saved the tokenizer.
+
+    Otherwise None: it reads the config by the model's own class then, whose module imports most of
+    transformers and of torch.
+    """
+    saved, model_type = _read_saved_tokenizer(folder)
+    if saved.get("tokenizer_class") != "TokenizersBackend":
+        return None
+    from transformers import PreTrainedConfig
+
+    config: Any = PreTrainedConfig()
+    config.name_or_path = str(folder)
+    config.model_type = model_type
+    typed: PreTrainedConfig = config
+    return typed
+
+
+def _read_saved_tokenizer(folder: Path) -> tuple[dict[str, Any], str]:
+    """Read a tokenizer's config, and the type of its model; empty if there are none."""
     try:
         saved = json.loads((folder / "tokenizer_config.json").read_bytes())
         described = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError):
-        return False
-    return (
-        described.get("model_type") == "llama"
-        and saved.get("tokenizer_class") == "TokenizersBackend"
-        and "auto_map" not in saved
-    )
+        return {}, ""
+    return saved, str(described.get("model_type", ""))
 
 
 def add_adapter(

@@ -10,7 +10,7 @@ from app.job_estimates.schemas import ResolvedValue, ValueSource
 
 CHAT_REASONS = {
     "n_epochs": "3 passes; more for fewer than 34 examples, fewer for more than 8,333",
-    "batch_size": "0.2 % of the examples, up to 8 if at least 40 steps are left",
+    "batch_size": "0.2 % of the rows, examples or packed sequences, up to 8 if 40 steps are left",
 }
 ENCODER_REASONS = {
     "n_epochs": "2 to 4 passes by the method; more for small files, up to 2,000 examples in all",

@@ -1,6 +1,6 @@
 """Fields of a job's request that its schema does not know: refused where they would change it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -79,7 +79,7 @@ def _check_blocks(request: CreateJob) -> None:
         return
     blocks = method.model_dump(exclude_unset=True, include={*HYPERPARAMETERS_BY_METHOD})
     for name, block in blocks.items():
-        if block and any(block.values()):
+        if _has_settings(block):
             raise InvalidRequest(
                 f"Invalid 'method.{name}': the job's method is '{method.type}', which reads "
                 f"method.{method.type}. Write the hyperparameters there, change method.type, or "
@@ -87,6 +87,13 @@ def _check_blocks(request: CreateJob) -> None:
                 param=f"method.{name}",
                 code="invalid_value",
             )
+
+
+def _has_settings(value: object) -> bool:
+    """True if anything in a block is neither empty nor left to choose."""
+    if isinstance(value, Mapping):
+        return any(map(_has_settings, value.values()))
+    return value not in (None, "auto")
 
 
 def _list_unknown(request: CreateJob) -> Iterator[tuple[str, str, Iterable[str]]]:

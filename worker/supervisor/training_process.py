@@ -232,7 +232,8 @@ class TrainingProcess:
             self._kill_at = min(kill_at, self._kill_at or kill_at)
             return
         self._kill_at = kill_at
-        # First: Python ignores handlers while it exits, as a process that has seen the file does.
+        # Before the file: a process that has seen it and exits has no handler any more, so that the
+        # signal would kill it.
         os.kill(self.pid, signal.SIGTERM)
         self._folder.stop_file.touch()
 

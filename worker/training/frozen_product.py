@@ -58,6 +58,8 @@ class Int8Kernels:
         self._pack = kernels.declare("pack_hadamard", c_void_p, *sizes[:2], c_void_p, c_void_p)
         # Memory of quantized inputs, of the largest product until now.
         self._blocks = torch.empty(0, dtype=torch.uint8)
+        # Shapes of which the log says that they are not supported, once for all layers.
+        self.reported: set[torch.Size] = set()
 
     def supports(self, weight: Tensor) -> bool:
         """True if the matrix consists of whole blocks, of its rows and of its columns."""
@@ -141,6 +143,9 @@ def make_product(
     if int8 is None or not isinstance(weight, Tensor):
         return MatrixProduct(weight, bias)
     if not int8.supports(weight):
+        if weight.shape in int8.reported:
+            return MatrixProduct(weight, bias)
+        int8.reported.add(weight.shape)
         log_unused_int8(f"a weight of {list(weight.shape)} does not consist of blocks of {BLOCK}")
         return MatrixProduct(weight, bias)
     return Int8Product(int8, weight, bias)

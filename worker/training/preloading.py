@@ -85,7 +85,10 @@ def preload(entry: Mapping[str, Any], cache: Path, *, is_encoder: bool = False) 
     state, tokenizer = read_state(folder), modeling.load_tokenizer(folder)
     base, dtype = None, modeling.choose_dtype(CPU)
     if not has_accelerator() and _is_stored_in(folder, dtype):
-        base = _load(folder, dtype=dtype, device=CPU)
+        # Large ones of other kinds take longer than the client waits.
+        is_large = sum(path.stat().st_size for path in folder.glob("*")) > MAX_HASHED_BYTES
+        load = load_llama if is_large else _load
+        base = load(folder, dtype=dtype, device=CPU)
     _preloaded = _Preloaded(state, tokenizer, TemplateTokenizer(tokenizer), base, dtype)
 
 

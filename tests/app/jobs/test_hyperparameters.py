@@ -196,6 +196,7 @@ HYPERPARAMETERS = {"hyperparameters": {"n_epochs": 3}}
         ({"type": "supervised", "dpo": None, "reinforcement": None}, None),
         ({"type": "supervised", "reinforcement": {"grader": {"type": "multi"}}}, None),
         ({"type": "supervised", "dpo": {}, "embedding": {"hyperparameters": None}}, None),
+        ({"type": "supervised", "dpo": {"hyperparameters": {"n_epochs": "auto"}}}, None),
         ({"type": "reinforcement", "supervised": HYPERPARAMETERS}, "method.type"),
     ],
 )
