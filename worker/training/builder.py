@@ -51,7 +51,7 @@ from worker.training.comparison_building import ServingComparison, build_compari
 from worker.training.divergence import DivergenceDetector
 from worker.training.environment import StopSignal, get_environment_fingerprint
 from worker.training.errors import user_error
-from worker.training.job_kernels import find_optimizer_kernels
+from worker.training.job_kernels import find_job_kernels
 from worker.training.loop import TrainingLoop
 from worker.training.memory_plan import plan_recomputation
 from worker.training.objective_building import build_dpo, build_supervised
@@ -174,8 +174,13 @@ def _build_loop(
     parameters = list(adapter_parameters(model).values())
     weights = AdapterWeights(model)
     dtype = choose_dtype(model.device)
-    kernels = find_optimizer_kernels(spec, dtype, model.device, ranks)
-    optimizer = build_optimizer(parameters, weight_decay=recipe.weight_decay, kernels=kernels)
+    optimizer = build_optimizer(
+        parameters,
+        weight_decay=recipe.weight_decay,
+        kernels=find_job_kernels(spec, dtype, model.device),
+        # Ranks add gradients in their dtype: sums in bfloat16 would be rounded.
+        are_wide=ranks.count > 1,
+    )
     objective = CHAT_METHODS[spec.method].build_objective(
         spec, recipe, model, [*rows, *validation_rows], ranks
     )

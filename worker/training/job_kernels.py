@@ -8,7 +8,6 @@ from worker.inference.native.build import get_kernels_folder
 from worker.inference.native.library import Kernels
 from worker.run_folder import RunSpec
 from worker.training.native_fused_ops import find_kernels
-from worker.training.ranks import Ranks
 
 
 def choose_kernels_folder(spec: RunSpec) -> Path | None:
@@ -16,13 +15,6 @@ def choose_kernels_folder(spec: RunSpec) -> Path | None:
     return get_kernels_folder(Path(spec.model_cache)) if spec.native_kernels else None
 
 
-def find_optimizer_kernels(
-    spec: RunSpec, dtype: torch.dtype, device: torch.device, ranks: Ranks
-) -> Kernels | None:
-    """Kernels for an optimizer that reads gradients in `dtype`.
-
-    None for several ranks, which add gradients in the parameters' dtype: in bfloat16 their sum
-    would be rounded.
-    """
-    folder = choose_kernels_folder(spec) if ranks.count == 1 else None
-    return find_kernels(folder, dtype, device)
+def find_job_kernels(spec: RunSpec, dtype: torch.dtype, device: torch.device) -> Kernels | None:
+    """Find the kernels for a dtype, if the job's device has any."""
+    return find_kernels(choose_kernels_folder(spec), dtype, device)

@@ -44,11 +44,18 @@ class NativeAdamW(ClippingAdamW):
     """Reads and writes each parameter, its gradient and its moments once, in native code.
 
     torch's step has a pass to clip, and gradients must have the parameters' dtype; here they may
-    have that of the kernels too. For contiguous parameters in float32 on a CPU; those without a
-    gradient are left as they are.
+    have that of the kernels too, unless they `are_wide`. For contiguous parameters in float32 on a
+    CPU; those without a gradient are left as they are.
     """
 
-    def __init__(self, groups: Iterable[dict[str, Any]], kernels: Kernels, **options: Any) -> None:
+    def __init__(
+        self,
+        groups: Iterable[dict[str, Any]],
+        kernels: Kernels,
+        *,
+        are_wide: bool = False,
+        **options: Any,
+    ) -> None:
         super().__init__(groups, **options)
         self._kernels = kernels
         table = (c_void_p, c_void_p, c_int64, c_int64)
@@ -56,7 +63,7 @@ class NativeAdamW(ClippingAdamW):
         self._update = kernels.declare("adamw", *table, *[c_float] * 5)
         self._clip_factor = 1.0
         parameters = self.list_parameters()
-        for parameter in parameters:
+        for parameter in () if are_wide else parameters:
             # Gradients of any dtype.
             parameter.grad_dtype = None
         self._table = (Parameter * len(parameters))()
@@ -126,9 +133,15 @@ def _has_gradient(parameter: nn.Parameter) -> bool:
 
 
 def build_optimizer(
-    parameters: Iterable[nn.Parameter], *, weight_decay: float, kernels: Kernels | None = None
+    parameters: Iterable[nn.Parameter],
+    *,
+    weight_decay: float,
+    kernels: Kernels | None = None,
+    are_wide: bool = False,
 ) -> ClippingAdamW:
-    """Build the optimizer. Norms and biases, which are vectors, do not decay.
+    """Build the optimizer, of gradients that `are_wide` or that may have the kernels' dtype.
+
+    Norms and biases, which are vectors, do not decay.
 
     Decay pulls weights towards 0, which would scale a norm's output down, and keeps a bias from
     its value without making the model any simpler.
@@ -141,5 +154,5 @@ def build_optimizer(
     used = [group for group in groups if group["params"]]
     is_supported = all(p.dtype == torch.float32 and p.is_contiguous() for p in listed)
     if kernels is not None and is_supported:
-        return NativeAdamW(used, kernels, betas=ADAM_BETAS)
+        return NativeAdamW(used, kernels, are_wide=are_wide, betas=ADAM_BETAS)
     return ClippingAdamW(used, betas=ADAM_BETAS, fused=True)

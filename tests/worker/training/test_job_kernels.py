@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from worker.run_folder import RunSpec
-from worker.training.job_kernels import find_optimizer_kernels
+from worker.training.job_kernels import find_job_kernels
 from worker.training.native_fused_ops import find_kernels
-from worker.training.ranks import ALONE, Ranks
 
 CPU = torch.device("cpu")
 
@@ -31,16 +30,12 @@ def spec(kernels_folder: Path, tmp_path: Path) -> RunSpec:
     )
 
 
-def test_one_process_updates_by_native_code(spec: RunSpec) -> None:
-    kernels = find_optimizer_kernels(spec, torch.bfloat16, CPU, ALONE)
+def test_a_job_has_those_of_its_dtype(spec: RunSpec) -> None:
+    kernels = find_job_kernels(spec, torch.bfloat16, CPU)
     assert kernels is not None
     assert kernels.dtype == torch.bfloat16
 
 
-def test_several_add_gradients_in_the_dtype_of_the_parameters(spec: RunSpec) -> None:
-    assert find_optimizer_kernels(spec, torch.bfloat16, CPU, Ranks(count=2)) is None
-
-
 def test_a_service_without_kernels_has_none(spec: RunSpec) -> None:
     without = replace(spec, native_kernels=False)
-    assert find_optimizer_kernels(without, torch.bfloat16, CPU, ALONE) is None
+    assert find_job_kernels(without, torch.bfloat16, CPU) is None

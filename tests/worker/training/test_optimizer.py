@@ -170,3 +170,10 @@ def test_parameters_in_other_dtypes_are_left_to_torch(kernels: Kernels) -> None:
     assert not isinstance(
         build_optimizer(parameters, weight_decay=0.0, kernels=kernels), NativeAdamW
     )
+
+
+def test_gradients_of_several_processes_are_wide(kernels: Kernels) -> None:
+    for are_wide, dtype in ((True, torch.float32), (False, None)):
+        parameters = make_parameters()
+        build_optimizer(parameters, weight_decay=0.1, kernels=kernels, are_wide=are_wide)
+        assert {parameter.grad_dtype for parameter in parameters} == {dtype}

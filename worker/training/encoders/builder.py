@@ -44,11 +44,10 @@ from worker.training.encoders.model import Encoder, EncoderWeights, add_lora, en
 from worker.training.encoders.objective import EncoderObjective
 from worker.training.encoders.warm_start import inherit_hyperparameters, read_initial_task
 from worker.training.environment import StopSignal, get_environment_fingerprint
-from worker.training.job_kernels import choose_kernels_folder
+from worker.training.job_kernels import choose_kernels_folder, find_job_kernels
 from worker.training.loop import TrainingLoop
 from worker.training.memory_check import check_memory
 from worker.training.micro_batch_limits import reduce_limits
-from worker.training.native_fused_ops import find_kernels
 from worker.training.optimizer import build_optimizer
 from worker.training.preloading import load_tokenizer
 from worker.training.validation import Validation
@@ -125,7 +124,7 @@ def _build_loop(
     optimizer = build_optimizer(
         parameters,
         weight_decay=recipe.weight_decay,
-        kernels=find_kernels(choose_kernels_folder(spec), dtype, encoder.device),
+        kernels=find_job_kernels(spec, dtype, encoder.device),
     )
     best_weights = validation = None
     if valid is not None:
