@@ -61,7 +61,7 @@ static void forward_rows_unit(const void *task, int unit) {
     project_rows(t->x + row * l->in, l->in, t->a, stride, l->in, z, l->width, l->width, 1, rows);
     for (const trained_part *p = l->parts; p < l->parts + l->num_parts; p++)
         update_rows(t->y + row * l->out + p->first_column, 0, l->out, p->columns, z + p->first_z,
-               l->width, t->b + p->first_column, l->out, p->rank, l->scaling, rows);
+                    l->width, t->b + p->first_column, l->out, p->rank, l->scaling, rows);
 }
 
 static void lora_forward_pass(team *team, const void *pass) {
@@ -114,11 +114,11 @@ static void backward_rows(const lora_task *t, int unit) {
     T *dz = t->dz + row * l->width;
     for (const trained_part *p = l->parts; p < l->parts + l->num_parts; p++)
         project_rows(t->y + row * l->out + p->first_column, l->out,
-                t->b + (int64_t)p->first_column / PER_WORD * stride, stride, p->columns,
-                dz + p->first_z, l->width, whole_words(p->rank), l->scaling, rows);
+                     t->b + (int64_t)p->first_column / PER_WORD * stride, stride, p->columns,
+                     dz + p->first_z, l->width, whole_words(p->rank), l->scaling, rows);
     if (t->grad_x)
         update_rows(t->grad_x + row * l->in, t->mask ? t->mask + row * l->in : 0, l->in, l->in, dz,
-               l->width, t->a, l->in, l->width, 1, rows);
+                    l->width, t->a, l->in, l->width, 1, rows);
 }
 
 /* dB of some columns. */
@@ -130,7 +130,8 @@ static void b_gradient(const lora_task *t, const trained_part *p, int unit) {
             floats sums[SUMMED_RANKS];
             T narrow[SUMMED_RANKS][LANES];
             count = sum_rows(t->y + p->first_column + column, l->out, t->rows,
-                             t->pairs + p->first_z + rank, l->width, whole_words(p->rank) - rank, sums);
+                             t->pairs + p->first_z + rank, l->width,
+                             whole_words(p->rank) - rank, sums);
             for (int k = 0; k < count; k++) store_narrow(narrow[k], l->scaling * sums[k]);
             count = at_most(p->rank - rank, count);
             for (int i = 0; i < LANES; i++)
